@@ -1,0 +1,202 @@
+package snapshot
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// Profile selects the rules by which snapshots are made and judged.
+type Profile uint8
+
+// The profiles. docs/profiles.md sets them side by side, with the reason for each difference.
+const (
+	// ProfileHeadroom judges unrounded ratios over exact windows that end now, never bills a gap to
+	// anybody, and lets a silent signal become unknown.
+	ProfileHeadroom Profile = iota
+	// ProfileCrawleePython follows crawlee-python: ratios rounded to three decimals, whole-byte memory
+	// budgets, the 97 % rule for the host's memory.
+	ProfileCrawleePython
+	// ProfileCrawleeJS follows Crawlee for JavaScript: unrounded ratios, intervals of at least 1 ms, three
+	// client errors. Late snapshots are put in time order, which Crawlee does not.
+	ProfileCrawleeJS
+)
+
+// Scope says whose memory is judged.
+type Scope uint8
+
+// The scopes.
+const (
+	// ScopeProcess judges this process and its descendants.
+	ScopeProcess Scope = iota
+	// ScopeHost judges the whole host.
+	ScopeHost
+)
+
+// StalePolicy says how a signal is judged whose newest good reading is older than three intervals. Crawlee
+// has none: there a dead source keeps its last verdict for ever.
+type StalePolicy uint8
+
+// The policies for a stale signal.
+const (
+	// StaleIgnore makes the signal unknown; it does not count.
+	StaleIgnore StalePolicy = iota
+	// StaleHold keeps the last verdict until the reading is as old as the history, then ignores it.
+	StaleHold
+	// StaleOverloaded counts the signal as overloaded.
+	StaleOverloaded
+)
+
+// The defaults, those of Crawlee's Snapshotter.
+const (
+	DefaultCPUInterval           = time.Second
+	DefaultMemoryInterval        = time.Second
+	DefaultEventLoopInterval     = 500 * time.Millisecond
+	DefaultClientInterval        = time.Second
+	DefaultMaxCPURatio           = 0.95
+	DefaultMaxMemoryRatio        = 0.9
+	DefaultMaxHostMemoryRatio    = 0.97
+	DefaultMaxEventLoopDelay     = 50 * time.Millisecond
+	DefaultMaxClientErrors       = 1
+	DefaultMaxClientErrorsJS     = 3
+	DefaultHistory               = 30 * time.Second
+	DefaultAvailableMemoryRatio  = 0.25
+	DefaultReserveMemoryRatio    = 0.5
+	DefaultMemoryWarningCooldown = 10 * time.Second
+	DefaultClientRetryIndex      = 2
+	DefaultCurrentWindow         = 5 * time.Second
+	DefaultCPUOverloadRatio      = 0.4
+	DefaultMemoryOverloadRatio   = 0.2
+	DefaultLoopOverloadRatio     = 0.6
+	DefaultClientOverloadRatio   = 0.3
+	DefaultCustomOverloadRatio   = 0.3
+	DefaultLogInterval           = time.Minute
+)
+
+// Config says what a [Snapshotter] samples and how it judges. The zero value of every field is its
+// default, so Config{Sources: host.NewSources(host.ScopeProcess)} is complete.
+type Config struct {
+	// Profile selects the rules. The default is ProfileHeadroom.
+	Profile Profile
+
+	// Scope says whose memory is judged. The default is ScopeProcess.
+	Scope Scope
+
+	// Sources reads CPU and memory. Both functions are required unless the signal is disabled or
+	// replaced.
+	Sources Sources
+
+	// CPUInterval, MemoryInterval, EventLoopInterval and ClientInterval are the times between two
+	// snapshots of a signal, each from 50 ms to 1 minute. The defaults are 1 s, 1 s, 500 ms and 1 s.
+	CPUInterval, MemoryInterval, EventLoopInterval, ClientInterval time.Duration
+
+	// MaxCPURatio is the share of the CPU over which a snapshot is overloaded, in (0, 1]. The default is
+	// 0.95.
+	MaxCPURatio float64
+
+	// MaxMemory is the memory budget in bytes. 0 means AvailableMemoryRatio of the total.
+	MaxMemory int64
+
+	// AvailableMemoryRatio is the share of the total memory that is the budget, in (0, 1]. The default is
+	// 0.25 in scope process and in the crawlee profiles, as in Crawlee, and 1 otherwise.
+	AvailableMemoryRatio float64
+
+	// MaxMemoryRatio is the share of the budget over which a snapshot is overloaded, in (0, 1]. The
+	// default is 0.9.
+	MaxMemoryRatio float64
+
+	// MaxHostMemoryRatio is the share of the host's memory over which a snapshot is overloaded whatever
+	// the budget, in (0, 1]. The default is 0.97. ProfileCrawleeJS has no such rule and ignores it.
+	MaxHostMemoryRatio float64
+
+	// ReserveMemoryRatio is the share of the reserve (the budget above MaxMemoryRatio) over which a
+	// warning is logged, in (0, 1]. The default is 0.5. It changes no verdict.
+	ReserveMemoryRatio float64
+
+	// MemoryWarningCooldown is the least time between two such warnings, from 1 s to 1 h. The default is
+	// 10 s.
+	MemoryWarningCooldown time.Duration
+
+	// MaxEventLoopDelay is the delay over which a snapshot is overloaded, from 1 ms to 1 minute. The
+	// default is 50 ms.
+	MaxEventLoopDelay time.Duration
+
+	// AlwaysProbe keeps the 10 ms prober of the event loop running; by default it runs only while load is
+	// suspected.
+	AlwaysProbe bool
+
+	// MaxClientErrors is the number of new rate-limit errors over which a snapshot is overloaded, at
+	// least 1. The default is 1, and 3 in ProfileCrawleeJS.
+	MaxClientErrors int64
+
+	// ClientRetryIndex is the retry on which an error counts, from 1 to 1000. The default is 2.
+	ClientRetryIndex int
+
+	// ClientErrors returns this program's own rate-limit errors since it started, by retry index. It must
+	// not block. nil means none.
+	ClientErrors func() map[int]int64
+
+	// Reports holds what workers report of their own load. nil means that nobody reports.
+	Reports *Reports
+
+	// History is how long snapshots are kept, and the length of the historical window, from 5 s to 1 h.
+	// The default is 30 s.
+	History time.Duration
+
+	// CurrentWindow is the length of the current window, from 1 s to History. The default is 5 s.
+	CurrentWindow time.Duration
+
+	// CPUOverloadRatio, MemoryOverloadRatio, EventLoopOverloadRatio and ClientOverloadRatio are the shares
+	// of a window over which a signal is overloaded, in (0, 1]. The defaults are 0.4, 0.2, 0.6 and 0.3.
+	CPUOverloadRatio, MemoryOverloadRatio, EventLoopOverloadRatio, ClientOverloadRatio float64
+
+	// Stale is the policy for built-in signals whose source fell silent. The default is StaleIgnore.
+	Stale StalePolicy
+
+	// Signals are the program's own. One with the name of a built-in signal replaces it.
+	Signals []Signal
+
+	// Disabled names built-in signals to leave out.
+	Disabled []string
+
+	// Clock is the time that decides: it never goes back, and best runs through suspend. The default is
+	// Go's monotonic clock.
+	Clock func() time.Duration
+
+	// Log gets the status once a minute at info, every snapshot at debug, and warnings. The default
+	// discards them.
+	Log *slog.Logger
+}
+
+// Sources reads the machine. A function may block until ctx ends; each is called on a goroutine of its
+// own, never twice at once, so a slow one delays no other signal.
+type Sources struct {
+	// CPU returns the load since its previous call; the first call looks at a short time of its own.
+	CPU func(ctx context.Context) (CPUReading, error)
+
+	// Memory returns the present use.
+	Memory func(ctx context.Context) (MemoryReading, error)
+}
+
+// Signal is a load signal of the program's own, read at an interval.
+type Signal struct {
+	// Name is 1 to 64 of a-z, 0-9, '_', '.' and '-', beginning with a letter, and unique.
+	Name string
+
+	// Interval is the time between two readings, from 50 ms to 1 minute. The default is 1 s.
+	Interval time.Duration
+
+	// OverloadRatio is the share of a window over which the signal is overloaded, in (0, 1]. The default
+	// is 0.3, or that of the built-in signal that it replaces.
+	OverloadRatio float64
+
+	// Stale is the policy for when Read fails or hangs.
+	Stale StalePolicy
+
+	// Read returns the value and its bound, in the same unit; overloaded is strictly over. It may block
+	// until ctx ends. Required.
+	Read func(ctx context.Context) (value, limit float64, err error)
+
+	// Source names what is read, for people.
+	Source string
+}
