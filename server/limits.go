@@ -1,0 +1,159 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Fixed by measurement: static windows of this size switch off the bandwidth estimator, which costs a
+// ping for each small message, and bound what a peer can make the server hold for it.
+const (
+	streamWindow    = 64 << 10
+	connWindow      = 256 << 10
+	headerTableSize = 4 << 10
+
+	// minPingInterval is how often a client may ping without an answer being due to it.
+	minPingInterval = 5 * time.Second
+)
+
+// Limits bounds everything that a caller can make the server hold or wait for. The zero value of each
+// field is its default. Bytes are of the encoded form. Being over a limit is RESOURCE_EXHAUSTED with a
+// reason, unless the field says otherwise.
+type Limits struct {
+	// MaxConnections bounds the open connections of all listeners together, from 1 to 1,000,000. The
+	// default is the lesser of 10,000 and half of the file descriptors that the process may open.
+	MaxConnections int
+
+	// MaxConnectionsPerUser bounds the connections of one user id on the unix socket, from 1 to
+	// 1,000,000. The server's own user is exempt. The default is 256.
+	MaxConnectionsPerUser int
+
+	// MaxConnectionsPerAddress bounds the connections of one IPv4 address or one IPv6 /64 network, from
+	// 1 to 1,000,000. Loopback is exempt. The default is 64.
+	MaxConnectionsPerAddress int
+
+	// MaxStreamsPerConnection bounds the calls in flight on one connection, from 1 to 10,000. A client
+	// that keeps to the protocol waits; a stream over it is refused. The default is 64.
+	MaxStreamsPerConnection int
+
+	// MaxSubscribers bounds the open state streams of all connections, from 1 to 1,000,000. The default
+	// is 16,384.
+	MaxSubscribers int
+
+	// MaxReporters bounds the workers whose load reports are kept, from 1 to 1,000,000. The default is
+	// 4,096.
+	MaxReporters int
+
+	// MaxSignals bounds the custom signals that reports may add, from 1 to 10,000. The default is 64.
+	MaxSignals int
+
+	// MaxReceiveBytes bounds a request, from 1 KiB to 64 MiB. The default is 256 KiB.
+	MaxReceiveBytes int
+
+	// MaxSendBytes bounds a response, from 1 KiB to 64 MiB. The default is 4 MiB.
+	MaxSendBytes int
+
+	// MaxHeaderBytes bounds the headers of a call, from 1 KiB to 1 MiB, counted as HTTP/2 does: 32 bytes
+	// a header more than its text. A call over it is reset. The default is 16 KiB.
+	MaxHeaderBytes int
+
+	// HandshakeTimeout bounds the time from accept to a connection that speaks HTTP/2, TLS included,
+	// from 100 ms to 1 minute. The connection is closed. The default is 5 s.
+	HandshakeTimeout time.Duration
+
+	// IdleTimeout is how long a connection may stay without a call, from 1 s to 24 h. It is closed; a
+	// client reconnects by itself. The default is 5 min.
+	IdleTimeout time.Duration
+
+	// ConnectionAge is how long a connection that is not from this host takes new calls, from 1 min to
+	// 24 h, give or take 10 %. Then the client is told to reconnect, which takes up new certificates.
+	// Open streams are never cut. The default is 30 min.
+	ConnectionAge time.Duration
+
+	// SendTimeout is how long one message of a stream may wait for a reader that does not read, from
+	// 100 ms to 1 min. Then the stream ends; a connection on which it happens twice is closed. The
+	// default is 5 s.
+	SendTimeout time.Duration
+
+	// UnaryTimeout is the deadline of a unary call whose caller set none, from 100 ms to 10 min. The
+	// default is 10 s.
+	UnaryTimeout time.Duration
+
+	// KeepaliveTime is the silence after which the server asks whether a client is there, from 1 s to
+	// 1 h. The default is 10 s.
+	KeepaliveTime time.Duration
+
+	// KeepaliveTimeout is how long the answer may take, from 1 s to 1 min. The connection is closed. The
+	// default is 5 s.
+	KeepaliveTimeout time.Duration
+}
+
+// The greatest default of MaxConnections; half of the file descriptors may be less.
+const maxDefaultConnections = 10_000
+
+// withDefaults returns l with each zero field replaced by its default.
+func (l Limits) withDefaults() Limits {
+	for _, f := range l.ints() {
+		if *f.value == 0 {
+			*f.value = f.standard
+		}
+	}
+	for _, f := range l.durations() {
+		if *f.value == 0 {
+			*f.value = f.standard
+		}
+	}
+	return l
+}
+
+// validate reports every field that is out of its range. Zero is the default and so in range.
+func (l Limits) validate() error {
+	var errs []error
+	for _, f := range l.ints() {
+		if *f.value != 0 && (*f.value < f.least || *f.value > f.most) {
+			errs = append(errs, fmt.Errorf("%s: %d is not from %d to %d", f.name, *f.value, f.least, f.most))
+		}
+	}
+	for _, f := range l.durations() {
+		if *f.value != 0 && (*f.value < f.least || *f.value > f.most) {
+			errs = append(errs, fmt.Errorf("%s: %v is not from %v to %v", f.name, *f.value, f.least, f.most))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bounded is one field of Limits with its range and its default.
+type bounded[T any] struct {
+	name                  string
+	value                 *T
+	least, most, standard T
+}
+
+func (l *Limits) ints() []bounded[int] {
+	const million = 1_000_000
+	return []bounded[int]{
+		{"MaxConnections", &l.MaxConnections, 1, million, min(maxDefaultConnections, max(1, maxOpenFiles()/2))},
+		{"MaxConnectionsPerUser", &l.MaxConnectionsPerUser, 1, million, 256},
+		{"MaxConnectionsPerAddress", &l.MaxConnectionsPerAddress, 1, million, 64},
+		{"MaxStreamsPerConnection", &l.MaxStreamsPerConnection, 1, 10_000, 64},
+		{"MaxSubscribers", &l.MaxSubscribers, 1, million, 16_384},
+		{"MaxReporters", &l.MaxReporters, 1, million, 4_096},
+		{"MaxSignals", &l.MaxSignals, 1, 10_000, 64},
+		{"MaxReceiveBytes", &l.MaxReceiveBytes, 1 << 10, 64 << 20, 256 << 10},
+		{"MaxSendBytes", &l.MaxSendBytes, 1 << 10, 64 << 20, 4 << 20},
+		{"MaxHeaderBytes", &l.MaxHeaderBytes, 1 << 10, 1 << 20, 16 << 10},
+	}
+}
+
+func (l *Limits) durations() []bounded[time.Duration] {
+	return []bounded[time.Duration]{
+		{"HandshakeTimeout", &l.HandshakeTimeout, 100 * time.Millisecond, time.Minute, 5 * time.Second},
+		{"IdleTimeout", &l.IdleTimeout, time.Second, 24 * time.Hour, 5 * time.Minute},
+		{"ConnectionAge", &l.ConnectionAge, time.Minute, 24 * time.Hour, 30 * time.Minute},
+		{"SendTimeout", &l.SendTimeout, 100 * time.Millisecond, time.Minute, 5 * time.Second},
+		{"UnaryTimeout", &l.UnaryTimeout, 100 * time.Millisecond, 10 * time.Minute, 10 * time.Second},
+		{"KeepaliveTime", &l.KeepaliveTime, time.Second, time.Hour, 10 * time.Second},
+		{"KeepaliveTimeout", &l.KeepaliveTimeout, time.Second, time.Minute, 5 * time.Second},
+	}
+}
