@@ -1,0 +1,58 @@
+package archtest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// closures says what a program takes on by importing a package: every module beside this one whose code is
+// linked in, on any system, and how many of their packages on Linux. Either may fall; a rise is a decision.
+var closures = []struct {
+	name     string
+	modules  []string
+	packages int
+}{
+	{"snapshot", nil, 0},
+	{"internal/boottime", []string{"golang.org/x/sys"}, 1},
+	{"client", []string{
+		"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go",
+		"golang.org/x/net",
+		"golang.org/x/sys",
+		"golang.org/x/text",
+		"google.golang.org/genproto/googleapis/rpc",
+		"google.golang.org/grpc",
+		"google.golang.org/protobuf",
+	}, 115},
+}
+
+func TestClosures(t *testing.T) {
+	for _, tt := range closures {
+		t.Run(tt.name, func(t *testing.T) {
+			var modules []string
+			for _, system := range systems {
+				packages := 0
+				for _, p := range goList(t, system, "-deps", "./"+tt.name) {
+					name, ours := own(p.ImportPath)
+					switch {
+					case tt.name == "client" && ours && name == "server":
+						t.Errorf("%s: client imports server", system)
+					case p.Standard || ours:
+					default:
+						packages++
+						modules = append(modules, p.Module.Path)
+					}
+				}
+				if system == "linux" && packages != tt.packages {
+					t.Errorf("packages of other modules on Linux: %d, want %d", packages, tt.packages)
+				}
+			}
+			slices.Sort(modules)
+			modules = slices.Compact(modules)
+			t.Logf("%d modules:\n%s", len(modules), strings.Join(modules, "\n"))
+			if !slices.Equal(modules, tt.modules) {
+				t.Errorf("modules:\n%s\nwant:\n%s", strings.Join(modules, "\n"), strings.Join(tt.modules, "\n"))
+			}
+		})
+	}
+}
