@@ -1,8 +1,10 @@
 package snapshot
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -17,41 +19,183 @@ var ErrNoSignal = errors.New("snapshot: no such signal")
 
 // Snapshotter samples the signals of its Config while it runs. Its methods are safe for concurrent use
 // and, but for Run, do not block.
-type Snapshotter struct{}
+type Snapshotter struct {
+	cfg Config
+
+	mu      sync.Mutex
+	active  bool
+	signals []*signal // in the order of Status.Signals
+	version uint64
+	verdict uint64
+	changed chan struct{} // closed when a newer snapshot or verdict exists, or Run ended
+	watched bool          // somebody has changed
+	ready   chan struct{} // closed once every signal was tried
+	isReady bool
+	warning memoryWarning
+	prober  *prober // of this Run; nil unless the default profile measures the event loop
+}
 
 // New returns a Snapshotter that starts nothing. It reports every fault of c at once.
-func New(c Config) (*Snapshotter, error) { return nil, errors.ErrUnsupported }
-
-// Run samples until ctx is done, waits for its goroutines, and returns nil. While it runs, a second call
-// returns ErrActive. After it returned it may be called again; the history begins anew.
-func (s *Snapshotter) Run(ctx context.Context) error { return errors.ErrUnsupported }
+func New(c Config) (*Snapshotter, error) {
+	c = c.WithDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("snapshot: config: %w", err)
+	}
+	s := &Snapshotter{cfg: c, changed: make(chan struct{}), ready: make(chan struct{})}
+	s.signals = s.newSignals()
+	return s, nil
+}
 
 // Active reports whether Run is running.
-func (s *Snapshotter) Active() bool { return false }
+func (s *Snapshotter) Active() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active
+}
 
-// Ready returns a channel that is closed once every enabled signal was tried once since Run began. It is a
-// new channel for each Run.
-func (s *Snapshotter) Ready() <-chan struct{} { return nil }
+// Ready returns a channel that is closed once every enabled signal was tried once since Run began; a first
+// reading that takes longer than three intervals counts as tried. It is a new channel for each Run: before
+// Run it is that of the next one.
+func (s *Snapshotter) Ready() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
 
 // AppendSample appends to dst the snapshots of the signal that are at most d older than its newest one,
 // oldest first, and returns the extended slice. d of zero or less, or longer than the history, is the whole
-// history. It returns ErrNoSignal for a name that it does not have and ErrInactive while not running.
+// history. It returns ErrNoSignal for a name that it does not have, or that is disabled, and ErrInactive
+// while not running.
 func (s *Snapshotter) AppendSample(dst []Snapshot, signal string, d time.Duration) ([]Snapshot, error) {
-	return dst, errors.ErrUnsupported
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.active {
+		return dst, ErrInactive
+	}
+	sig := s.findLocked(signal)
+	if sig == nil {
+		return dst, fmt.Errorf("%w: %q", ErrNoSignal, signal)
+	}
+	return sig.history.sample(dst, d), nil
 }
 
-// Signals returns the names of the enabled signals, in the order of Status.Signals.
-func (s *Snapshotter) Signals() []string { return nil }
+// Signals returns the names of the enabled signals, in the order of Status.Signals: those of the Config,
+// and while Run is running those that workers report.
+func (s *Snapshotter) Signals() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make([]string, 0, len(s.signals))
+	for _, sig := range s.signals {
+		if !sig.disabled {
+			names = append(names, sig.name)
+		}
+	}
+	return names
+}
 
-// Resource returns what the named signal measures, or 0 for a name that the Snapshotter does not have.
-func (s *Snapshotter) Resource(signal string) Resource { return 0 }
+// Resource returns what the named signal measures, or 0 for a name that the Snapshotter does not have or
+// that is disabled.
+func (s *Snapshotter) Resource(signal string) Resource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sig := s.findLocked(signal); sig != nil {
+		return sig.resource
+	}
+	return 0
+}
 
-// View returns everything at this instant, and a channel that is closed when a newer snapshot exists. A
-// slow caller misses snapshots; it never delays the sampler. The caller owns the View. It returns
-// ErrInactive while not running.
+// View returns everything at this instant, and a channel that is closed when a newer snapshot exists, when
+// a verdict changed by the passage of time, or when Run ended. A slow caller misses snapshots; it never
+// delays the sampler. The caller owns the View. It returns ErrInactive while not running.
 func (s *Snapshotter) View() (View, <-chan struct{}, error) {
-	return View{}, nil, errors.ErrUnsupported
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.active {
+		return View{}, nil, ErrInactive
+	}
+	now := s.cfg.Clock()
+	s.rejudgeLocked(now)
+	v := s.viewLocked(now)
+	s.watched = true
+	return v, s.changed, nil
 }
 
 // History is how long snapshots are kept.
-func (s *Snapshotter) History() time.Duration { return 0 }
+func (s *Snapshotter) History() time.Duration { return s.cfg.History }
+
+func (s *Snapshotter) viewLocked(now time.Duration) View {
+	v := View{
+		Version: s.version, Verdict: s.verdict, Time: time.Now(), At: now,
+		Newest:     make([]Snapshot, 0, len(s.signals)),
+		Current:    s.statusLocked(current, now),
+		Historical: s.statusLocked(historical, now),
+	}
+	for _, sig := range s.signals {
+		if sig.tried {
+			v.Newest = append(v.Newest, sig.newest)
+		}
+	}
+	return v
+}
+
+func (s *Snapshotter) statusLocked(w window, now time.Duration) Status {
+	st := Status{
+		Window:  s.cfg.window(w),
+		State:   StateUnknown,
+		Signals: make([]SignalStatus, len(s.signals)),
+	}
+	for i, sig := range s.signals {
+		st.Signals[i] = sig.status(&s.cfg, w, now)
+		switch state := st.Signals[i].State; {
+		case state == StateOverloaded:
+			st.State = StateOverloaded
+		case state == StateIdle && st.State == StateUnknown:
+			st.State = StateIdle
+		}
+	}
+	return st
+}
+
+// findLocked returns the enabled signal of the name, or nil.
+func (s *Snapshotter) findLocked(name string) *signal {
+	i := slices.IndexFunc(s.signals, func(sig *signal) bool { return sig.name == name })
+	if i < 0 || s.signals[i].disabled {
+		return nil
+	}
+	return s.signals[i]
+}
+
+// rejudgeLocked finds verdicts that the passage of time changed.
+func (s *Snapshotter) rejudgeLocked(now time.Duration) {
+	changed := false
+	for _, sig := range s.signals {
+		changed = sig.rejudge(&s.cfg, now) || changed
+	}
+	if changed {
+		s.verdict++
+		s.publishLocked()
+	}
+	s.checkReadyLocked(now)
+}
+
+// publishLocked tells watchers that there is something new.
+func (s *Snapshotter) publishLocked() {
+	s.version++
+	if s.watched {
+		close(s.changed)
+		s.changed, s.watched = make(chan struct{}), false
+	}
+}
+
+func (s *Snapshotter) checkReadyLocked(now time.Duration) {
+	if s.isReady {
+		return
+	}
+	for _, sig := range s.signals {
+		if !sig.disabled && !sig.reported && !sig.tried && !sig.isStale(now) {
+			return
+		}
+	}
+	s.isReady = true
+	close(s.ready)
+}

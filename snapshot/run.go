@@ -1,0 +1,231 @@
+package snapshot
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// keepInterval is how often signals that workers report are sampled, and verdicts are looked over for what
+// the passage of time changed.
+const keepInterval = time.Second
+
+// Run samples until ctx is done, waits for its goroutines, and returns nil. While it runs, a second call
+// returns ErrActive. After it returned it may be called again; the history begins anew. A source that goes
+// on after ctx is done delays the return.
+func (s *Snapshotter) Run(ctx context.Context) error {
+	signals, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer s.end()
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if s.prober != nil {
+		wg.Go(func() { s.prober.run(ctx) })
+	}
+	for _, sig := range signals {
+		wg.Go(func() { s.sample(ctx, sig) })
+	}
+	s.keep(ctx)
+	return nil
+}
+
+// begin makes the Snapshotter active with no past and returns the signals to sample.
+func (s *Snapshotter) begin() ([]*signal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active {
+		return nil, ErrActive
+	}
+	now := s.cfg.Clock()
+	s.active, s.isReady = true, false
+	s.warning = memoryWarning{cooldown: s.cfg.MemoryWarningCooldown}
+	s.prober = nil
+	s.signals = slices.DeleteFunc(s.signals, func(sig *signal) bool { return sig.reported })
+	var enabled []*signal
+	for _, sig := range s.signals {
+		if sig.disabled {
+			continue
+		}
+		sig.begin(now)
+		sig.sampler = s.newSampler(sig)
+		sig.rejudge(&s.cfg, now)
+		enabled = append(enabled, sig)
+	}
+	s.verdict++
+	s.publishLocked()
+	s.checkReadyLocked(now)
+	return enabled, nil
+}
+
+func (s *Snapshotter) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active = false
+	s.ready = make(chan struct{})
+	s.publishLocked()
+}
+
+// sample takes snapshots of one signal until ctx is done. A slow source skips ticks.
+func (s *Snapshotter) sample(ctx context.Context, sig *signal) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	snap := new(Snapshot) // one for all: handing it to the source would allocate each
+	due := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		s.take(ctx, sig, snap)
+		now := time.Now()
+		if sig.rests() {
+			due = now
+		}
+		due = nextTick(due, now, sig.interval)
+		timer.Reset(due.Sub(now))
+	}
+}
+
+// nextTick returns the first tick of a grid after now; due is the last one.
+func nextTick(due, now time.Time, interval time.Duration) time.Time {
+	missed := now.Sub(due) / interval
+	return due.Add((missed + 1) * interval)
+}
+
+// take takes one snapshot, keeps it and logs it. It uses snap.
+func (s *Snapshotter) take(ctx context.Context, sig *signal, snap *Snapshot) {
+	*snap = Snapshot{Signal: sig.name, Resource: sig.resource}
+	err := fetch(ctx, sig.sampler, snap)
+	if ctx.Err() != nil {
+		return
+	}
+	snap.At, snap.Time = s.cfg.Clock(), time.Now()
+	snap.Discontinuity = sig.isGap(snap.At)
+	if err == nil {
+		err = sig.sampler.judge(snap)
+	}
+	if err != nil {
+		snap.Unknown = unknownReason(err)
+	}
+	wasKnown := s.record(sig, snap)
+	s.suspectLoad(snap)
+	s.logSnapshot(ctx, snap, wasKnown, err)
+}
+
+// record keeps a snapshot, publishes it, and reports whether the one before it was known; the first one
+// counts as having followed a known one.
+func (s *Snapshotter) record(sig *signal, snap *Snapshot) (wasKnown bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wasKnown = !sig.tried || sig.newest.Known()
+	sig.note(snap, &s.cfg)
+	if sig.rejudge(&s.cfg, snap.At) {
+		s.verdict++
+	}
+	s.publishLocked()
+	s.checkReadyLocked(snap.At)
+	return wasKnown
+}
+
+// suspectLoad lets the prober look closer while the CPUs are nearly over their limit.
+func (s *Snapshotter) suspectLoad(snap *Snapshot) {
+	if s.prober != nil && snap.Resource == CPU && snap.Known() && snap.Value > suspectRatio*snap.Limit {
+		s.prober.suspect(snap.At)
+	}
+}
+
+// keep samples what workers report, notices what the passage of time changed, and logs the status, until
+// ctx is done.
+func (s *Snapshotter) keep(ctx context.Context) {
+	ticker := time.NewTicker(keepInterval)
+	defer ticker.Stop()
+	snap := new(Snapshot)
+	var names []string
+	var logged time.Time
+	for {
+		if s.cfg.Reports != nil {
+			now := s.cfg.Clock()
+			names = s.cfg.Reports.signalNames(now, names[:0])
+			for _, sig := range s.reportedSignals(names, now) {
+				s.take(ctx, sig, snap)
+			}
+		}
+		if now, ready := s.look(); ready && (logged.IsZero() || now.Sub(logged) >= DefaultLogInterval) {
+			s.logStatus(ctx)
+			logged = now
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// look brings verdicts up to date and reports whether every signal was tried.
+func (s *Snapshotter) look() (now time.Time, ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rejudgeLocked(s.cfg.Clock())
+	return time.Now(), s.isReady
+}
+
+// reportedSignals returns the signals that only workers report, after adding those of names that are new
+// and removing those that were silent for the whole history. There are never more than Reports allows.
+func (s *Snapshotter) reportedSignals(names []string, now time.Duration) []*signal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.signals)
+	s.signals = slices.DeleteFunc(s.signals, func(sig *signal) bool {
+		return sig.reported && !slices.Contains(names, sig.name) && now-sig.lastHeard() > s.cfg.History
+	})
+	changed := len(s.signals) != before
+	for _, name := range names {
+		if slices.ContainsFunc(s.signals, func(sig *signal) bool { return sig.name == name }) {
+			continue
+		}
+		s.evictSilentLocked(names)
+		sig := s.newReportedSignal(name)
+		sig.begin(now)
+		s.signals = append(s.signals, sig)
+		changed = true
+	}
+	if changed {
+		orderSignals(s.signals)
+		s.verdict++
+		s.publishLocked()
+	}
+	var reported []*signal
+	for _, sig := range s.signals {
+		if sig.reported {
+			reported = append(reported, sig)
+		}
+	}
+	return reported
+}
+
+// evictSilentLocked makes room for one more reported signal by removing the one that has been silent for
+// the longest.
+func (s *Snapshotter) evictSilentLocked(names []string) {
+	reported, oldest := 0, -1
+	for i, sig := range s.signals {
+		if !sig.reported {
+			continue
+		}
+		reported++
+		if slices.Contains(names, sig.name) {
+			continue
+		}
+		if oldest < 0 || sig.lastHeard() < s.signals[oldest].lastHeard() {
+			oldest = i
+		}
+	}
+	if reported >= s.cfg.Reports.maxSignals && oldest >= 0 {
+		s.signals = slices.Delete(s.signals, oldest, oldest+1)
+	}
+}

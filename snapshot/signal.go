@@ -1,0 +1,159 @@
+package snapshot
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// signal is one sampled signal and what was seen of it since Run began. The Snapshotter's mutex guards what
+// changes.
+type signal struct {
+	name     string
+	resource Resource
+	disabled bool
+	reported bool    // it exists only because workers report it
+	sampler  sampler // nil when disabled
+
+	evidence
+	newest    Snapshot // good or not, where tried is true
+	tried     bool
+	lastTry   time.Duration // by At, where tried is true
+	goodValue float64       // of the newest good snapshot, where hasGood is true
+	goodLimit float64
+	verdicts  verdicts
+}
+
+// verdicts are those that a change of [View.Verdict] tells of.
+type verdicts struct {
+	newest State
+	status [windows]State
+}
+
+// begin forgets what was seen.
+func (s *signal) begin(now time.Duration) {
+	if s.history != nil {
+		s.history.clear()
+	}
+	s.evidence.since, s.evidence.hasGood = now, false
+	s.newest, s.tried = Snapshot{}, false
+	s.verdicts = verdicts{}
+}
+
+// isGap reports whether too long passed between the last snapshot and one made at the time, or the clock
+// went back.
+func (s *signal) isGap(at time.Duration) bool {
+	gap := at - s.lastTry
+	return s.tried && (gap < 0 || gap > staleIntervals*s.interval)
+}
+
+// note takes a snapshot into account, completing what it says of the last good one.
+func (s *signal) note(snap *Snapshot, c *Config) {
+	if s.history.n > 0 && s.history.newest()-snap.At > s.history.keep {
+		// The clock went back for longer than the history: what came before cannot be placed in time.
+		s.history.clear()
+		s.hasGood = false
+		s.since = snap.At
+	}
+	if !snap.Known() {
+		*snap = Snapshot{
+			Signal: snap.Signal, Resource: snap.Resource, Time: snap.Time, At: snap.At,
+			Unknown: snap.Unknown, Discontinuity: snap.Discontinuity, Source: snap.Source,
+			LastGood: s.good, HasLastGood: s.hasGood,
+		}
+		if !s.hasGood {
+			snap.LastGood = 0
+		}
+	}
+	// In Crawlee a reading that failed leaves no snapshot.
+	if snap.Known() || !c.Profile.crawlee() {
+		s.history.insert(snap)
+	}
+	s.newest, s.tried, s.lastTry = *snap, true, snap.At
+	if snap.Known() {
+		s.good, s.hasGood = snap.At, true
+		s.goodValue, s.goodLimit = snap.Value, snap.Limit
+		for w := range windows {
+			s.held[w] = s.judge(c.Profile, w, c.window(w), snap.At)
+		}
+	}
+}
+
+// status returns the verdict over a window, and what it rests on.
+func (s *signal) status(c *Config, w window, now time.Duration) SignalStatus {
+	st := SignalStatus{Signal: s.name, Resource: s.resource, State: StateDisabled}
+	if s.disabled {
+		return st
+	}
+	j := s.judge(c.Profile, w, c.window(w), now)
+	st.State, st.Actual, st.Limit, st.Count = j.state, j.actual, s.limit, j.count
+	if s.hasGood {
+		st.Value, st.Bound, st.HasValue = s.goodValue, s.goodLimit, true
+		st.Age = max(now-s.good, 0)
+	}
+	st.Reason = s.reason(now)
+	return st
+}
+
+// rejudge brings the verdicts up to date and reports whether one changed.
+func (s *signal) rejudge(c *Config, now time.Duration) bool {
+	if s.disabled {
+		return false
+	}
+	v := verdicts{newest: StateUnknown}
+	if s.tried && s.newest.Known() {
+		v.newest = verdictOf(s.newest.Overloaded)
+	}
+	for w := range windows {
+		v.status[w] = s.judge(c.Profile, w, c.window(w), now).state
+	}
+	changed := v != s.verdicts
+	s.verdicts = v
+	return changed
+}
+
+// reason says why the last reading could not be made, or that it is overdue, or why there is no verdict
+// yet.
+func (s *signal) reason(now time.Duration) string {
+	switch last := s.lastAnswer(); {
+	case now-last > staleIntervals*s.interval:
+		return "no answer for " + (now - last).Truncate(100*time.Millisecond).String()
+	case !s.tried:
+		return "no reading yet"
+	default:
+		return s.newest.Unknown
+	}
+}
+
+// lastAnswer returns when the source last gave a reading or failed to.
+func (s *signal) lastAnswer() time.Duration {
+	if s.tried {
+		return s.lastTry
+	}
+	return s.since
+}
+
+// rests reports whether the interval counts from one snapshot to the start of the next, and not on a fixed
+// grid. Then the lateness of the timer is that of this one snapshot and never makes up for an earlier one.
+func (s *signal) rests() bool {
+	_, loop := s.sampler.(*loopSampler)
+	return loop
+}
+
+// orderSignals sorts signals as a status lists them: the built-in ones first, then the others by name.
+func orderSignals(signals []*signal) {
+	slices.SortFunc(signals, func(a, b *signal) int {
+		ra, rb := a.rank(), b.rank()
+		if ra != rb {
+			return ra - rb
+		}
+		return strings.Compare(a.name, b.name)
+	})
+}
+
+func (s *signal) rank() int {
+	if i := slices.Index(builtinSignals, s.name); i >= 0 {
+		return i
+	}
+	return len(builtinSignals)
+}

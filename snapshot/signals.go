@@ -1,0 +1,96 @@
+package snapshot
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// newSignals returns the signals of the Config in order, the disabled ones among them.
+func (s *Snapshotter) newSignals() []*signal {
+	c := &s.cfg
+	signals := []*signal{
+		c.newBuiltin(SignalCPU, CPU, c.CPUInterval),
+		c.newBuiltin(SignalMemory, Memory, c.MemoryInterval),
+		c.newBuiltin(SignalEventLoop, EventLoop, c.EventLoopInterval),
+		c.newBuiltin(SignalClient, Client, c.ClientInterval),
+	}
+	for _, own := range c.Signals {
+		sig := &signal{name: own.Name, resource: Custom}
+		if i := slices.Index(builtinSignals, own.Name); i >= 0 {
+			sig = signals[i]
+		} else {
+			signals = append(signals, sig)
+		}
+		sig.interval, sig.limit, sig.stale = own.Interval, own.OverloadRatio, own.Stale
+	}
+	for _, sig := range signals {
+		if !sig.disabled {
+			sig.history = newHistory(c.History, sig.interval)
+		}
+	}
+	orderSignals(signals)
+	return signals
+}
+
+func (c *Config) newBuiltin(name string, resource Resource, interval time.Duration) *signal {
+	return &signal{
+		name: name, resource: resource, disabled: slices.Contains(c.Disabled, name),
+		evidence: evidence{interval: interval, limit: c.overloadRatio(name), stale: c.Stale},
+	}
+}
+
+// newReportedSignal returns a signal that only workers report.
+func (s *Snapshotter) newReportedSignal(name string) *signal {
+	return &signal{
+		name: name, resource: Custom, reported: true, sampler: &reportedSampler{s.cfg.Reports},
+		evidence: evidence{
+			history:  newHistory(s.cfg.History, keepInterval),
+			interval: keepInterval,
+			limit:    DefaultCustomOverloadRatio,
+		},
+	}
+}
+
+// newSampler returns what samples an enabled signal of the Config from now on, with no past. For the event
+// loop of the default profile it makes the prober too.
+func (s *Snapshotter) newSampler(sig *signal) sampler {
+	c := &s.cfg
+	if i := slices.IndexFunc(c.Signals, func(own Signal) bool { return own.Name == sig.name }); i >= 0 {
+		own := &c.Signals[i]
+		return &customSampler{read: own.Read, source: cmp.Or(own.Source, own.Name), reports: c.Reports}
+	}
+	last := previous{profile: c.Profile, history: c.History}
+	switch sig.resource {
+	case CPU:
+		return &cpuSampler{read: c.Sources.CPU, limit: c.MaxCPURatio}
+	case Memory:
+		return &memorySampler{read: c.Sources.Memory, rules: c.memoryRules()}
+	case EventLoop:
+		loop := &loopSampler{
+			profile: c.Profile, interval: sig.interval, limit: c.MaxEventLoopDelay, reports: c.Reports, last: last,
+		}
+		if !c.Profile.crawlee() {
+			s.prober = newProber(c.Clock, c.AlwaysProbe)
+			loop.prober = s.prober
+			loop.scheduler = newSchedulerLatency(sig.interval)
+		}
+		return loop
+	default:
+		return &clientSampler{
+			read: c.ClientErrors, reports: c.Reports, limit: c.MaxClientErrors, retryIndex: c.ClientRetryIndex,
+			last: last,
+		}
+	}
+}
+
+func (c *Config) memoryRules() memoryRules {
+	return memoryRules{
+		profile:      c.Profile,
+		maxMemory:    c.MaxMemory,
+		available:    c.AvailableMemoryRatio,
+		maxRatio:     c.MaxMemoryRatio,
+		maxHostRatio: c.MaxHostMemoryRatio,
+		reserve:      c.ReserveMemoryRatio,
+	}
+}
