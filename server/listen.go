@@ -6,6 +6,9 @@ import (
 	"sync"
 )
 
+// workerGroup is the group whose members are workers on the unix socket.
+const workerGroup = "headroom"
+
 // class is the kind of transport behind a Listener.
 type class uint8
 
@@ -33,6 +36,8 @@ type Listener struct {
 	class    class
 	tls      *tls.Config // nil for plaintext
 	identity Identity    // of every caller; for classFixed only
+	ownUID   int         // the user that the server runs as; for classUnix only
+	workers  int         // the group whose members are workers, or -1; for classUnix only
 	closing  func()      // releases what stands beside the socket; may be nil
 
 	closeOnce sync.Once
@@ -59,4 +64,10 @@ func (l *Listener) Close() error {
 		l.closeErr = l.listener.Close()
 	})
 	return l.closeErr
+}
+
+// remote reports whether connections from other hosts can come in.
+func (l *Listener) remote() bool {
+	addr, ok := l.Addr().(*net.TCPAddr)
+	return l.class == classTCP && ok && !addr.IP.IsLoopback()
 }

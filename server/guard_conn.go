@@ -1,0 +1,72 @@
+package server
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/mem"
+)
+
+// guardedConn is a connection that a guard counts until it is closed.
+type guardedConn struct {
+	net.Conn
+	guard   *guard
+	origin  origin
+	peer    peerProcess // of a unix socket
+	local   bool        // the other end is on this host
+	refusal error       // a *connectionLimitError if every call is to be refused with it
+
+	closed atomic.Bool
+	expiry *time.Timer // of a refused one; else nil
+	stalls atomic.Int32
+	resets resetCounter
+	reads  readiness
+}
+
+// closeLater closes the connection after d.
+func (c *guardedConn) closeLater(d time.Duration) {
+	c.expiry = time.AfterFunc(d, func() { c.Close() })
+}
+
+// Close closes the connection. Only then it no longer counts.
+func (c *guardedConn) Close() error {
+	first := c.closed.CompareAndSwap(false, true)
+	err := c.Conn.Close()
+	if first {
+		if c.expiry != nil {
+			c.expiry.Stop()
+		}
+		c.guard.release(c.origin, c.refusal != nil)
+	}
+	return err
+}
+
+// abort closes the connection without waiting for what was not sent, which a peer that does not read would
+// keep in memory. It reports whether the connection was open.
+func (c *guardedConn) abort() bool {
+	if c.closed.Load() {
+		return false
+	}
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.Close()
+	return true
+}
+
+// ReadOnReady waits for input and only then takes a buffer of that size from pool. It returns at least one
+// byte or an error. grpc-go calls it, if a connection has it, in place of holding a read buffer of 32 KiB
+// for each that is idle.
+func (c *guardedConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
+	if c.reads.raw != nil {
+		return c.reads.read(size, pool)
+	}
+	buf := pool.Get(size)
+	n, err := c.Conn.Read(*buf)
+	if n == 0 && err != nil {
+		pool.Put(buf)
+		return nil, 0, err
+	}
+	return buf, n, nil
+}
