@@ -1,0 +1,236 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// errorDomain is the domain of every ErrorInfo.
+const errorDomain = "headroom.v1"
+
+// The reasons. docs/errors.md explains each; a test holds both together.
+const (
+	reasonInvalidFields   = "INVALID_FIELDS"
+	reasonUnknownSignal   = "UNKNOWN_SIGNAL"
+	reasonStarting        = "STARTING"
+	reasonDraining        = "DRAINING"
+	reasonTooLarge        = "RESPONSE_TOO_LARGE"
+	reasonSubscribers     = "SUBSCRIBERS"
+	reasonSlowReader      = "SLOW_READER"
+	reasonReporters       = "REPORTERS"
+	reasonReportsDisabled = "REPORTS_DISABLED"
+	reasonConnections     = "CONNECTIONS"
+	reasonRoleRequired    = "ROLE_REQUIRED"
+	reasonUnknownMethod   = "UNKNOWN_METHOD"
+	reasonDeadline        = "DEADLINE"
+	reasonCancelled       = "CANCELLED"
+	reasonInternal        = "INTERNAL"
+)
+
+// reasonCodes is the one place where gRPC codes are assigned.
+var reasonCodes = map[string]codes.Code{
+	reasonCredentialsRequired: codes.Unauthenticated,
+	reasonTokenInvalid:        codes.Unauthenticated,
+	reasonTokenExposed:        codes.Unauthenticated,
+	reasonInvalidFields:       codes.InvalidArgument,
+	reasonUnknownSignal:       codes.NotFound,
+	reasonStarting:            codes.Unavailable,
+	reasonDraining:            codes.Unavailable,
+	reasonTooLarge:            codes.ResourceExhausted,
+	reasonSubscribers:         codes.ResourceExhausted,
+	reasonSlowReader:          codes.ResourceExhausted,
+	reasonReporters:           codes.ResourceExhausted,
+	reasonReportsDisabled:     codes.Unimplemented,
+	reasonConnections:         codes.ResourceExhausted,
+	reasonRoleRequired:        codes.PermissionDenied,
+	reasonUnknownMethod:       codes.Unimplemented,
+	reasonDeadline:            codes.DeadlineExceeded,
+	reasonCancelled:           codes.Canceled,
+	reasonInternal:            codes.Internal,
+}
+
+var (
+	// errDraining reports a call that came while the server shuts down.
+	errDraining = errors.New("server: shutting down")
+	// errStarting reports a call that came before the first sample was taken.
+	errStarting = errors.New("server: no sample was taken yet")
+	// errReportsDisabled reports a load report to a server that keeps none.
+	errReportsDisabled = errors.New("server: load reports are switched off")
+)
+
+// subscribersError reports that Limits.MaxSubscribers is reached.
+type subscribersError struct{ max int }
+
+func (e *subscribersError) Error() string {
+	return fmt.Sprintf("server: all %d state streams are in use", e.max)
+}
+
+// slowReaderError reports a stream whose reader did not read for Limits.SendTimeout.
+type slowReaderError struct{ timeout time.Duration }
+
+func (e *slowReaderError) Error() string {
+	return fmt.Sprintf("server: a message was not read for %v", e.timeout)
+}
+
+// tooLargeError reports a response over Limits.MaxSendBytes.
+type tooLargeError struct{ max int }
+
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("server: the response is larger than %d bytes", e.max)
+}
+
+// unknownSignalError reports a signal that the Snapshotter does not have.
+type unknownSignalError struct{ name string }
+
+func (e *unknownSignalError) Error() string { return fmt.Sprintf("server: no signal %q", e.name) }
+
+// invalidError reports everything that is wrong with a request.
+type invalidError struct {
+	violations []*errdetails.BadRequest_FieldViolation
+}
+
+func (e *invalidError) add(field, format string, args ...any) {
+	e.violations = append(e.violations, &errdetails.BadRequest_FieldViolation{
+		Field: field, Description: fmt.Sprintf(format, args...),
+	})
+}
+
+func (e *invalidError) Error() string {
+	const shown = 8 // the rest is in the details
+	var text []string
+	for i, v := range e.violations {
+		if i == shown {
+			text = append(text, fmt.Sprintf("and %d more", len(e.violations)-shown))
+			break
+		}
+		if v.GetField() == "" {
+			text = append(text, v.GetDescription())
+			continue
+		}
+		text = append(text, v.GetField()+": "+v.GetDescription())
+	}
+	return "invalid request: " + strings.Join(text, "; ")
+}
+
+// toStatus returns the status that a caller is told of err. An error that is the server's own fault is told
+// as INTERNAL with a fixed text and a new request id; its cause is for the log.
+func toStatus(ctx context.Context, err error) error {
+	var (
+		invalid       *invalidError
+		unknownSignal *unknownSignalError
+		tooLarge      *tooLargeError
+		subscribers   *subscribersError
+		slow          *slowReaderError
+		denied        *deniedError
+		credential    *credentialError
+		method        *unknownMethodError
+		connections   *connectionLimitError
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &invalid):
+		return refuse(reasonInvalidFields, invalid.Error(), &errdetails.BadRequest{FieldViolations: invalid.violations})
+	case errors.As(err, &unknownSignal):
+		return refuse(reasonUnknownSignal, fmt.Sprintf("this server has no custom signal %q", unknownSignal.name),
+			&errdetails.ResourceInfo{ResourceType: "headroom.v1.Signal", ResourceName: unknownSignal.name})
+	case errors.Is(err, errStarting), errors.Is(err, snapshot.ErrInactive):
+		return refuse(reasonStarting, "the server is starting: no sample was taken yet", retryAfter(250*time.Millisecond))
+	case errors.Is(err, errDraining):
+		return refuse(reasonDraining, "the server is shutting down", retryAfter(time.Second))
+	case errors.As(err, &tooLarge):
+		return refuse(reasonTooLarge, fmt.Sprintf("the response would be larger than %d bytes: ask for a shorter duration, "+
+			"or for one resource at a time", tooLarge.max))
+	case errors.As(err, &subscribers):
+		return refuse(reasonSubscribers, fmt.Sprintf("all %d state streams of this server are in use", subscribers.max),
+			retryAfter(5*time.Second))
+	case errors.As(err, &slow):
+		return refuse(reasonSlowReader, fmt.Sprintf("a message of this stream was not read for %v: read all of them, "+
+			"or ask for a longer interval", slow.timeout), retryAfter(time.Second))
+	case errors.Is(err, snapshot.ErrReporters):
+		return refuse(reasonReporters, "this server keeps as many reporters or custom signals as it may; "+
+			"some are forgotten when they fall silent", retryAfter(5*time.Second))
+	case errors.Is(err, errReportsDisabled):
+		return refuse(reasonReportsDisabled, "this server takes no load reports")
+	case errors.As(err, &denied):
+		return refuse(reasonRoleRequired, denied.Error())
+	case errors.As(err, &credential):
+		return refuse(credential.reason, credential.Error())
+	case errors.As(err, &method):
+		return refuse(reasonUnknownMethod, method.Error())
+	case errors.As(err, &connections):
+		return refuse(reasonConnections, connections.Error(), retryAfter(time.Second))
+	case errors.Is(err, context.DeadlineExceeded):
+		return refuse(reasonDeadline, "the deadline of the call passed")
+	case errors.Is(err, context.Canceled):
+		return refuse(reasonCancelled, "the call was cancelled")
+	default:
+		return foreignStatus(err)
+	}
+}
+
+// foreignStatus handles what is no error of this package: the statuses of other services and of the transport,
+// which pass, the refusals of the validator, and everything else, which is a fault of the server.
+func foreignStatus(err error) error {
+	st, ok := status.FromError(err)
+	if !ok || st.Code() == codes.Internal || st.Code() == codes.Unknown {
+		return refuse(reasonInternal, "internal error; the server's log has the cause under this request id",
+			&errdetails.RequestInfo{RequestId: rand.Text()})
+	}
+	for _, detail := range st.Details() {
+		if violations, ok := detail.(*validate.Violations); ok {
+			return toStatus(context.Background(), fieldViolations(violations))
+		}
+	}
+	return st.Err()
+}
+
+func fieldViolations(violations *validate.Violations) *invalidError {
+	invalid := &invalidError{}
+	for _, v := range violations.GetViolations() {
+		invalid.add(protovalidate.FieldPathString(v.GetField()), "%s", v.GetMessage())
+	}
+	return invalid
+}
+
+func refuse(reason, text string, details ...protoadapt.MessageV1) error {
+	code, ok := reasonCodes[reason]
+	if !ok {
+		code = codes.Unknown // a reason without a row; a test looks for them
+	}
+	st := status.New(code, text)
+	info := &errdetails.ErrorInfo{Domain: errorDomain, Reason: reason}
+	detailed, err := st.WithDetails(append([]protoadapt.MessageV1{info}, details...)...)
+	if err != nil {
+		return st.Err() // a detail that cannot be encoded; the code and the text still hold
+	}
+	return detailed.Err()
+}
+
+func retryAfter(d time.Duration) *errdetails.RetryInfo {
+	return &errdetails.RetryInfo{RetryDelay: durationpb.New(d)}
+}
+
+// requestID returns the id that toStatus gave to an INTERNAL error, or "".
+func requestID(err error) string {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.RequestInfo); ok {
+			return info.GetRequestId()
+		}
+	}
+	return ""
+}

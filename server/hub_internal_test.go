@@ -1,0 +1,479 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// fakeSource is a Snapshotter as the hub sees it.
+type fakeSource struct {
+	mu      sync.Mutex
+	view    snapshot.View
+	changed chan struct{}
+}
+
+func newFakeSource() *fakeSource {
+	return &fakeSource{view: snapshot.View{Version: 1, Verdict: 1}, changed: make(chan struct{})}
+}
+
+func (f *fakeSource) View() (snapshot.View, <-chan struct{}, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.view, f.changed, nil
+}
+
+// advance makes a new snapshot, and with verdict a new verdict.
+func (f *fakeSource) advance(verdict bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.view.Version++
+	if verdict {
+		f.view.Verdict++
+	}
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// fakeStream takes messages, and blocks while it is held.
+type fakeStream struct {
+	grpc.ServerStream
+	ctx  context.Context
+	hold atomic.Pointer[chan struct{}]
+
+	mu       sync.Mutex
+	inFlight int
+	overlap  bool
+	got      []int64         // sequences
+	at       []time.Duration // when, since begin
+	begin    time.Time
+}
+
+func (s *fakeStream) Context() context.Context { return s.ctx }
+
+func (s *fakeStream) SendMsg(m any) error {
+	s.mu.Lock()
+	s.inFlight++
+	s.overlap = s.overlap || s.inFlight > 1
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.inFlight--
+		s.mu.Unlock()
+	}()
+	if hold := s.hold.Load(); hold != nil {
+		select {
+		case <-*hold:
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = append(s.got, m.(*frame).sequence)
+	s.at = append(s.at, time.Since(s.begin))
+	return nil
+}
+
+func (s *fakeStream) block() (release func()) {
+	hold := make(chan struct{})
+	s.hold.Store(&hold)
+	return func() {
+		s.hold.Store(nil)
+		close(hold)
+	}
+}
+
+func (s *fakeStream) sequences() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.got)
+}
+
+func (s *fakeStream) times() []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.at)
+}
+
+// hubFixture is a running hub; use it inside a bubble.
+type hubFixture struct {
+	*hub
+	source  *fakeSource
+	encodes atomic.Int64
+	begin   time.Time
+	stalls  atomic.Int64
+}
+
+func startHub(t *testing.T) *hubFixture {
+	f := &hubFixture{hub: newHub(5*time.Second, 20_000), source: newFakeSource(), begin: time.Now()}
+	f.view = f.source.View
+	f.stalled = func(context.Context) { f.stalls.Add(1) }
+	f.encode = func(st state, _ kindSet) ([]byte, error) {
+		f.encodes.Add(1)
+		return fmt.Appendf(nil, "state %d", st.sequence), nil
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- f.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("run = %v, want nil", err)
+		}
+	})
+	return f
+}
+
+// subscribe serves a new stream until it ends; its error arrives on the channel.
+func (f *hubFixture) subscribe(t *testing.T, interval time.Duration) (*fakeStream, <-chan error) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &fakeStream{ctx: ctx, begin: f.begin}
+	done := make(chan error, 1)
+	go func() {
+		// A handler that returns ends its stream.
+		defer cancel()
+		done <- f.serve(s, feedKey{interval: interval}, func(st state) (*frame, error) {
+			return newFrame(st.sequence, nil), nil
+		})
+	}()
+	return s, done
+}
+
+func inBubble(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
+
+func TestHubSendsAtTheInterval(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		s, _ := h.subscribe(t, time.Second)
+		synctest.Wait()
+		for range 8 { // snapshots at 0.5 s, 1 s, ... 4 s
+			time.Sleep(500 * time.Millisecond)
+			h.source.advance(false)
+		}
+		time.Sleep(400 * time.Millisecond)
+		want := []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second, 4 * time.Second}
+		if got := s.times(); !slices.Equal(got, want) {
+			t.Errorf("sent at %v, want %v", got, want)
+		}
+	})
+}
+
+func TestHubSendsAVerdictAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		s, _ := h.subscribe(t, 5*time.Second)
+		time.Sleep(1200 * time.Millisecond)
+		h.source.advance(true)
+		time.Sleep(4 * time.Millisecond)
+		h.source.advance(true) // within the settle time: travels with the first
+		time.Sleep(time.Second)
+		want := []time.Duration{0, 1200*time.Millisecond + settle}
+		if got := s.times(); !slices.Equal(got, want) {
+			t.Errorf("sent at %v, want %v", got, want)
+		}
+	})
+}
+
+func TestHubBreaksTheSilence(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		short, _ := h.subscribe(t, time.Second)
+		long, _ := h.subscribe(t, 10*time.Second)
+		time.Sleep(61 * time.Second)
+		for _, s := range []struct {
+			name   string
+			stream *fakeStream
+			most   time.Duration
+		}{{"1s", short, maxSilence(time.Second)}, {"10s", long, maxSilence(10 * time.Second)}} {
+			times := append(s.stream.times(), 61*time.Second)
+			for i, at := range times[1:] {
+				if silence := at - times[i]; silence >= s.most {
+					t.Errorf("interval %s: silent for %v from %v on, want less than %v", s.name, silence, times[i], s.most)
+				}
+			}
+		}
+	})
+}
+
+func TestHubEncodesOnceForAll(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		var streams []*fakeStream
+		for range 1000 {
+			s, _ := h.subscribe(t, time.Second)
+			streams = append(streams, s)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		h.source.advance(false)
+		time.Sleep(100 * time.Millisecond)
+		if got := h.encodes.Load(); got != 1 {
+			t.Errorf("%d encodings, want 1", got)
+		}
+		for i, s := range streams {
+			if got := len(s.sequences()); got != 2 {
+				t.Fatalf("stream %d got %d messages, want 2", i, got)
+			}
+		}
+		if got := h.sent.Load(); got != 2000 {
+			t.Errorf("%d states counted as sent, want 2000", got)
+		}
+	})
+}
+
+// A stream whose Send blocks delays nobody, skips states, never sees an older one after a newer one, and goes
+// on with the newest when it reads again.
+func TestHubSlowReaderSkips(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		slow, _ := h.subscribe(t, 100*time.Millisecond)
+		synctest.Wait()
+		var others []*fakeStream
+		for range 300 {
+			s, _ := h.subscribe(t, 100*time.Millisecond)
+			others = append(others, s)
+		}
+		synctest.Wait()
+		release := slow.block()
+		for range 20 {
+			time.Sleep(100 * time.Millisecond)
+			h.source.advance(false)
+		}
+		time.Sleep(90 * time.Millisecond)
+		for i, s := range others {
+			if got := len(s.sequences()); got != 21 {
+				t.Fatalf("stream %d got %d states beside a slow one, want 21", i, got)
+			}
+		}
+		release()
+		synctest.Wait()
+		got := slow.sequences()
+		last := others[0].sequences()
+		if len(got) != 3 || got[2] != last[len(last)-1] {
+			t.Errorf("slow stream got %v, want its first, the one in flight, and the newest, %d", got, last[len(last)-1])
+		}
+		if !slices.IsSorted(got) || slow.overlap {
+			t.Errorf("slow stream got %v, overlapping %v, want rising and not overlapping", got, slow.overlap)
+		}
+		if got := h.skipped.Load(); got != 18 {
+			t.Errorf("%d states counted as skipped, want 18", got)
+		}
+	})
+}
+
+func TestHubEndsAStreamThatDoesNotRead(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		stuck, done := h.subscribe(t, time.Second)
+		healthy, _ := h.subscribe(t, time.Second)
+		synctest.Wait()
+		stuck.block()
+		time.Sleep(time.Second)
+		h.source.advance(false)
+		began := time.Now()
+		err := <-done
+		slow, ok := errors.AsType[*slowReaderError](err)
+		if !ok || slow.timeout != 5*time.Second {
+			t.Fatalf("serve = %v, want a slowReaderError of 5s", err)
+		}
+		if took := time.Since(began); took < 5*time.Second || took > 5500*time.Millisecond {
+			t.Errorf("ended after %v, want 5s to 5.5s", took)
+		}
+		if got := h.stalls.Load(); got != 1 {
+			t.Errorf("stalled was told %d times, want once", got)
+		}
+		h.source.advance(false)
+		time.Sleep(1100 * time.Millisecond)
+		if got := len(healthy.sequences()); got != 3 {
+			t.Errorf("the other stream got %d states, want 3", got)
+		}
+		if got := h.subscribers(); got != 1 {
+			t.Errorf("%d subscribers left, want 1", got)
+		}
+	})
+}
+
+// Thousands of streams that stop reading at once delay the others by a few ticks.
+func TestHubManySlowReaders(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		var stuck, healthy []*fakeStream
+		var ends []<-chan error
+		for range 2000 {
+			s, done := h.subscribe(t, 100*time.Millisecond)
+			stuck, ends = append(stuck, s), append(ends, done)
+			s, _ = h.subscribe(t, 100*time.Millisecond)
+			healthy = append(healthy, s)
+		}
+		synctest.Wait()
+		for _, s := range stuck {
+			s.block()
+		}
+		time.Sleep(100 * time.Millisecond)
+		h.source.advance(false)
+		changed := time.Since(h.begin)
+		time.Sleep(time.Second)
+		for i, s := range healthy {
+			times := s.times()
+			if len(times) < 2 || times[1]-changed > 500*time.Millisecond {
+				t.Fatalf("healthy stream %d got its state at %v, want within 500ms of %v", i, times, changed)
+			}
+		}
+		time.Sleep(6 * time.Second)
+		for i, done := range ends {
+			select {
+			case <-done:
+			default:
+				t.Fatalf("stuck stream %d still stands after 7s", i)
+			}
+		}
+	})
+}
+
+// A subscriber that joins while a state changes misses nothing: what it is sent last is the newest.
+func TestHubJoinMissesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		first, _ := h.subscribe(t, 100*time.Millisecond)
+		synctest.Wait()
+		late := &fakeStream{ctx: t.Context(), begin: h.begin}
+		go h.serve(late, feedKey{interval: 100 * time.Millisecond}, func(st state) (*frame, error) {
+			time.Sleep(time.Second) // the first message takes its time, while states change
+			return newFrame(st.sequence, nil), nil
+		})
+		for range 5 {
+			time.Sleep(150 * time.Millisecond)
+			h.source.advance(false)
+		}
+		time.Sleep(time.Second)
+		got, want := late.sequences(), first.sequences()
+		if len(got) != 2 || got[1] != want[len(want)-1] || late.overlap {
+			t.Errorf("late stream got %v, want its first and the newest, %d", got, want[len(want)-1])
+		}
+		h.end()
+	})
+}
+
+func TestHubEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		_, done := h.subscribe(t, time.Second)
+		stuck, stuckDone := h.subscribe(t, time.Second)
+		synctest.Wait()
+		stuck.block()
+		time.Sleep(time.Second)
+		h.source.advance(false)
+		time.Sleep(100 * time.Millisecond)
+		h.end()
+		for _, d := range []<-chan error{done, stuckDone} {
+			if err := <-d; err != nil {
+				t.Errorf("serve = %v at the end of the hub, want nil", err)
+			}
+		}
+		_, refused := h.subscribe(t, time.Second)
+		if err := <-refused; !errors.Is(err, errDraining) {
+			t.Errorf("serve after the end = %v, want errDraining", err)
+		}
+	})
+}
+
+func TestHubBounds(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		h.maxSubscribers = 2
+		h.subscribe(t, time.Second)
+		h.subscribe(t, time.Second)
+		synctest.Wait()
+		_, done := h.subscribe(t, time.Second)
+		if full, ok := errors.AsType[*subscribersError](<-done); !ok || full.max != 2 {
+			t.Errorf("the third of two subscribers: %v, want a subscribersError of 2", full)
+		}
+	})
+}
+
+func TestSchedule(t *testing.T) {
+	type step struct {
+		now              time.Duration
+		version, verdict uint64
+		due              time.Duration
+	}
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name     string
+		interval time.Duration
+		steps    []step
+	}{
+		{"unchanged: three quarters of the silence", time.Second, []step{{0, 1, 1, 7500 * ms}, {5 * time.Second, 1, 1, 7500 * ms}}},
+		{"longest interval", 10 * time.Second, []step{{0, 1, 1, 15 * time.Second}}},
+		{"change waits for the interval", time.Second, []step{{300 * ms, 2, 1, time.Second}, {900 * ms, 3, 1, time.Second}}},
+		{"change after the interval settles", time.Second, []step{{1500 * ms, 2, 1, 1510 * ms}, {1505 * ms, 3, 1, 1510 * ms}}},
+		{"verdict does not wait", time.Second, []step{{300 * ms, 2, 2, 310 * ms}, {305 * ms, 3, 3, 310 * ms}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSchedule(tt.interval, 0, 1, 1)
+			for _, st := range tt.steps {
+				s.observe(st.now, st.version, st.verdict)
+				if got := s.due(); got != st.due {
+					t.Errorf("at %v: due at %v, want %v", st.now, got, st.due)
+				}
+			}
+		})
+	}
+	t.Run("lateness does not add up", func(t *testing.T) {
+		s := newSchedule(time.Second, 0, 1, 1)
+		s.observe(900*ms, 2, 1)
+		s.record(1003*ms, 2, 1)
+		s.observe(1900*ms, 3, 1)
+		if got := s.due(); got != 2*time.Second {
+			t.Errorf("due at %v, want 2s", got)
+		}
+		s.record(2500*ms, 3, 1) // much too late: count from now
+		s.observe(2600*ms, 4, 1)
+		if got := s.due(); got != 3500*ms {
+			t.Errorf("due at %v, want 3.5s", got)
+		}
+	})
+}
+
+func TestRoundInterval(t *testing.T) {
+	for _, tt := range []struct{ asked, want time.Duration }{
+		{0, time.Second}, {-1, time.Second}, {1, 100 * time.Millisecond},
+		{100 * time.Millisecond, 100 * time.Millisecond}, {101 * time.Millisecond, 200 * time.Millisecond},
+		{3 * time.Second, 5 * time.Second}, {10 * time.Second, 10 * time.Second}, {time.Hour, 10 * time.Second},
+	} {
+		if got := roundInterval(tt.asked); got != tt.want {
+			t.Errorf("roundInterval(%v) = %v, want %v", tt.asked, got, tt.want)
+		}
+	}
+}
+
+func TestCodecPassesFramesThrough(t *testing.T) {
+	encoded := []byte("encoded before")
+	f := newFrame(1, encoded)
+	c := newCodec()
+	for range 2 {
+		got, err := c.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if &got[0].(mem.SliceBuffer)[0] != &encoded[0] || got.Len() != len(encoded) {
+			t.Error("a frame was copied")
+		}
+		got.Free()
+	}
+}

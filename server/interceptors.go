@@ -1,0 +1,138 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"buf.build/go/protovalidate"
+	validation "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/protovalidate"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// interceptors returns what every call passes, the outermost first: the log and the metrics see the status that
+// the caller sees, and whatever fails or panics further in becomes a status.
+func (s *Server) interceptors(access *accessTable, validator protovalidate.Validator) []grpc.ServerOption {
+	unaryLog, streamLog := logInterceptors(s.log)
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(
+			unaryLog,
+			s.metrics.calls.UnaryServerInterceptor(),
+			s.unaryStatus,
+			recovery.UnaryServerInterceptor(),
+			access.unary(),
+			unaryDeadline(s.limits.UnaryTimeout),
+			validation.UnaryServerInterceptor(validator),
+		),
+		grpc.ChainStreamInterceptor(
+			keepTransport,
+			streamLog,
+			onKnownMethods(s.metrics.calls.StreamServerInterceptor()),
+			s.streamStatus,
+			recovery.StreamServerInterceptor(),
+			access.stream(),
+			s.endHealthWatch,
+			validation.StreamServerInterceptor(validator),
+		),
+	}
+}
+
+func (s *Server) unaryStatus(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	resp, err := handler(ctx, req)
+	if err != nil {
+		return nil, s.status(ctx, info.FullMethod, err)
+	}
+	return resp, nil
+}
+
+func (s *Server) streamStatus(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if err := handler(srv, stream); err != nil {
+		return s.status(stream.Context(), info.FullMethod, err)
+	}
+	return nil
+}
+
+// status returns the status of err, and logs the cause where the caller is not told of it.
+func (s *Server) status(ctx context.Context, method string, err error) error {
+	told := toStatus(ctx, err)
+	if status.Code(told) != codes.Internal {
+		return told
+	}
+	attrs := []slog.Attr{slog.String("request_id", requestID(told)), slog.String("method", method)}
+	if panicked, ok := errors.AsType[*recovery.PanicError](err); ok {
+		attrs = append(attrs, slog.Any("panic", panicked.Panic), slog.String("stack", string(panicked.Stack)))
+	} else {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	s.log.LogAttrs(ctx, slog.LevelError, "internal error", attrs...)
+	return told
+}
+
+// unaryDeadline gives a call that has no deadline one of its own.
+func unaryDeadline(timeout time.Duration) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if _, ok := ctx.Deadline(); ok {
+			return handler(ctx, req)
+		}
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return handler(ctx, req)
+	}
+}
+
+// onKnownMethods applies next to methods that have a row in the role table only. Others reach the server as
+// streams, under names that callers make up.
+func onKnownMethods(next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if _, ok := methodRoles[info.FullMethod]; !ok {
+			return handler(srv, stream)
+		}
+		return next(srv, stream, info, handler)
+	}
+}
+
+// contextStream is a stream with a context of its own.
+type contextStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *contextStream) Context() context.Context { return s.ctx }
+
+type transportKey struct{}
+
+// keepTransport lets a handler get at the stream below all interceptors: what these do for each message would
+// cost more than sending it.
+func keepTransport(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	ctx := context.WithValue(stream.Context(), transportKey{}, stream)
+	return handler(srv, &contextStream{stream, ctx})
+}
+
+// transportStream returns the stream that keepTransport kept.
+func transportStream(stream grpc.ServerStream) grpc.ServerStream {
+	if transport, ok := stream.Context().Value(transportKey{}).(grpc.ServerStream); ok {
+		return transport
+	}
+	return stream
+}
+
+// endHealthWatch ends calls of Health.Watch with OK when the server drains; by itself the health service
+// keeps them open, and with them the server.
+func (s *Server) endHealthWatch(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if info.FullMethod != healthv1.Health_Watch_FullMethodName {
+		return handler(srv, stream)
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(s.noticed, cancel)()
+	err := handler(srv, &contextStream{stream, ctx})
+	if s.noticed.Err() != nil && stream.Context().Err() == nil {
+		return nil
+	}
+	return err
+}

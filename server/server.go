@@ -1,0 +1,311 @@
+// Package server serves the load of this machine over gRPC: headroom.v1.StatusService, health, reflection and,
+// on a unix socket, channelz.
+//
+// A [Server] is one unit with one owner: [Server.Run] runs the Snapshotter, every listener and the streams, and
+// returns when all of them have ended. Every caller has an [Identity] and every method needs a [Role]; what no
+// rule allows is refused. Every queue, stream and message is bounded by [Limits]: no caller can make the server
+// hold more for it, and one that does not read delays nobody else. Refusals carry a reason; docs/errors.md
+// lists them.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	channelz "google.golang.org/grpc/channelz/service"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// DefaultDrainTimeout is how long a shutdown waits for calls in flight.
+const DefaultDrainTimeout = 10 * time.Second
+
+// drainNotice is how long health says NOT_SERVING before streams end, so that balancers turn away first.
+const drainNotice = 100 * time.Millisecond
+
+// Config says what a [Server] serves, where and to whom.
+type Config struct {
+	// Snapshotter samples the machine. Required, and not running: the Server runs it.
+	Snapshotter *snapshot.Snapshotter
+
+	// Clock is the clock of the Snapshotter; ages are counted on it. Required.
+	Clock func() time.Duration
+
+	// Reports takes what workers report; it is the Reports of the Snapshotter's Config. nil switches
+	// ReportLoad off.
+	Reports *snapshot.Reports
+
+	// Listeners are where gRPC is served. At least one. The Server closes them once Run was called.
+	Listeners []*Listener
+
+	// HTTP is where /metrics, /healthz and /readyz are served, to everybody who can reach it. nil
+	// switches them off. On a loopback address the Host header must name loopback. The Server closes it
+	// once Run was called.
+	HTTP net.Listener
+
+	// Access says who may do what. The zero value is the default.
+	Access Access
+
+	// Limits bounds what callers may use. The zero value of each field is its default.
+	Limits Limits
+
+	// DrainTimeout is how long a shutdown waits for calls in flight before it cuts them off, from 1 s to
+	// 10 min. The default is 10 s.
+	DrainTimeout time.Duration
+
+	// Version is the version that the server tells its clients, such as "0.1.0". At most 64 bytes.
+	Version string
+
+	// Log gets one line a finished call (debug when it succeeded), and faults. The default discards them.
+	Log *slog.Logger
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Snapshotter == nil {
+		errs = append(errs, errors.New("Snapshotter: none is given"))
+	}
+	if c.Clock == nil {
+		errs = append(errs, errors.New("Clock: none is given"))
+	}
+	if len(c.Listeners) == 0 {
+		errs = append(errs, errors.New("Listeners: at least one is needed"))
+	}
+	for i, l := range c.Listeners {
+		if l == nil {
+			errs = append(errs, fmt.Errorf("Listeners: number %d is nil", i))
+		}
+	}
+	if d := c.DrainTimeout; d != 0 && (d < time.Second || d > 10*time.Minute) {
+		errs = append(errs, fmt.Errorf("DrainTimeout: %v is not from 1s to 10m", d))
+	}
+	if len(c.Version) > 64 {
+		errs = append(errs, fmt.Errorf("Version: %d bytes are more than 64", len(c.Version)))
+	}
+	for _, part := range []struct {
+		name string
+		err  error
+	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}} {
+		if part.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", part.name, part.err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Server serves one Snapshotter. Make one with [New].
+type Server struct {
+	log          *slog.Logger
+	limits       Limits
+	drainTimeout time.Duration
+	snapshotter  *snapshot.Snapshotter
+	service      *statusService
+	hub          *hub
+	metrics      *metrics
+	health       *health.Server
+	guard        *guard
+	endpoints    []endpoint
+	httpListener net.Listener
+	httpServer   *http.Server // nil when HTTP is off
+
+	ran      atomic.Bool
+	draining atomic.Bool
+	noticed  context.Context // ends once health has said NOT_SERVING for long enough
+	notice   context.CancelFunc
+}
+
+// endpoint is one listener with the gRPC server behind it. Each has its own because credentials, connection
+// age and services differ.
+type endpoint struct {
+	listener *Listener
+	grpc     *grpc.Server
+}
+
+// New returns a Server that starts nothing. It reports every fault of c at once; then the listeners are still
+// the caller's to close.
+func New(c Config) (*Server, error) {
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	validator, err := protovalidate.New(protovalidate.WithMessages(
+		&headroomv1.GetSampleRequest{}, &headroomv1.GetStatusRequest{},
+		&headroomv1.WatchSnapshotsRequest{}, &headroomv1.ReportLoadRequest{},
+	))
+	if err != nil {
+		return nil, fmt.Errorf("server: compile the validation rules: %w", err)
+	}
+	s := &Server{
+		log:          c.Log,
+		limits:       c.Limits.withDefaults(),
+		drainTimeout: c.DrainTimeout,
+		snapshotter:  c.Snapshotter,
+		health:       health.NewServer(),
+		httpListener: c.HTTP,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.drainTimeout == 0 {
+		s.drainTimeout = DefaultDrainTimeout
+	}
+	s.noticed, s.notice = context.WithCancel(context.Background())
+	s.guard = newGuard(s.limits, s.log)
+	s.hub = newHub(s.limits.SendTimeout, s.limits.MaxSubscribers)
+	s.service = &statusService{
+		snapshotter:  c.Snapshotter,
+		reports:      c.Reports,
+		clock:        c.Clock,
+		hub:          s.hub,
+		maxSendBytes: s.limits.MaxSendBytes,
+		instanceID:   newInstanceID(),
+		version:      c.Version,
+	}
+	s.metrics = newMetrics(c.Version, func() (snapshot.View, error) {
+		view, _, err := c.Snapshotter.View()
+		return view, err
+	}, s.hub, s.guard)
+	s.hub.view = c.Snapshotter.View
+	s.hub.encode = s.service.encodeState
+	s.hub.observe = s.metrics.countErrors
+	s.hub.stalled = s.guard.stalled
+	s.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
+
+	access := newAccessTable(c.Access, s.log)
+	for _, l := range c.Listeners {
+		s.endpoints = append(s.endpoints, endpoint{listener: l, grpc: s.newGRPCServer(l, access, validator)})
+	}
+	if c.HTTP != nil {
+		s.httpServer = s.newHTTPServer(c.HTTP)
+	}
+	return s, nil
+}
+
+// newInstanceID returns 128 random bits in hex.
+func newInstanceID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails; it ends the program instead
+	return hex.EncodeToString(id[:])
+}
+
+func (s *Server) newGRPCServer(l *Listener, access *accessTable, validator protovalidate.Validator) *grpc.Server {
+	options := grpcOptions(l, s.limits, access, s.guard)
+	options = append(options, grpc.ForceServerCodecV2(newCodec()))
+	options = append(options, s.interceptors(access, validator)...)
+	srv := grpc.NewServer(options...)
+	headroomv1.RegisterStatusServiceServer(srv, s.service)
+	healthv1.RegisterHealthServer(srv, s.health)
+	if l.class == classUnix {
+		channelz.RegisterChannelzServiceToServer(srv)
+	}
+	reflection.RegisterV1(srv)
+	return srv
+}
+
+func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
+	s.health.SetServingStatus("", status)
+	s.health.SetServingStatus(headroomv1.StatusService_ServiceDesc.ServiceName, status)
+}
+
+// InstanceID returns the 128 random bits, in hex, that identify this Server to its clients.
+func (s *Server) InstanceID() string { return s.service.instanceID }
+
+// Run serves until ctx is done or a part fails. Then it drains: health says NOT_SERVING, streams end with OK,
+// calls in flight finish within DrainTimeout and are cut off after it, and sampling ends last. Run returns nil
+// after a shutdown by ctx, and otherwise the error of the part that failed. A Server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	if s.ran.Swap(true) {
+		return errors.New("server: Run was called twice")
+	}
+	// Sampling outlives ctx: calls that finish during the drain still read it.
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorking()
+	group, serving := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := s.snapshotter.Run(working); err != nil {
+			return fmt.Errorf("server: sample: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return s.hub.run(working) })
+	for _, e := range s.endpoints {
+		group.Go(func() error { return s.serve(e) })
+	}
+	if s.httpServer != nil {
+		group.Go(func() error { return serveHTTP(s.httpServer, s.httpListener) })
+	}
+	group.Go(func() error {
+		s.awaitReady(serving)
+		return nil
+	})
+	group.Go(func() error {
+		<-serving.Done()
+		s.drain()
+		stopWorking()
+		return nil
+	})
+	return group.Wait()
+}
+
+// serve accepts connections of one listener until the server is stopped.
+func (s *Server) serve(e endpoint) error {
+	s.log.Info("serving", "address", e.listener.Addr().String(), "listener", e.listener.class.String())
+	err := e.grpc.Serve(s.guard.wrap(e.listener))
+	if s.draining.Load() || errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return fmt.Errorf("server: serve on %v: %w", e.listener.Addr(), err)
+}
+
+// awaitReady turns health to SERVING once the first sample was taken.
+func (s *Server) awaitReady(ctx context.Context) {
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !s.service.ready() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+		}
+	}
+	s.setHealth(healthv1.HealthCheckResponse_SERVING)
+}
+
+// drain ends all serving, politely until DrainTimeout.
+func (s *Server) drain() {
+	s.draining.Store(true)
+	s.health.Shutdown()
+	time.Sleep(drainNotice)
+	s.notice()
+	s.hub.end()
+	var stopping sync.WaitGroup
+	for _, e := range s.endpoints {
+		stopping.Go(func() {
+			cut := time.AfterFunc(s.drainTimeout, e.grpc.Stop)
+			defer cut.Stop()
+			e.grpc.GracefulStop()
+		})
+	}
+	stopping.Wait()
+	for _, e := range s.endpoints {
+		_ = e.listener.Close() // gRPC closed what it accepts on; this releases what stands beside it
+	}
+	if s.httpServer != nil {
+		stopHTTP(s.httpServer)
+	}
+}
