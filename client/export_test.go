@@ -1,0 +1,41 @@
+package client
+
+import "time"
+
+// WithoutJitter makes every backoff its mean.
+func WithoutJitter() Option { return func(c *config) { c.jitter = 0 } }
+
+// WithTCP replaces the address at which a server listens on TCP by default.
+func WithTCP(address string) Option { return func(c *config) { c.tcp = address } }
+
+// Discover returns the addresses that are tried for a user in an environment.
+func Discover(getenv func(string) string, uid int) []string {
+	var found []string
+	for _, e := range discover(getenv, uid, defaultTCP) {
+		found = append(found, e.String())
+	}
+	return found
+}
+
+// DefaultSocketOf is DefaultSocket for a user in an environment.
+func DefaultSocketOf(getenv func(string) string, uid int) string { return defaultSocket(getenv, uid) }
+
+// The functions that the client itself uses.
+var (
+	CheckOwner   = checkOwner
+	VersionSkew  = skew
+	BuildVersion = buildVersion
+)
+
+// RunSocket is where the server of the system listens, or "".
+const RunSocket = runSocket
+
+// Backoffs returns the first n waits with the given jitter.
+func Backoffs(n int, jitter float64) []time.Duration {
+	b := backoff{jitter: jitter}
+	var waits []time.Duration
+	for range n {
+		waits = append(waits, b.delay())
+	}
+	return waits
+}
