@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A checkedFlag is a flag of its own, outside the layers; its error says what is accepted.
+type checkedFlag struct {
+	pflag.Value
+	accepts string
+}
+
+func (f checkedFlag) Set(text string) error {
+	err := f.Value.Set(text)
+	if err == nil {
+		return nil
+	}
+	want := "want " + f.accepts
+	if h, ok := err.(hint); ok {
+		want += " (" + string(h) + ")"
+	}
+	return errors.New(want)
+}
+
+// addFlag defines a flag of cmd that belongs to no layer.
+func addFlag(cmd *cobra.Command, s setting, shorthand string) {
+	f := cmd.Flags().VarPF(checkedFlag{s.value, s.accepts}, s.name, shorthand, s.help)
+	if s.switch_ {
+		f.NoOptDefVal = "true"
+	}
+	if s.unset != "" {
+		f.DefValue = s.unset
+	}
+}
+
+// flagsOf returns the flags of one group of settings; those that are no setting are the group "Flags".
+func flagsOf(all *pflag.FlagSet, table []setting, group string) *pflag.FlagSet {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.SortFlags = false
+	all.VisitAll(func(f *pflag.Flag) {
+		of := "Flags"
+		if s := find(table, f.Name); s != nil {
+			of = s.group
+		}
+		if of == group {
+			flags.AddFlag(f)
+		}
+	})
+	return flags
+}

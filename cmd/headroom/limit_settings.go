@@ -1,0 +1,65 @@
+package main
+
+import (
+	"time"
+
+	"github.com/headroom-rpc/headroom/server"
+)
+
+// defaultLimits returns the defaults of server.Limits in figures, so that they can be shown. A zero stays
+// one that depends on the machine.
+func defaultLimits() server.Limits {
+	return server.Limits{
+		MaxConnectionsPerUser:    256,
+		MaxConnectionsPerAddress: 64,
+		MaxStreamsPerConnection:  64,
+		MaxSubscribers:           16_384,
+		MaxReporters:             4_096,
+		MaxSignals:               64,
+		MaxReceiveBytes:          256 << 10,
+		MaxSendBytes:             4 << 20,
+		MaxHeaderBytes:           16 << 10,
+		HandshakeTimeout:         5 * time.Second,
+		IdleTimeout:              5 * time.Minute,
+		ConnectionAge:            30 * time.Minute,
+		SendTimeout:              5 * time.Second,
+		UnaryTimeout:             10 * time.Second,
+		KeepaliveTime:            10 * time.Second,
+		KeepaliveTimeout:         5 * time.Second,
+	}
+}
+
+func limitSettings(l *server.Limits) []setting {
+	const million = 1_000_000
+	const ms = time.Millisecond
+	return []setting{
+		countSetting("max-connections", &l.MaxConnections, 0, million,
+			"open connections; 0 is 10000, or half of the file descriptors that may be open if that is less"),
+		countSetting("max-connections-per-user", &l.MaxConnectionsPerUser, 1, million,
+			"open connections of one user on the unix socket; the server's own user is exempt"),
+		countSetting("max-connections-per-address", &l.MaxConnectionsPerAddress, 1, million,
+			"open connections of one IPv4 address or IPv6 /64 network; loopback is exempt"),
+		countSetting("max-streams-per-connection", &l.MaxStreamsPerConnection, 1, 10_000,
+			"calls in flight on one connection"),
+		countSetting("max-subscribers", &l.MaxSubscribers, 1, million, "open state streams"),
+		countSetting("max-reporters", &l.MaxReporters, 1, 65_536, "workers whose load reports are kept"),
+		countSetting("max-signals", &l.MaxSignals, 1, 256, "custom signals that reports may add"),
+		sizeSetting("max-receive-size", &l.MaxReceiveBytes, 1<<10, 64<<20, "size of a request"),
+		sizeSetting("max-send-size", &l.MaxSendBytes, 1<<10, 64<<20, "size of a response"),
+		sizeSetting("max-header-size", &l.MaxHeaderBytes, 1<<10, 1<<20, "size of the headers of a call"),
+		durationSetting("handshake-timeout", &l.HandshakeTimeout, 100*ms, time.Minute,
+			"time from accept to a connection that speaks HTTP/2"),
+		durationSetting("idle-timeout", &l.IdleTimeout, time.Second, 24*time.Hour,
+			"time that a connection may stay without a call"),
+		durationSetting("connection-age", &l.ConnectionAge, time.Minute, 24*time.Hour,
+			"time that a connection from another host takes new calls"),
+		durationSetting("send-timeout", &l.SendTimeout, 100*ms, time.Minute,
+			"time that one message of a stream may wait for a slow reader"),
+		durationSetting("unary-timeout", &l.UnaryTimeout, 100*ms, 10*time.Minute,
+			"deadline of a call whose caller set none"),
+		durationSetting("keepalive-time", &l.KeepaliveTime, time.Second, time.Hour,
+			"silence after which the server asks whether a client is there"),
+		durationSetting("keepalive-timeout", &l.KeepaliveTimeout, time.Second, time.Minute,
+			"time that the client has to answer"),
+	}
+}

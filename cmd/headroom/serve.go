@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/headroom-rpc/headroom/internal/boottime"
+	"github.com/headroom-rpc/headroom/server"
+	"github.com/headroom-rpc/headroom/snapshot"
+	"github.com/headroom-rpc/headroom/snapshot/host"
+)
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the load of this machine over gRPC",
+		Long: `Serve the load of this machine over gRPC, on a unix socket and on TCP 127.0.0.1:7070. It needs no
+configuration. The first SIGTERM or SIGINT drains: calls have --drain-timeout to end. A second one ends
+the program at once.`,
+		Example: examples(
+			"headroom serve",
+			"headroom serve --config headroom.yaml --http 127.0.0.1:9090",
+		),
+		Args: takes(cobra.NoArgs),
+	}
+	l := newLoader(cmd)
+	cmd.SetUsageFunc(serveUsage(l.table))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		e, err := l.load()
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		context.AfterFunc(ctx, stop) // so that the second signal has its default effect
+		return serve(ctx, e, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	return cmd
+}
+
+// serve runs the server until ctx is done and calls in flight have ended.
+func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
+	c := e.settings
+	log := newLogger(stderr, c)
+	for _, w := range e.warnings {
+		log.Warn(w)
+	}
+	config, tlsConf, err := c.serverConfig(log)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if config.Listeners, config.HTTP, err = c.open(tlsConf); err != nil {
+		return err
+	}
+	s, err := server.New(config)
+	if err != nil {
+		closeAll(config.Listeners, config.HTTP)
+		return &exitError{exitUsage, err}
+	}
+	starting := []any{"version", version, "go", runtime.Version(), "pid", os.Getpid()}
+	if revision := sourceRevision(); revision != "" {
+		starting = append(starting, "revision", revision)
+	}
+	if e.file != "" {
+		starting = append(starting, "config", e.file)
+	}
+	log.Info("starting", starting...)
+	if config.HTTP != nil {
+		log.Info("serving", "address", config.HTTP.Addr().String(), "listener", "http")
+	}
+	if onTerminal(stdout) {
+		fmt.Fprintln(stdout, "See this machine's load in another terminal with: headroom watch")
+	}
+	context.AfterFunc(ctx, func() {
+		log.Info("stopping", "drain_timeout", c.drainTimeout, "hint", "a second signal ends at once")
+		notify(log, daemon.SdNotifyStopping)
+	})
+	sampled, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		if awaitFirstSample(sampled, config.Snapshotter) {
+			notify(log, daemon.SdNotifyReady)
+		}
+	}()
+	if err := s.Run(ctx); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// serverConfig returns the configuration of the server but for its listeners, and their TLS configuration,
+// nil for none. It reports every fault of the files that the settings name.
+func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Config, error) {
+	reports, err := snapshot.NewReports(c.limits.MaxReporters, c.limits.MaxSignals)
+	if err != nil {
+		return server.Config{}, nil, err
+	}
+	conf := c.snapshot
+	conf.Sources = host.NewSources(snapshot.ScopeHost)
+	conf.Reports = reports
+	conf.Clock = boottime.Now
+	conf.Log = log
+	snapshotter, err := snapshot.New(conf)
+	if err != nil {
+		return server.Config{}, nil, err
+	}
+	var wrong []error
+	access := server.Access{LoopbackRole: c.loopbackRole, CertRoles: map[string]server.Role{}}
+	for _, entry := range c.certRoles {
+		name, role, err := splitCertRole(entry)
+		wrong = append(wrong, err)
+		access.CertRoles[name] = role
+	}
+	if c.tokenFile != "" {
+		access.Tokens, err = server.LoadTokens(c.tokenFile)
+		wrong = append(wrong, err)
+	}
+	var tlsConf *tls.Config
+	if c.tlsCert != "" {
+		tlsConf, err = server.LoadTLS(c.tlsCert, c.tlsKey, c.tlsClient)
+		wrong = append(wrong, err)
+	}
+	return server.Config{
+		Snapshotter:  snapshotter,
+		Clock:        boottime.Now,
+		Reports:      reports,
+		Access:       access,
+		Limits:       c.limits,
+		DrainTimeout: c.drainTimeout,
+		Version:      version,
+		Log:          log,
+	}, tlsConf, errors.Join(wrong...)
+}
+
+// open opens every listener, or none and returns every fault.
+func (c *serveSettings) open(tlsConf *tls.Config) (all []*server.Listener, http net.Listener, err error) {
+	var wrong []error
+	add := func(l *server.Listener, err error) {
+		if err != nil {
+			wrong = append(wrong, err)
+			return
+		}
+		all = append(all, l)
+	}
+	if c.socket != off {
+		add(server.ListenUnix(c.socket))
+	}
+	if c.listen != off {
+		add(server.ListenTCP(c.listen, tlsConf, c.insecure))
+	}
+	if c.http != off {
+		if http, err = net.Listen("tcp", c.http); err != nil {
+			wrong = append(wrong, fmt.Errorf("http: %w", err))
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		closeAll(all, http)
+		return nil, nil, err
+	}
+	return all, http, nil
+}
+
+func closeAll(listeners []*server.Listener, http net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close() // nothing was served on it
+	}
+	if http != nil {
+		_ = http.Close()
+	}
+}
+
+func newLogger(w io.Writer, c *serveSettings) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.logLevel}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// notify tells systemd, where it started the program, in what state it is.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("cannot notify systemd", "err", err)
+	}
+}
+
+// awaitFirstSample blocks until every signal was tried once, and reports whether ctx was not done before.
+func awaitFirstSample(ctx context.Context, s *snapshot.Snapshotter) bool {
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for !s.Active() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-poll.C:
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.Ready():
+		return true
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/internal/wire"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// headerEvery is how many lines stand under one header on a terminal.
+const headerEvery = 20
+
+func newWatch() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Show the load of this machine as it changes, a line a state",
+		Long: `Show the load of this machine as it changes, a line a state. '!' stands after a value that is over its
+bound, '?' for one that could not be read. The verdict is that of the current window, with what makes
+it so. With -o json, one WatchSnapshotsResponse of the API a line.
+
+It goes on through restarts of the server, and says so when what it shows is not fresh.`,
+		Example: examples(
+			"headroom watch                     # until Ctrl-C",
+			"headroom watch -i 5s -n 12 -o json # one minute, to be read by a program",
+		),
+		Args: takes(cobra.NoArgs),
+	}
+	server := addServerFlags(cmd)
+	asJSON := addOutputFlag(cmd)
+	var interval time.Duration
+	var count int
+	every := durationSetting("interval", &interval, 100*time.Millisecond, 10*time.Second,
+		"least time between two states; a change of a verdict comes at once")
+	every.unset = "1s"
+	addFlag(cmd, every, "i")
+	states := countSetting("count", &count, 1, math.MaxInt32, "states to show")
+	states.unset = "no end"
+	addFlag(cmd, states, "n")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		dialing, cancel := context.WithTimeout(cmd.Context(), server.timeout)
+		defer cancel()
+		c, err := server.dial(dialing)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if skew := c.Skew(); skew != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "headroom: warning:", clean(skew))
+		}
+		show := showLines(cmd.OutOrStdout())
+		if asJSON() {
+			show = showJSON(c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		}
+		shown := 0
+		for state, err := range c.Snapshots(cmd.Context(), client.WatchOptions{Interval: interval}) {
+			if err != nil {
+				return callError(err)
+			}
+			if err := show(state); err != nil {
+				return err
+			}
+			if !state.Stale {
+				shown++
+			}
+			if shown == count && count > 0 {
+				break
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// showLines returns a function that prints a state as a line for people.
+func showLines(stdout io.Writer) func(client.State) error {
+	w, again := coloured(stdout), onTerminal(stdout)
+	lines := 0
+	return func(state client.State) error {
+		if lines == 0 || again && lines%headerEvery == 0 {
+			if _, err := fmt.Fprintln(w, styleHead.Render(watchHeader)); err != nil {
+				return err
+			}
+		}
+		lines++
+		if state.Stale {
+			_, err := fmt.Fprintln(w, styleUnknown.Render(staleLine(state, time.Now())))
+			return err
+		}
+		_, err := io.WriteString(w, watchLine(state.SendTime, state.Snapshots, &state.Current))
+		return err
+	}
+}
+
+// staleLine says that nothing was heard, since when and why.
+func staleLine(state client.State, now time.Time) string {
+	text := now.Local().Format(time.TimeOnly) + "  stale"
+	if !state.Received.IsZero() {
+		text += ", nothing for " + humanDuration(now.Sub(state.Received))
+	}
+	if state.Cause != nil {
+		text += ": " + clean(callError(state.Cause).Error())
+	}
+	return text
+}
+
+// showJSON returns a function that prints a state as the message of the API that it came as. That message
+// cannot say that it is stale; standard error does.
+func showJSON(c *client.Client, stdout, stderr io.Writer) func(client.State) error {
+	started := ""
+	return func(state client.State) error {
+		if state.Stale {
+			fmt.Fprintln(stderr, "headroom:", staleLine(state, time.Now()))
+			started = ""
+			return nil
+		}
+		m := &headroomv1.WatchSnapshotsResponse{
+			Sequence:   state.Sequence,
+			SendTime:   timestamppb.New(state.SendTime),
+			Current:    wire.Status(&state.Current),
+			Historical: wire.Status(&state.Historical),
+		}
+		if started != state.Started.InstanceID {
+			started = state.Started.InstanceID
+			m.Started = &headroomv1.Started{
+				InstanceId:    state.Started.InstanceID,
+				Interval:      durationpb.New(state.Started.Interval),
+				MaxSilence:    durationpb.New(state.Started.MaxSilence),
+				ServerVersion: state.Started.ServerVersion,
+			}
+		}
+		now := c.Now()
+		for i := range state.Snapshots {
+			m.Snapshots = append(m.Snapshots, wire.Snapshot(&state.Snapshots[i], now))
+		}
+		return printJSON(stdout, m)
+	}
+}
