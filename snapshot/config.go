@@ -33,15 +33,17 @@ const (
 	ScopeHost
 )
 
-// StalePolicy says how a signal is judged whose newest good reading is older than three intervals. Crawlee
-// has none: there a dead source keeps its last verdict for ever.
+// StalePolicy says how a signal is judged whose newest good reading is older than three intervals, or that
+// had none for as long since Run began. The crawlee profiles have none: there, as in Crawlee, a dead source
+// keeps its last verdict for ever, and one that never answered is idle.
 type StalePolicy uint8
 
 // The policies for a stale signal.
 const (
 	// StaleIgnore makes the signal unknown; it does not count.
 	StaleIgnore StalePolicy = iota
-	// StaleHold keeps the last verdict until the reading is as old as the history, then ignores it.
+	// StaleHold keeps the verdict as it was with the newest good reading until that is older than the
+	// history, then ignores the signal.
 	StaleHold
 	// StaleOverloaded counts the signal as overloaded.
 	StaleOverloaded
@@ -122,7 +124,8 @@ type Config struct {
 	MaxEventLoopDelay time.Duration
 
 	// AlwaysProbe keeps the 10 ms prober of the event loop running; by default it runs only while load is
-	// suspected.
+	// suspected: for 5 s after a CPU snapshot over 0.8 of its limit, or a delay of this program over half
+	// of its limit. The crawlee profiles have no prober and ignore it.
 	AlwaysProbe bool
 
 	// MaxClientErrors is the number of new rate-limit errors over which a snapshot is overloaded, at
@@ -133,14 +136,16 @@ type Config struct {
 	ClientRetryIndex int
 
 	// ClientErrors returns this program's own rate-limit errors since it started, by retry index. It must
-	// not block. nil means none.
+	// not block. What it counted before Run began is new to the first snapshot in ProfileCrawleePython
+	// only. A panic makes the snapshot unknown. nil means none.
 	ClientErrors func() map[int]int64
 
 	// Reports holds what workers report of their own load. nil means that nobody reports.
 	Reports *Reports
 
-	// History is how long snapshots are kept, and the length of the historical window, from 5 s to 1 h.
-	// The default is 30 s.
+	// History is how long snapshots are kept, and the length of the historical window, from 5 s to 1 h and
+	// at most 4096 times the interval of any signal. The default is 30 s. One snapshot takes about half a
+	// KiB.
 	History time.Duration
 
 	// CurrentWindow is the length of the current window, from 1 s to History. The default is 5 s.
@@ -150,17 +155,20 @@ type Config struct {
 	// of a window over which a signal is overloaded, in (0, 1]. The defaults are 0.4, 0.2, 0.6 and 0.3.
 	CPUOverloadRatio, MemoryOverloadRatio, EventLoopOverloadRatio, ClientOverloadRatio float64
 
-	// Stale is the policy for built-in signals whose source fell silent. The default is StaleIgnore.
+	// Stale is the policy for built-in signals whose source fell silent. The default is StaleIgnore. The
+	// crawlee profiles ignore it.
 	Stale StalePolicy
 
-	// Signals are the program's own. One with the name of a built-in signal replaces it.
+	// Signals are the program's own, at most 256. One with the name of a built-in signal replaces it and
+	// keeps its Resource; of the raw numbers of a [Snapshot] it gives only what Value says.
 	Signals []Signal
 
-	// Disabled names built-in signals to leave out.
+	// Disabled names built-in signals to leave out: those of the constants Signal....
 	Disabled []string
 
-	// Clock is the time that decides: it never goes back, and best runs through suspend. The default is
-	// Go's monotonic clock.
+	// Clock is the time that decides: it never goes back, and best runs through suspend. Should it go back,
+	// the default profile forgets what it then seems to know of the future. The default is Go's monotonic
+	// clock. It must not block.
 	Clock func() time.Duration
 
 	// Log gets the status once a minute at info, every snapshot at debug, and warnings. The default
@@ -169,7 +177,8 @@ type Config struct {
 }
 
 // Sources reads the machine. A function may block until ctx ends; each is called on a goroutine of its
-// own, never twice at once, so a slow one delays no other signal.
+// own, never twice at once, so a slow one delays no other signal and skips ticks of its own. An error or a
+// panic makes the snapshot unknown.
 type Sources struct {
 	// CPU returns the load since its previous call; the first call looks at a short time of its own.
 	CPU func(ctx context.Context) (CPUReading, error)
@@ -194,7 +203,8 @@ type Signal struct {
 	Stale StalePolicy
 
 	// Read returns the value and its bound, in the same unit; overloaded is strictly over. It may block
-	// until ctx ends. Required.
+	// until ctx ends. An error, a panic, or a number that is not finite makes the snapshot unknown.
+	// Required.
 	Read func(ctx context.Context) (value, limit float64, err error)
 
 	// Source names what is read, for people.

@@ -102,6 +102,13 @@ func (h *history) insert(s *Snapshot) bool {
 	return true
 }
 
+// dropAfter drops the snapshots that are later than at.
+func (h *history) dropAfter(at time.Duration) {
+	for h.n > 0 && h.newest() > at {
+		h.n--
+	}
+}
+
 // sample appends to dst the snapshots that are at most d older than the newest, oldest first; all of them
 // for d of zero or less.
 func (h *history) sample(dst []Snapshot, d time.Duration) []Snapshot {

@@ -101,6 +101,7 @@ func (p *prober) begin() bool {
 	now := p.clock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.until = min(p.until, now+probeLinger) // also after the clock went back
 	if now >= p.until && !p.always {
 		p.running = false
 		return false

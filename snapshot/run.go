@@ -105,13 +105,7 @@ func (s *Snapshotter) take(ctx context.Context, sig *signal, snap *Snapshot) {
 		return
 	}
 	snap.At, snap.Time = s.cfg.Clock(), time.Now()
-	snap.Discontinuity = sig.isGap(snap.At)
-	if err == nil {
-		err = sig.sampler.judge(snap)
-	}
-	if err != nil {
-		snap.Unknown = unknownReason(err)
-	}
+	err = sig.complete(snap, err)
 	wasKnown := s.record(sig, snap)
 	s.suspectLoad(snap)
 	s.logSnapshot(ctx, snap, wasKnown, err)

@@ -18,22 +18,24 @@ const (
 // schedulerLatency differences the runtime's cumulative histogram of scheduling latency over a sliding
 // second. After the first reading it does not allocate.
 type schedulerLatency struct {
-	sample []metrics.Sample
-	past   [][]uint64 // the cumulative counts of earlier readings, as a ring
-	next   int        // where the present reading goes once it is judged
-	n      int
+	metrics func([]metrics.Sample) // metrics.Read
+	sample  []metrics.Sample
+	past    [][]uint64 // the cumulative counts of earlier readings, as a ring
+	next    int        // where the present reading goes once it is judged
+	n       int
 }
 
-func newSchedulerLatency(interval time.Duration) *schedulerLatency {
+func newSchedulerLatency(interval time.Duration, read func([]metrics.Sample)) *schedulerLatency {
 	readings := max(1, int((schedulerWindow+interval-1)/interval))
 	return &schedulerLatency{
-		sample: []metrics.Sample{{Name: schedulerMetric}},
-		past:   make([][]uint64, readings),
+		metrics: read,
+		sample:  []metrics.Sample{{Name: schedulerMetric}},
+		past:    make([][]uint64, readings),
 	}
 }
 
 // read takes the present counts from the runtime.
-func (s *schedulerLatency) read() { metrics.Read(s.sample) }
+func (s *schedulerLatency) read() { s.metrics(s.sample) }
 
 // restart makes the present reading the first one.
 func (s *schedulerLatency) restart() {

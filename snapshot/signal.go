@@ -47,14 +47,22 @@ func (s *signal) isGap(at time.Duration) bool {
 	return s.tried && (gap < 0 || gap > staleIntervals*s.interval)
 }
 
+// complete judges a reading that was made at snap.At, or could not be made for the reason err. It returns
+// why the snapshot is unknown, or nil.
+func (s *signal) complete(snap *Snapshot, err error) error {
+	snap.Discontinuity = s.isGap(snap.At)
+	if err == nil {
+		err = s.sampler.judge(snap)
+	}
+	if err != nil {
+		snap.Unknown = unknownReason(err)
+	}
+	return err
+}
+
 // note takes a snapshot into account, completing what it says of the last good one.
 func (s *signal) note(snap *Snapshot, c *Config) {
-	if s.history.n > 0 && s.history.newest()-snap.At > s.history.keep {
-		// The clock went back for longer than the history: what came before cannot be placed in time.
-		s.history.clear()
-		s.hasGood = false
-		s.since = snap.At
-	}
+	s.noteClock(snap.At, c.Profile)
 	if !snap.Known() {
 		*snap = Snapshot{
 			Signal: snap.Signal, Resource: snap.Resource, Time: snap.Time, At: snap.At,
@@ -77,6 +85,21 @@ func (s *signal) note(snap *Snapshot, c *Config) {
 			s.held[w] = s.judge(c.Profile, w, c.window(w), snap.At)
 		}
 	}
+}
+
+// noteClock takes the time of a new snapshot into account. What a clock that went back seems to say of the
+// future would be the verdict until it caught up, so it goes; the crawlee profiles keep it in its place in
+// time, as long as the new snapshot is not too old to be kept itself.
+func (s *signal) noteClock(at time.Duration, p Profile) {
+	if !s.tried || at >= s.lastTry {
+		return
+	}
+	if !p.crawlee() {
+		s.history.dropAfter(at)
+	} else if s.history.n > 0 && s.history.newest()-at > s.history.keep {
+		s.history.clear()
+	}
+	s.since, s.good = min(s.since, at), min(s.good, at)
 }
 
 // status returns the verdict over a window, and what it rests on.

@@ -5,7 +5,7 @@
 // share of overloaded snapshots within a window, against a threshold. Everything that decides is a pure
 // function of values and a time; only [Snapshotter.Run] touches clocks and sources. A reading that could
 // not be made is unknown, never zero, and a signal whose source died is never judged by its last verdict
-// for ever.
+// for ever, except where a crawlee profile asks for just that.
 package snapshot
 
 import "time"
@@ -93,12 +93,14 @@ type Snapshot struct {
 	// Overloaded is whether Value is strictly over Limit, by the rules of the profile.
 	Overloaded bool
 
-	// Discontinuity is whether the time before this reading must not be judged: it began after a gap of
-	// more than three intervals, as after a suspend or a stop.
+	// Discontinuity is whether the time before this reading must not be judged: it came after a gap of more
+	// than three intervals, as after a suspend or a stop, or the clock went back. The crawlee profiles
+	// judge that time all the same.
 	Discontinuity bool
 
 	// Value is what was measured and Limit what it was compared with, both in the unit of the resource;
-	// see [Resource.Unit].
+	// see [Resource.Unit]. For memory they are the share of the budget, or the share of the host's memory
+	// when only that is over its limit.
 	Value, Limit float64
 
 	// Source names what was read and how, for people.
@@ -185,7 +187,8 @@ type EventLoopReading struct {
 	Delay  time.Duration
 	Judged LoopSource
 
-	// TimerLag is how late the sampler's timer was. It is always measured.
+	// TimerLag is how late the sampler's timer was. It is always measured. In the default profile it is 0
+	// rather than negative, and 0 after a gap; see [Snapshot.Discontinuity].
 	TimerLag time.Duration
 
 	// SchedulerP99 is the 99th percentile of the Go scheduler's latency over the last second, where
@@ -205,10 +208,13 @@ type EventLoopReading struct {
 
 // ClientReading counts the rate-limit errors (HTTP 429) of one retry index.
 type ClientReading struct {
-	// New counts the errors since the previous snapshot. It is negative after a counter was reset.
+	// New counts the errors since the previous snapshot. It is negative after the program's own counter
+	// was reset. Where workers report, it is the greater of the program's own and the reported ones,
+	// combined by the rule of [Reports].
 	New int64
 
-	// Total counts the errors since the start.
+	// Total counts the errors since the start, over the program's own source and the workers that are
+	// alive.
 	Total int64
 
 	// RetryIndex is the retry on which an error counts; 0 is the first try.

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"runtime/metrics"
 	"slices"
 	"sync"
 	"time"
@@ -20,7 +21,8 @@ var ErrNoSignal = errors.New("snapshot: no such signal")
 // Snapshotter samples the signals of its Config while it runs. Its methods are safe for concurrent use
 // and, but for Run, do not block.
 type Snapshotter struct {
-	cfg Config
+	cfg     Config
+	metrics func([]metrics.Sample) // metrics.Read
 
 	mu      sync.Mutex
 	active  bool
@@ -41,7 +43,7 @@ func New(c Config) (*Snapshotter, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("snapshot: config: %w", err)
 	}
-	s := &Snapshotter{cfg: c, changed: make(chan struct{}), ready: make(chan struct{})}
+	s := &Snapshotter{cfg: c, metrics: metrics.Read, changed: make(chan struct{}), ready: make(chan struct{})}
 	s.signals = s.newSignals()
 	return s, nil
 }

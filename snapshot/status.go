@@ -54,7 +54,7 @@ type SignalStatus struct {
 	State State
 
 	// Actual is the time-weighted share of the window in which the signal was overloaded, in [0, 1]; it
-	// means nothing while State is unknown. Limit is the threshold: strictly over it is overloaded.
+	// means nothing while State is unknown or disabled. Limit is the threshold: strictly over it is overloaded.
 	Actual, Limit float64
 
 	// Value and Bound are those of the newest good reading, and Age is how old it is, where HasValue is
@@ -63,10 +63,11 @@ type SignalStatus struct {
 	Age          time.Duration
 	HasValue     bool
 
-	// Reason says why the state is unknown, or why the last reading could not be made.
+	// Reason says why the state is unknown, why the last reading could not be made, or that it is overdue.
+	// Empty when all is well.
 	Reason string
 
-	// Count is the number of snapshots in the window.
+	// Count is the number of snapshots in the window, unknown ones included.
 	Count int
 }
 
@@ -86,8 +87,8 @@ func (s *Status) Binding() []SignalStatus {
 
 // View is everything at one instant.
 type View struct {
-	// Version grows with every snapshot, and Verdict with every change of a verdict, of a snapshot or of
-	// a status.
+	// Version grows with every snapshot and every change of a verdict, and Verdict with every change of a
+	// verdict, of a snapshot or of a status. Neither ever falls, over several Runs of one Snapshotter.
 	Version, Verdict uint64
 
 	// Time and At are the instant, by the wall clock and by the clock of the Snapshotter.
