@@ -16,6 +16,10 @@ import (
 // then those others can still do nothing, but they are told so in the open. The error for a port that is
 // taken names its owner if this user may know it.
 func ListenTCP(addr string, tlsConf *tls.Config, insecure bool) (*Listener, error) {
+	_, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q, which is to be HOST:PORT: %w", addr, err)
+	}
 	resolved, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q, which is to be HOST:PORT: %w", addr, err)
