@@ -235,6 +235,7 @@ func (s *Server) Run(ctx context.Context) error {
 	// Sampling outlives ctx: calls that finish during the drain still read it.
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
+	ready := s.snapshotter.Ready() // that of the run that begins here
 	group, serving := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := s.snapshotter.Run(working); err != nil {
@@ -250,7 +251,7 @@ func (s *Server) Run(ctx context.Context) error {
 		group.Go(func() error { return serveHTTP(s.httpServer, s.httpListener) })
 	}
 	group.Go(func() error {
-		s.awaitReady(serving)
+		s.announce(serving, ready)
 		return nil
 	})
 	group.Go(func() error {
@@ -272,18 +273,13 @@ func (s *Server) serve(e endpoint) error {
 	return fmt.Errorf("server: serve on %v: %w", e.listener.Addr(), err)
 }
 
-// awaitReady turns health to SERVING once the first sample was taken.
-func (s *Server) awaitReady(ctx context.Context) {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for !s.service.ready() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-poll.C:
-		}
+// announce turns health to SERVING once the first sample was taken.
+func (s *Server) announce(ctx context.Context, ready <-chan struct{}) {
+	select {
+	case <-ready:
+		s.setHealth(healthv1.HealthCheckResponse_SERVING)
+	case <-ctx.Done():
 	}
-	s.setHealth(healthv1.HealthCheckResponse_SERVING)
 }
 
 // drain ends all serving, politely until DrainTimeout.
