@@ -1,6 +1,9 @@
 package archtest
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -54,5 +57,32 @@ func TestClosures(t *testing.T) {
 				t.Errorf("modules:\n%s\nwant:\n%s", strings.Join(modules, "\n"), strings.Join(tt.modules, "\n"))
 			}
 		})
+	}
+}
+
+// Each module that go.mod asks for itself has a line that says why, and go.mod replaces none, so that the
+// module means the same to those who import it.
+func TestDependenciesAreRecorded(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/decisions/dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+		Replace []any
+	}
+	if err := json.Unmarshal(goCommand(t, "linux", "mod", "edit", "-json"), &mod); err != nil {
+		t.Fatal(err)
+	}
+	for _, required := range mod.Require {
+		if !required.Indirect && !strings.Contains(string(text), "| "+required.Path+" |") {
+			t.Errorf("docs/decisions/dependencies.md has no line for %s", required.Path)
+		}
+	}
+	if len(mod.Replace) > 0 {
+		t.Errorf("go.mod replaces %d modules, want none", len(mod.Replace))
 	}
 }

@@ -32,17 +32,8 @@ type listed struct {
 // goList returns what go list says of the packages on a system. It needs no network.
 func goList(t *testing.T, system string, args ...string) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{
+	out := goCommand(t, system, append([]string{
 		"list", "-json=ImportPath,Standard,Imports,TestImports,XTestImports,Module"}, args...)...)
-	cmd.Dir = root
-	// cgo as in the build that is released, whatever is set here.
-	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, &stderr)
-	}
 	var all []listed
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
@@ -55,4 +46,20 @@ func goList(t *testing.T, system string, args ...string) []listed {
 		}
 		all = append(all, p)
 	}
+}
+
+// goCommand returns what the go command prints, in the module.
+func goCommand(t *testing.T, system string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = root
+	// cgo as in the build that is released, whatever is set here.
+	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, &stderr)
+	}
+	return out
 }
