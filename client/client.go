@@ -103,8 +103,10 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		server:  Server{Address: e.String()},
 		version: cfg.version,
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, tryTimeout, fmt.Errorf("no answer within %v", tryTimeout))
-	defer cancel()
+	// Not a deadline: the server would be told, and could answer with it before the cause is set.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(tryTimeout, func() { cancel(fmt.Errorf("no answer within %v", tryTimeout)) }).Stop()
 	for {
 		_, err := c.Status(ctx)
 		if err == nil {

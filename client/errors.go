@@ -71,6 +71,9 @@ type callError struct {
 // callError returns the error of the named call, with [ErrClosed] or the cause of ctx where that ended it.
 func (c *Client) callError(ctx context.Context, op string, err error) error {
 	cause := context.Cause(ctx)
+	if deadline, ok := ctx.Deadline(); cause == nil && ok && !time.Now().Before(deadline) {
+		cause = context.DeadlineExceeded // the server, which knows the deadline, was a moment faster
+	}
 	if c.isDone() {
 		cause = ErrClosed
 	}

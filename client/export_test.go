@@ -1,6 +1,10 @@
 package client
 
-import "time"
+import (
+	"time"
+
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+)
 
 // WithoutJitter makes every backoff its mean.
 func WithoutJitter() Option { return func(c *config) { c.jitter = 0 } }
@@ -38,4 +42,18 @@ func Backoffs(n int, jitter float64) []time.Duration {
 		waits = append(waits, b.delay())
 	}
 	return waits
+}
+
+// Receiver returns what an iteration does with one message, and with it when its consumer takes it.
+func Receiver() func(m *headroomv1.WatchSnapshotsResponse, taken bool) {
+	c, l := &Client{start: time.Now()}, newLatest()
+	return func(m *headroomv1.WatchSnapshotsResponse, taken bool) {
+		l.put(delivery{message: m, received: time.Now()})
+		if !taken {
+			return
+		}
+		if d, ok := l.take(); ok {
+			d.state(c)
+		}
+	}
 }

@@ -89,7 +89,10 @@ type Started struct {
 func (c *Client) Snapshots(ctx context.Context, o WatchOptions) iter.Seq2[State, error] {
 	return func(yield func(State, error) bool) {
 		w := &watch{client: c, req: watchRequest(o), latest: newLatest()}
-		inner, cancel := context.WithCancel(ctx)
+		// Without the deadline of ctx, of which the server would be told: its answer to that would pass for
+		// a broken stream.
+		inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer context.AfterFunc(ctx, cancel)()
 		var end error
 		done := make(chan struct{}) // closed when the receiver has returned and set end
 		go func() {

@@ -117,13 +117,13 @@ func TestSnapshotsSurvivesARestart(t *testing.T) {
 				}
 			}})
 		}
-		stop := run("a")
+		stopA, stopB := run("a"), make(chan func(), 1)
 		c := m.client(t)
 		go func() {
 			time.Sleep(10 * time.Second)
-			stop()
+			stopA()
 			time.Sleep(2 * time.Second)
-			stop = run("b")
+			stopB <- run("b")
 		}()
 		expect(t, follow(t.Context(), c, m.start, 16*time.Second),
 			"0s a:1",
@@ -138,7 +138,7 @@ func TestSnapshotsSurvivesARestart(t *testing.T) {
 		if got := m.dialed(); !slices.Equal(got, want) {
 			t.Errorf("connections tried at %v, want %v", got, want)
 		}
-		stop()
+		(<-stopB)()
 	})
 }
 

@@ -1,0 +1,51 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// Take on work only while the host is idle.
+func ExampleClient_Snapshots() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx) // finds the server of this host
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	for s, err := range c.Snapshots(ctx, client.WatchOptions{}) {
+		switch {
+		case err != nil:
+			log.Fatal(err)
+		case s.Stale:
+			fmt.Println("no news from the server:", s.Cause)
+		case s.Current.State == snapshot.StateOverloaded:
+			for _, b := range s.Current.Binding() {
+				fmt.Printf("overloaded: %s was over its limit for %.0f %% of the last %v\n", b.Signal, 100*b.Actual, s.Current.Window)
+			}
+		default:
+			fmt.Println(s.Current.State)
+		}
+	}
+}
+
+// Ask once.
+func ExampleDial() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, client.WithAddress("unix:///run/headroom/headroom.sock"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	status, err := c.Status(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(status.Current.State)
+}
