@@ -61,7 +61,9 @@ func (l *callLogger) Log(ctx context.Context, level logging.Level, msg string, f
 		if !ok {
 			return
 		}
-		attrs = append(attrs, slog.Int("unlogged", unlogged))
+		if unlogged > 0 {
+			attrs = append(attrs, slog.Int("unlogged", unlogged))
+		}
 	}
 	for i := 0; i+1 < len(fields); i += 2 {
 		attrs = append(attrs, slog.String(fmt.Sprint(fields[i]), logText(fmt.Sprint(fields[i+1]))))
