@@ -114,8 +114,11 @@ func measureRaw(b testing.TB, n, size int, span time.Duration) measure {
 	port := send.numbers(b)[0]
 	load, stopLoad := start(b, "rawreceive")
 	defer stopLoad()
+	if err := send.send("wait", n); err != nil { // accepts while the load dials
+		b.Fatal(err)
+	}
 	load.ask(b, "dial", port, n, size)
-	send.ask(b, "wait", n)
+	send.numbers(b)
 	send.ask(b, "go", size, pace.Milliseconds())
 	load.ask(b, "await", n)
 	cpu, received := send.ask(b, "cpu")[0], load.ask(b, "count")[0]

@@ -24,6 +24,16 @@ func runRawSend(p *peer) error {
 	}
 	const senders = 2
 	var conns [senders][]net.Conn
+	accepted := make(chan net.Conn)
+	go func() {
+		for {
+			conn, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
 	quit := make(chan struct{})
 	var running sync.WaitGroup
 	for {
@@ -35,11 +45,7 @@ func runRawSend(p *peer) error {
 		case "wait":
 			n, _ := strconv.Atoi(words[1])
 			for i := range n {
-				conn, err := lis.Accept()
-				if err != nil {
-					return err
-				}
-				conns[i%senders] = append(conns[i%senders], conn)
+				conns[i%senders] = append(conns[i%senders], <-accepted)
 			}
 			err = p.send(n)
 		case "go":
