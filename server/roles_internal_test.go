@@ -2,7 +2,6 @@ package server
 
 import (
 	"log/slog"
-
 	"testing"
 
 	"buf.build/go/protovalidate"
