@@ -55,7 +55,8 @@ type Limits struct {
 	MaxSendBytes int
 
 	// MaxHeaderBytes bounds the headers of a call, from 1 KiB to 1 MiB, counted as HTTP/2 does: 32 bytes
-	// a header more than its text. A call over it is reset. The default is 16 KiB.
+	// a header more than its text. A client that keeps to the protocol sends no call over it; of others the
+	// call is reset, or the connection closed. The default is 16 KiB.
 	MaxHeaderBytes int
 
 	// HandshakeTimeout bounds the time from accept to a connection that speaks HTTP/2, TLS included,
