@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -55,16 +56,12 @@ func (r *Reports) takeClientErrors(now time.Duration, retryIndex int, fromStart 
 	return sum
 }
 
-// signalNames appends to dst the names of the custom signals that workers report, in order.
-func (r *Reports) signalNames(now time.Duration, dst []string) []string {
+// signalNames returns the names of the custom signals that workers report.
+func (r *Reports) signalNames(now time.Duration) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sweepLocked(now)
-	for name := range r.signals {
-		dst = append(dst, name)
-	}
-	slices.Sort(dst)
-	return dst
+	return slices.Sorted(maps.Keys(r.signals))
 }
 
 // signal returns the workers' combined value of a custom signal and how many workers are behind it.

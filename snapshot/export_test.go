@@ -11,9 +11,9 @@ type Ring = history
 
 func NewRing(keep, interval time.Duration) *Ring { return newHistory(keep, interval) }
 
-func (h *history) Insert(s *Snapshot) bool                          { return h.insert(s) }
+func (h *history) Insert(s *Snapshot) bool                           { return h.insert(s) }
 func (h *history) Sample(dst []Snapshot, d time.Duration) []Snapshot { return h.sample(dst, d) }
-func (h *history) Cap() int                                         { return len(h.at) }
+func (h *history) Cap() int                                          { return len(h.at) }
 
 func (h *history) RatioAtNewest(window, floor time.Duration) (float64, int) {
 	return h.ratioAtNewest(window, floor)
@@ -112,7 +112,7 @@ func (r *Reports) Signal(now time.Duration, name string) (ReportedSignal, int) {
 	return r.signal(now, name)
 }
 
-func (r *Reports) SignalNames(now time.Duration) []string { return r.signalNames(now, nil) }
+func (r *Reports) SignalNames(now time.Duration) []string { return r.signalNames(now) }
 
 // Size returns how much r remembers.
 func (r *Reports) Size() (workers, signals int) { return len(r.workers), len(r.signals) }

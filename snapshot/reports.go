@@ -65,6 +65,8 @@ const (
 type Reports struct {
 	maxReporters, maxSignals int
 
+	added chan struct{} // of capacity 1; filled when a custom signal is new
+
 	mu      sync.Mutex
 	workers map[Reporter]*worker
 	signals map[string]map[*worker]struct{} // who reports each custom signal
@@ -83,6 +85,7 @@ func NewReports(maxReporters, maxSignals int) (*Reports, error) {
 	return &Reports{
 		maxReporters: maxReporters,
 		maxSignals:   maxSignals,
+		added:        make(chan struct{}, 1),
 		workers:      map[Reporter]*worker{},
 		signals:      map[string]map[*worker]struct{}{},
 	}, nil
@@ -228,6 +231,10 @@ func (r *Reports) setSignalsLocked(w *worker, signals map[string]ReportedSignal)
 	for name := range w.signals {
 		if r.signals[name] == nil {
 			r.signals[name] = map[*worker]struct{}{}
+			select {
+			case r.added <- struct{}{}:
+			default:
+			}
 		}
 		r.signals[name][w] = struct{}{}
 	}

@@ -138,25 +138,47 @@ func (s *Snapshotter) suspectLoad(snap *Snapshot) {
 func (s *Snapshotter) keep(ctx context.Context) {
 	ticker := time.NewTicker(keepInterval)
 	defer ticker.Stop()
+	soon := time.NewTimer(0) // for signals that are new
+	soon.Stop()
+	var added <-chan struct{}
+	if s.cfg.Reports != nil {
+		added = s.cfg.Reports.added
+	}
 	snap := new(Snapshot)
-	var names []string
-	var logged time.Time
+	var sampled, logged time.Time
 	for {
-		if s.cfg.Reports != nil {
-			now := s.cfg.Clock()
-			names = s.cfg.Reports.signalNames(now, names[:0])
-			for _, sig := range s.reportedSignals(names, now) {
-				s.take(ctx, sig, snap)
-			}
-		}
+		s.sampleReported(ctx, snap, false)
+		sampled = time.Now()
 		if now, ready := s.look(); ready && (logged.IsZero() || now.Sub(logged) >= DefaultLogInterval) {
 			s.logStatus(ctx)
 			logged = now
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+		for ticked := false; !ticked; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				ticked = true
+			case <-added:
+				// Workers who invent names must not set the pace.
+				soon.Reset(max(0, minReportTTL-time.Since(sampled)))
+			case <-soon.C:
+				s.sampleReported(ctx, snap, true)
+				sampled = time.Now()
+			}
+		}
+	}
+}
+
+// sampleReported takes a snapshot of each signal that only workers report, or of those that are new.
+func (s *Snapshotter) sampleReported(ctx context.Context, snap *Snapshot, onlyNew bool) {
+	if s.cfg.Reports == nil {
+		return
+	}
+	now := s.cfg.Clock()
+	for _, sig := range s.reportedSignals(s.cfg.Reports.signalNames(now), now) {
+		if !onlyNew || !sig.tried {
+			s.take(ctx, sig, snap)
 		}
 	}
 }
