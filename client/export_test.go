@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"time"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
@@ -43,6 +44,9 @@ func Backoffs(n int, jitter float64) []time.Duration {
 	}
 	return waits
 }
+
+// CallError returns what a call that got err with ctx returns.
+func CallError(ctx context.Context, err error) error { return new(Client).callError(ctx, "call", err) }
 
 // Receiver returns what an iteration does with one message, and with it when its consumer takes it.
 func Receiver() func(m *headroomv1.WatchSnapshotsResponse, taken bool) {

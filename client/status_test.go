@@ -174,3 +174,18 @@ func TestCallsEndWithTheirContextAndTheClient(t *testing.T) {
 		}
 	})
 }
+
+// lateContext has reached its deadline but does not know yet.
+type lateContext struct{ context.Context }
+
+func (lateContext) Deadline() (time.Time, bool) { return time.Now(), true }
+
+func TestDeadlineThatTheServerSawFirst(t *testing.T) {
+	answer := status.Error(codes.DeadlineExceeded, "context deadline exceeded")
+	if err := client.CallError(lateContext{t.Context()}, answer); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error = %v, want context.DeadlineExceeded within", err)
+	}
+	if err := client.CallError(t.Context(), answer); errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error = %v, but the deadline is the server's own", err)
+	}
+}

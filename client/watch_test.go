@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -405,7 +406,51 @@ func TestSnapshotsLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// The iteration waits for its receiver while the loop is left in the middle of a wait for a retry.
+// slowLog takes a second to write each record.
+type slowLog struct{ slog.Handler }
+
+func (slowLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (slowLog) Handle(context.Context, slog.Record) error {
+	time.Sleep(time.Second)
+	return nil
+}
+
+// The receiver may be busy when the loop is left; the loop waits for it.
+func TestSnapshotsWaitsForItsReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		defer m.serve(&script{watch: func(*headroomv1.WatchSnapshotsRequest, stream) error { return unavailable() }})()
+		c := m.client(t, client.WithLogger(slog.New(slowLog{slog.DiscardHandler})))
+		for range c.Snapshots(t.Context(), client.WatchOptions{}) {
+			break
+		}
+		if d := time.Since(m.start); d != time.Second {
+			t.Errorf("left after %v, want 1s, when the receiver was done", d)
+		}
+	})
+}
+
+// A server that knew the deadline could end the stream with it a moment before the loop does.
+func TestSnapshotsKeepsItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		told := make(chan bool, 1)
+		defer m.serve(&script{watch: func(_ *headroomv1.WatchSnapshotsRequest, st stream) error {
+			_, ok := st.Context().Deadline()
+			told <- ok
+			<-st.Context().Done()
+			return nil
+		}})()
+		c := m.client(t)
+		expect(t, follow(t.Context(), c, m.start, time.Second))
+		if <-told {
+			t.Error("the server was told the deadline")
+		}
+	})
+}
+
+// A wait for a retry does not hold up who leaves the loop.
 func TestSnapshotsLeavesWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()

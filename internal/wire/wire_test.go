@@ -169,6 +169,25 @@ func TestBeyondTheContract(t *testing.T) {
 	}
 }
 
+func TestUnknownIsAbsent(t *testing.T) {
+	loop := wire.Snapshot(&snapshot.Snapshot{Resource: snapshot.EventLoop, EventLoop: snapshot.EventLoopReading{Delay: 1}}, 0).GetEventLoop()
+	if loop.SchedulerP99 != nil || loop.ProbeMax != nil || loop.ReportedDelay != nil || loop.TimerLag == nil {
+		t.Errorf("event loop = %v, want a delay and a timer lag", loop)
+	}
+	mem := wire.Snapshot(&snapshot.Snapshot{Resource: snapshot.Memory, Memory: snapshot.MemoryReading{Used: 1}}, 0).GetMemory()
+	if mem.MaxBytes != nil || mem.HostUsedBytes != nil || mem.HostTotalBytes != nil || mem.UsedBytes == nil {
+		t.Errorf("memory = %v, want only what is used", mem)
+	}
+	gone := wire.Snapshot(&snapshot.Snapshot{Resource: snapshot.CPU, Unknown: "no", CPU: snapshot.CPUReading{Used: 1}}, 0)
+	if gone.Value != nil || gone.Limit != nil || gone.Reading != nil || gone.SampleTime != nil || gone.Unknown.LastGoodAge != nil {
+		t.Errorf("unknown = %v, want no value", gone)
+	}
+	p := wire.Status(&snapshot.Status{Signals: []snapshot.SignalStatus{{State: snapshot.StateUnknown, Actual: 1}}}).GetResources()[0]
+	if p.ActualRatio != nil || p.Value != nil || p.Limit != nil || p.Age != nil {
+		t.Errorf("resource status = %v, want no numbers", p)
+	}
+}
+
 func TestNumbersThatDoNotFit(t *testing.T) {
 	p := wire.ReportRequest("r", snapshot.Report{ClientErrors: map[int]int64{math.MaxInt: 1}})
 	if got := p.GetClientErrors()[0].GetRetryIndex(); got != math.MaxInt32 {
