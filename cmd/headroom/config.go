@@ -111,7 +111,7 @@ func serveUsage(table []setting) func(*cobra.Command) error {
 			}
 		}
 		for _, g := range groups {
-			fmt.Fprintf(w, "\n%s:\n%s", g, flagsOf(local, table, g).FlagUsagesWrapped(100))
+			fmt.Fprintf(w, "\n%s:\n%s", g, flagsOf(local, table, g).FlagUsagesWrapped(80))
 		}
 		_, err := fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(`
 Each flag but --config is also a key of the file and, in capitals after HEADROOM_, a variable of the

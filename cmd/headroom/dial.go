@@ -63,13 +63,18 @@ func (f *serverFlags) dial(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
+// nobody is how the error of client.Dial begins when every address was tried; any other is of an option.
+const nobody = "client: no headroom server answered"
+
+// inFlags says in the words of the flags what the client says in those of its options.
+var inFlags = strings.NewReplacer("client: ", "", "WithAddress", "--addr", "WithToken", "token", "WithTLS", "--tls-ca")
+
 // dialError is the exitError for a connection that could not be made.
 func dialError(err error) error {
-	code := exitUsage // an option was wrong
-	var tries interface{ Unwrap() []error }
-	if errors.As(err, &tries) {
-		code = exitUnknown
+	if !strings.HasPrefix(err.Error(), nobody) {
+		return &exitError{exitUsage, errors.New(inFlags.Replace(err.Error()))}
 	}
+	code := exitUnknown
 	var called *exitError
 	if statusOf(err) != nil && errors.As(callError(err), &called) {
 		code = called.code

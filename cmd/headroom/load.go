@@ -2,11 +2,15 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
 // defaultFile is read when no other file is named, if it exists.
@@ -66,6 +70,12 @@ func (l *loader) load() (*effective, error) {
 	e.settings.fill()
 	if wrong := e.settings.conflicts(origin); len(wrong) > 0 {
 		return nil, &exitError{exitUsage, wrong}
+	}
+	// What is left is what no single setting shows, such as a history of too many snapshots.
+	conf := e.settings.snapshot
+	conf.Sources = host.NewSources(conf.Scope)
+	if _, err := snapshot.New(conf); err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("the settings do not go together: %w", err)}
 	}
 	e.warnings = misspelt(l.table, os.Environ())
 	return e, nil

@@ -29,6 +29,7 @@ One "headroom serve" runs on each machine; every other command asks it.
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(usageError)
+	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		newServe(), newStatus(), newWatch(), newSample(), newConfig(), newHealth(), newVersion(),

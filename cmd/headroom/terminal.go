@@ -22,7 +22,28 @@ var (
 
 // coloured returns a writer that lets colours through to a terminal that has them, and honours NO_COLOR,
 // CLICOLOR_FORCE and TERM.
-func coloured(w io.Writer) io.Writer { return colorprofile.NewWriter(w, os.Environ()) }
+func coloured(w io.Writer) io.Writer {
+	p := colorprofile.Detect(w, os.Environ())
+	return &colorprofile.Writer{
+		Forward: w,
+		Profile: profile(p, onTerminal(w), os.Getenv("NO_COLOR"), os.Getenv("CLICOLOR_FORCE")),
+	}
+}
+
+// profile corrects what was detected: by their definitions any text in NO_COLOR counts, also off a
+// terminal, and any but "0" in CLICOLOR_FORCE; the former wins.
+func profile(detected colorprofile.Profile, terminal bool, noColor, force string) colorprofile.Profile {
+	switch {
+	case noColor != "" && !terminal:
+		return colorprofile.NoTTY
+	case noColor != "":
+		return min(detected, colorprofile.ASCII)
+	case force != "" && force != "0":
+		return max(detected, colorprofile.ANSI)
+	default:
+		return detected
+	}
+}
 
 // onTerminal reports whether w is a terminal.
 func onTerminal(w io.Writer) bool {

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"headroom": main})
+}
+
+// TestScripts drives the real program as processes of their own. Besides the commands of testscript there are
+//
+//	start NAME PROGRAM ARG...      starts a process; its output goes to NAME.out
+//	await NAME REGEXP [VARIABLE]   waits for the output, and keeps the first group in the variable
+//	signal NAME TERM|INT|KILL      sends a signal
+//	ended NAME CODE|SIGNAL         waits for the end of the process and checks how it ended
+//	exits CODE PROGRAM ARG...      runs a program and checks its exit code; like exec otherwise
+//	hold ADDRESS                   connects by HTTP/2 and then says nothing, until the script ends
+//	certs                          writes ca.pem, server.pem, server.key, client.pem and client.key
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata",
+		Setup: setUpScript,
+		Cmds:  scriptCommands,
+	})
+}
+
+// patience bounds each wait of a script.
+const patience = 20 * time.Second
+
+type processes map[string]*exec.Cmd
+
+// setUpScript keeps a script off the settings and the addresses of this machine.
+func setUpScript(env *testscript.Env) error {
+	running := processes{}
+	env.Values["processes"] = running
+	env.Defer(func() {
+		for _, p := range running {
+			if p.ProcessState == nil {
+				_ = p.Process.Kill() // it may just have ended
+				_ = p.Wait()
+			}
+		}
+	})
+	socket := filepath.Join(env.WorkDir, "run", "h.sock")
+	env.Setenv("SOCKET", socket)
+	env.Setenv("HEADROOM_SOCKET", socket)
+	env.Setenv("HEADROOM_ADDR", "unix://"+socket)
+	env.Setenv("HEADROOM_LISTEN", "127.0.0.1:0")
+	env.Setenv("HEADROOM_CONFIG", filepath.Join(env.WorkDir, "none.yaml"))
+	for _, signal := range []string{"CPU", "MEMORY", "EVENT_LOOP", "CLIENT"} {
+		env.Setenv("HEADROOM_"+signal+"_INTERVAL", "50ms")
+	}
+	return os.WriteFile(filepath.Join(env.WorkDir, "none.yaml"), nil, 0o600)
+}
+
+var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
+	"start": func(ts *testscript.TestScript, _ bool, args []string) {
+		name := args[0]
+		out, err := os.Create(ts.MkAbs(name + ".out"))
+		ts.Check(err)
+		defer out.Close()
+		cmd := command(ts, args[1:])
+		cmd.Stdout, cmd.Stderr = out, out
+		ts.Check(cmd.Start())
+		ts.Value("processes").(processes)[name] = cmd
+	},
+	"await": func(ts *testscript.TestScript, _ bool, args []string) {
+		pattern := regexp.MustCompile("(?m)" + args[1])
+		deadline := time.Now().Add(patience)
+		for {
+			out := ts.ReadFile(args[0] + ".out")
+			if m := pattern.FindStringSubmatch(out); m != nil {
+				if len(args) > 2 {
+					ts.Setenv(args[2], m[1])
+				}
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("%s did not print %s but\n%s", args[0], args[1], out)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	},
+	"signal": func(ts *testscript.TestScript, _ bool, args []string) {
+		signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
+		ts.Check(process(ts, args[0]).Process.Signal(signals[args[1]]))
+	},
+	"ended": func(ts *testscript.TestScript, _ bool, args []string) {
+		cmd := process(ts, args[0])
+		slow := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+		defer slow.Stop()
+		if got := outcome(cmd.Wait()); got != args[1] {
+			ts.Fatalf("%s ended with %s, want %s:\n%s", args[0], got, args[1], ts.ReadFile(args[0]+".out"))
+		}
+	},
+	"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+		// testscript has no exec that states a code; the output is kept as exec would keep it.
+		if got := outcome(ts.Exec(args[1], args[2:]...)); got != args[0] {
+			ts.Fatalf("%q exits with %s, want %s", args[1:], got, args[0])
+		}
+	},
+	"hold": func(ts *testscript.TestScript, _ bool, args []string) {
+		conn, err := net.Dial("tcp", args[0])
+		ts.Check(err)
+		ts.Defer(func() { conn.Close() })
+		_, err = conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00")) // empty SETTINGS
+		ts.Check(err)
+	},
+	"certs": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(writeCertificates(ts.MkAbs("."))) },
+}
+
+func command(ts *testscript.TestScript, args []string) *exec.Cmd {
+	path, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TERM"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	for _, name := range scriptEnv {
+		if v := ts.Getenv(name); v != "" {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	return cmd
+}
+
+// scriptEnv are the variables that a process may get from its script.
+var scriptEnv = func() []string {
+	names := []string{"HEADROOM_ADDR", "HEADROOM_TOKEN", "HEADROOM_CONFIG", "GOCOVERDIR"}
+	for _, s := range newServeSettings().table() {
+		names = append(names, s.env())
+	}
+	return names
+}()
+
+func process(ts *testscript.TestScript, name string) *exec.Cmd {
+	cmd := ts.Value("processes").(processes)[name]
+	if cmd == nil {
+		ts.Fatalf("%s was not started", name)
+	}
+	return cmd
+}
+
+// outcome returns the exit code or the name of the signal that ended a process.
+func outcome(err error) string {
+	if err == nil {
+		return "0"
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err.Error()
+	}
+	if code := exit.ExitCode(); code >= 0 {
+		return strconv.Itoa(code)
+	}
+	return strings.ReplaceAll(exit.ProcessState.String(), " ", "-")
+}
