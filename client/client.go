@@ -112,7 +112,7 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		if err == nil {
 			return c, nil
 		}
-		// Only a server that says when to come back is one that is still starting.
+		// A server that is there but has no first value yet says when to come back.
 		delay, ok := retryDelay(err)
 		if !ok {
 			return nil, err

@@ -79,11 +79,11 @@ type Started struct {
 // taking states misses some but never sees an older one after a newer one of the same instance, and never
 // delays the server.
 //
-// When the stream breaks or falls silent it yields the last known state as stale, with the cause, and then
-// reconnects until it succeeds, waiting longer each time (5 s on average at most). It yields an error,
-// once and last, when asking again is in vain: UNIMPLEMENTED, INVALID_ARGUMENT, PERMISSION_DENIED or
-// UNAUTHENTICATED, or [ErrClosed]. It ends without one when ctx is done or the loop is left; nothing that
-// it started outlives it.
+// When the stream breaks or falls silent it yields the last known state as stale, with the cause, and once
+// more for each new cause while it tries again, waiting 0.1 s on average at first and up to 5 s later, or
+// for as long as the server asks, at most a minute. It yields an error, once and last, when asking again is
+// in vain: UNIMPLEMENTED, INVALID_ARGUMENT, PERMISSION_DENIED or UNAUTHENTICATED, or [ErrClosed]. It ends
+// without one when ctx is done or the loop is left; nothing that it started outlives it.
 //
 // The iterator may be used more than once; each time is a stream of its own.
 func (c *Client) Snapshots(ctx context.Context, o WatchOptions) iter.Seq2[State, error] {
@@ -206,6 +206,9 @@ func (w *watch) stream(ctx context.Context, waitForReady bool) (received bool, e
 		timer.Reset(silence)
 		if started.InstanceID == w.instance && m.GetSequence() < w.sequence {
 			continue
+		}
+		if waitForReady && !received {
+			w.client.log.Info("stream of snapshots restored", "instance", started.InstanceID)
 		}
 		received = true
 		w.instance, w.sequence = started.InstanceID, m.GetSequence()
