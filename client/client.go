@@ -59,7 +59,7 @@ type Server struct {
 //
 // Dial blocks until a server answered, every address was tried for at most 10 s, or ctx is done; ctx
 // governs nothing after that. It reports all faults of the options at once. When nobody answered, the
-// error names each address and why.
+// error is [ErrNoServer] and names each address and why.
 func Dial(ctx context.Context, opts ...Option) (*Client, error) {
 	cfg, err := newConfig(opts)
 	if err != nil {
@@ -76,7 +76,7 @@ func Dial(ctx context.Context, opts ...Option) (*Client, error) {
 			break
 		}
 	}
-	return nil, fmt.Errorf("client: no headroom server answered:\n%w", errors.Join(tries...))
+	return nil, fmt.Errorf("%w:\n%w", ErrNoServer, errors.Join(tries...))
 }
 
 // connect makes a client of the endpoint, or leaves nothing behind.

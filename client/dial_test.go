@@ -86,6 +86,9 @@ func TestDialGivesUp(t *testing.T) {
 				if got, want := err.Error(), "client: no headroom server answered:\n"+test.text; got != want {
 					t.Errorf("error:\n\t%s\nwant:\n\t%s", got, want)
 				}
+				if !errors.Is(err, client.ErrNoServer) {
+					t.Error("error is not ErrNoServer")
+				}
 				if test.is != nil && !errors.Is(err, test.is) {
 					t.Errorf("error is not %v", test.is)
 				}
@@ -124,6 +127,9 @@ func TestDialRefusesOptions(t *testing.T) {
 			}
 			if got, want := err.Error(), "client: "+strings.Join(test.want, "\n"); got != want {
 				t.Errorf("error:\n\t%s\nwant:\n\t%s", got, want)
+			}
+			if errors.Is(err, client.ErrNoServer) {
+				t.Error("error is ErrNoServer, but nobody was asked")
 			}
 			if strings.Contains(err.Error(), "secret") {
 				t.Error("the error shows the token")

@@ -18,8 +18,14 @@ const errorDomain = "headroom.v1"
 // maxRetryDelay bounds what a server may ask for.
 const maxRetryDelay = time.Minute
 
-// ErrClosed reports that the Client was closed.
-var ErrClosed = errors.New("client closed")
+var (
+	// ErrClosed reports that the Client was closed.
+	ErrClosed = errors.New("client closed")
+
+	// ErrNoServer reports that Dial tried every address and got no judgement from any. An error of Dial that
+	// is not ErrNoServer is of its options.
+	ErrNoServer = errors.New("client: no headroom server answered")
+)
 
 // errEnded and errSilent are why a stream that gRPC has no complaint about was given up, and errNotStarted
 // why one was that breaks the contract.
