@@ -61,7 +61,7 @@ func printSettingsYAML(w io.Writer, e *effective) error {
 	group := ""
 	for _, s := range e.table {
 		text := s.value.String()
-		if text == "" && !s.list {
+		if text == "" && !s.isList {
 			continue // nothing given and no default
 		}
 		key := &yaml.Node{Kind: yaml.ScalarNode, Value: s.name}
@@ -70,7 +70,7 @@ func printSettingsYAML(w io.Writer, e *effective) error {
 			key.HeadComment = group
 		}
 		value := &yaml.Node{Kind: yaml.ScalarNode, Value: text, LineComment: clean(e.from(s.name))}
-		if s.list {
+		if s.isList {
 			value = sequence(s, value.LineComment)
 		}
 		root.Content = append(root.Content, key, value)

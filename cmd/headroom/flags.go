@@ -28,7 +28,7 @@ func (f checkedFlag) Set(text string) error {
 // addFlag defines a flag of cmd that belongs to no layer.
 func addFlag(cmd *cobra.Command, s setting, shorthand string) {
 	f := cmd.Flags().VarPF(checkedFlag{s.value, s.accepts}, s.name, shorthand, s.help)
-	if s.switch_ {
+	if s.isSwitch {
 		f.NoOptDefVal = "true"
 	}
 	if s.unset != "" {

@@ -77,7 +77,7 @@ func addFlags(flags *pflag.FlagSet, table []setting) func() []given {
 		if s.unset != "" {
 			flag.DefValue = s.unset
 		}
-		if s.switch_ {
+		if s.isSwitch {
 			flag.NoOptDefVal = "true"
 		}
 	}
@@ -88,7 +88,7 @@ func addFlags(flags *pflag.FlagSet, table []setting) func() []given {
 				continue
 			}
 			g := given{name: r.setting.name, text: r.texts[len(r.texts)-1], where: "--" + r.setting.name}
-			if r.setting.list {
+			if r.setting.isList {
 				g.text = strings.Join(r.texts, ",")
 			}
 			all = append(all, g)
@@ -114,7 +114,7 @@ func fromEnvironment(table []setting, lookup func(string) (string, bool)) []give
 // that name.
 func misspelt(table []setting, environ []string) []string {
 	var warnings []string
-	known := []string{"HEADROOM_ADDR", "HEADROOM_TOKEN"}
+	known := []string{"HEADROOM_ADDR", "HEADROOM_CONFIG", "HEADROOM_TOKEN"}
 	for i := range table {
 		known = append(known, table[i].env())
 	}
@@ -144,7 +144,7 @@ func apply(table []setting, layers ...[]given) (map[string]string, faults) {
 				continue
 			}
 			want := "want " + s.accepts
-			if g.shape != "" && !(s.list && g.shape == shapeList) {
+			if g.shape != "" && !(s.isList && g.shape == shapeList) {
 				wrong = append(wrong, fault{g.where, g.line, g.name, g.shape, want})
 				continue
 			}

@@ -1,8 +1,12 @@
+//go:build unix
+
 package main
 
 import (
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +32,7 @@ func TestMain(m *testing.M) {
 //	ended NAME CODE|SIGNAL         waits for the end of the process and checks how it ended
 //	exits CODE PROGRAM ARG...      runs a program and checks its exit code; like exec otherwise
 //	hold ADDRESS                   connects by HTTP/2 and then says nothing, until the script ends
+//	documented ADDRESS FILE        checks that each headroom_ metric at the address stands in the file
 //	certs                          writes ca.pem, server.pem, server.key, client.pem and client.key
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -55,11 +60,16 @@ func setUpScript(env *testscript.Env) error {
 		}
 	})
 	socket := filepath.Join(env.WorkDir, "run", "h.sock")
-	env.Setenv("SOCKET", socket)
+	doc, err := filepath.Abs("../../docs/operations.md")
+	if err != nil {
+		return err
+	}
+	env.Setenv("OPERATIONS", doc)
 	env.Setenv("HEADROOM_SOCKET", socket)
 	env.Setenv("HEADROOM_ADDR", "unix://"+socket)
 	env.Setenv("HEADROOM_LISTEN", "127.0.0.1:0")
 	env.Setenv("HEADROOM_CONFIG", filepath.Join(env.WorkDir, "none.yaml"))
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
 	for _, signal := range []string{"CPU", "MEMORY", "EVENT_LOOP", "CLIENT"} {
 		env.Setenv("HEADROOM_"+signal+"_INTERVAL", "50ms")
 	}
@@ -119,6 +129,24 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 		_, err = conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00")) // empty SETTINGS
 		ts.Check(err)
 	},
+	"documented": func(ts *testscript.TestScript, _ bool, args []string) {
+		resp, err := http.Get("http://" + args[0] + "/metrics")
+		ts.Check(err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		ts.Check(err)
+		doc, err := os.ReadFile(args[1])
+		ts.Check(err)
+		names := regexp.MustCompile(`(?m)^# TYPE (headroom_\w+)`).FindAllSubmatch(text, -1)
+		if len(names) == 0 {
+			ts.Fatalf("no metrics in %s", text)
+		}
+		for _, m := range names {
+			if !strings.Contains(string(doc), "`"+string(m[1])+"`") {
+				ts.Fatalf("%s does not name the metric %s", args[1], m[1])
+			}
+		}
+	},
 	"certs": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(writeCertificates(ts.MkAbs("."))) },
 }
 
@@ -140,7 +168,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 
 // scriptEnv are the variables that a process may get from its script.
 var scriptEnv = func() []string {
-	names := []string{"HEADROOM_ADDR", "HEADROOM_TOKEN", "HEADROOM_CONFIG", "GOCOVERDIR"}
+	names := []string{"HEADROOM_ADDR", "HEADROOM_TOKEN", "HEADROOM_CONFIG", "GOCOVERDIR", "GORACE"}
 	for _, s := range newServeSettings().table() {
 		names = append(names, s.env())
 	}

@@ -243,6 +243,9 @@ func splitCertRole(text string) (string, server.Role, error) {
 	return text[:i], role, nil
 }
 
+// fill replaces every zero by its default, so that what is shown is what holds.
+func (c *serveSettings) fill() { c.snapshot = c.snapshot.WithDefaults() }
+
 // conflicts returns the faults of settings that do not go together.
 func (c *serveSettings) conflicts(origin map[string]string) faults {
 	var wrong faults

@@ -17,14 +17,14 @@ import (
 // the file and, in capitals with HEADROOM_ before it, the environment variable. Everything else that is
 // said of settings (help, `headroom config`, docs/operations.md) is made from the table of settings.
 type setting struct {
-	group   string      // heading in the help
-	name    string      // lower case, words joined by '-'
-	value   pflag.Value // parses, checks and holds it
-	accepts string      // what is accepted, as the end of "want ..."
-	help    string      // what it does, in one line
-	unset   string      // the default in words, where it depends on the machine or on another setting
-	switch_ bool        // the flag needs no value
-	list    bool        // several values; the file may hold a sequence
+	group    string      // heading in the help
+	name     string      // lower case, words joined by '-'
+	value    pflag.Value // parses, checks and holds it
+	accepts  string      // what is accepted, as the end of "want ..."
+	help     string      // what it does, in one line
+	unset    string      // the default in words, where it depends on the machine or on another setting
+	isSwitch bool        // the flag needs no value
+	isList   bool        // several values; the file may hold a sequence
 }
 
 // env is the name of the environment variable.
@@ -141,7 +141,7 @@ func switchSetting(name string, p *bool, help string) setting {
 		return text == "true", nil
 	}
 	return setting{
-		name: name, help: help, switch_: true,
+		name: name, help: help, isSwitch: true,
 		value:   typed[bool]{p, "bool", parse, strconv.FormatBool},
 		accepts: "true or false",
 	}
@@ -225,7 +225,7 @@ func listSetting(name, kind string, p *[]string, accepts string, check func(stri
 		return items, nil
 	}
 	return setting{
-		name: name, help: help, accepts: accepts, list: true,
+		name: name, help: help, accepts: accepts, isList: true,
 		value: typed[[]string]{p, kind, parse, joinList},
 	}
 }
