@@ -139,12 +139,15 @@ func toStatus(ctx context.Context, err error) error {
 		credential    *credentialError
 		method        *unknownMethodError
 		connections   *connectionLimitError
+		violations    *protovalidate.ValidationError
 	)
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &invalid):
 		return refuse(reasonInvalidFields, invalid.Error(), &errdetails.BadRequest{FieldViolations: invalid.violations})
+	case errors.As(err, &violations):
+		return toStatus(ctx, fieldViolations(violations.ToProto()))
 	case errors.As(err, &unknownSignal):
 		return refuse(reasonUnknownSignal, fmt.Sprintf("this server has no custom signal %q", unknownSignal.name),
 			&errdetails.ResourceInfo{ResourceType: "headroom.v1.Signal", ResourceName: unknownSignal.name})

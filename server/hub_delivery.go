@@ -98,6 +98,10 @@ func (s *subscriber) close() {
 // for at ticks.
 const stuckAfter = 20 * time.Millisecond
 
+// yieldEvery is after how many subscribers a walk lets the connections write. Without it all of them wake at
+// the end of the walk and each takes a write buffer of 32 KiB at the same time.
+const yieldEvery = 16
+
 // maxWorkers bounds the workers that one delivery may start between two ticks.
 const maxWorkers = 512
 
@@ -149,6 +153,9 @@ func (w *worker) run(h *hub) {
 		}
 		s, m := w.deliver(d.subs[i])
 		sent, skipped = sent+s, skipped+m
+		if i%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 	}
 	h.sent.Add(sent)
 	h.skipped.Add(skipped)

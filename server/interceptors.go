@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // interceptors returns what every call passes, the outermost first: the log and the metrics see the status that
@@ -29,15 +30,14 @@ func (s *Server) interceptors(access *accessTable, validator protovalidate.Valid
 			unaryDeadline(s.limits.UnaryTimeout),
 			validation.UnaryServerInterceptor(validator),
 		),
+		// Each interceptor of a stream stands on the stack of its handler for as long as the stream does, and
+		// two more of them double that stack. So what is ours is one.
 		grpc.ChainStreamInterceptor(
 			keepTransport,
 			streamLog,
 			onKnownMethods(s.metrics.calls.StreamServerInterceptor()),
-			s.streamStatus,
+			s.streamCall(access, validator),
 			recovery.StreamServerInterceptor(),
-			access.stream(),
-			s.endHealthWatch,
-			validation.StreamServerInterceptor(validator),
 		),
 	}
 }
@@ -50,11 +50,52 @@ func (s *Server) unaryStatus(ctx context.Context, req any, info *grpc.UnaryServe
 	return resp, nil
 }
 
-func (s *Server) streamStatus(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if err := handler(srv, stream); err != nil {
-		return s.status(stream.Context(), info.FullMethod, err)
+// streamCall decides whether a stream may begin, validates what it receives, and turns its error into a status.
+func (s *Server) streamCall(access *accessTable, validator protovalidate.Validator) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		ctx := stream.Context()
+		err := access.admit(ctx, info.FullMethod)
+		switch {
+		case err != nil:
+		case info.FullMethod == healthv1.Health_Watch_FullMethodName:
+			err = s.watchHealth(srv, stream, handler)
+		default:
+			err = handler(srv, &validatedStream{stream, validator})
+		}
+		if err != nil {
+			return s.status(ctx, info.FullMethod, err)
+		}
+		return nil
+	}
+}
+
+// validatedStream validates every message that it receives.
+type validatedStream struct {
+	grpc.ServerStream
+	validator protovalidate.Validator
+}
+
+func (s *validatedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if message, ok := m.(proto.Message); ok {
+		return s.validator.Validate(message)
 	}
 	return nil
+}
+
+// watchHealth ends calls of Health.Watch with OK when the server drains; by itself the health service keeps
+// them open, and with them the server.
+func (s *Server) watchHealth(srv any, stream grpc.ServerStream, handler grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(s.noticed, cancel)()
+	err := handler(srv, &contextStream{stream, ctx})
+	if s.noticed.Err() != nil && stream.Context().Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // status returns the status of err, and logs the cause where the caller is not told of it.
@@ -119,20 +160,4 @@ func transportStream(stream grpc.ServerStream) grpc.ServerStream {
 		return transport
 	}
 	return stream
-}
-
-// endHealthWatch ends calls of Health.Watch with OK when the server drains; by itself the health service
-// keeps them open, and with them the server.
-func (s *Server) endHealthWatch(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if info.FullMethod != healthv1.Health_Watch_FullMethodName {
-		return handler(srv, stream)
-	}
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	defer context.AfterFunc(s.noticed, cancel)()
-	err := handler(srv, &contextStream{stream, ctx})
-	if s.noticed.Err() != nil && stream.Context().Err() == nil {
-		return nil
-	}
-	return err
 }
