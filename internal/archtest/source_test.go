@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -30,18 +31,18 @@ func sources(t *testing.T) []source {
 	t.Helper()
 	var all []source
 	fset := token.NewFileSet()
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(root, path)
+		rel, err := filepath.Rel(root, name)
 		if err != nil {
 			return err
 		}
-		name := filepath.ToSlash(rel)
+		below := filepath.ToSlash(rel)
 		base := entry.Name()
 		if entry.IsDir() {
-			if base == "testdata" || name == "tools" || name == "third_party" || len(name) > 1 && base[0] == '.' {
+			if base == "testdata" || below == "tools" || below == "third_party" || len(below) > 1 && base[0] == '.' {
 				return fs.SkipDir
 			}
 			return nil
@@ -49,12 +50,12 @@ func sources(t *testing.T) []source {
 		if !strings.HasSuffix(base, ".go") || strings.HasSuffix(base, "_test.go") {
 			return nil
 		}
-		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		file, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
 		if err != nil {
 			return err
 		}
 		if !ast.IsGenerated(file) {
-			all = append(all, source{name, file, fset})
+			all = append(all, source{below, file, fset})
 		}
 		return nil
 	})
@@ -65,13 +66,13 @@ func sources(t *testing.T) []source {
 }
 
 // imported returns the name by which the file knows an import, or "" for one that it does not have.
-func imported(file *ast.File, path string) string {
+func imported(file *ast.File, want string) string {
 	for _, spec := range file.Imports {
-		if got, err := strconv.Unquote(spec.Path.Value); err == nil && got == path {
+		if got, err := strconv.Unquote(spec.Path.Value); err == nil && got == want {
 			if spec.Name != nil {
 				return spec.Name.Name
 			}
-			return path[strings.LastIndexByte(path, '/')+1:]
+			return path.Base(want)
 		}
 	}
 	return ""
@@ -109,11 +110,37 @@ func TestCodesAreAssignedInOneFile(t *testing.T) {
 	}
 }
 
+// clocks names, for the packages that decide, the only files that may touch a clock. The rest is given the
+// time.
+var clocks = map[string][]string{
+	"snapshot":      {"defaults.go", "prober.go", "run.go", "snapshotter.go"},
+	"internal/wire": nil,
+}
+
+func TestDecidingReadsNoClock(t *testing.T) {
+	touches := []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+	for _, s := range sources(t) {
+		allowed, decides := clocks[path.Dir(s.name)]
+		name := imported(s.file, "time")
+		if !decides || slices.Contains(allowed, path.Base(s.name)) || name == "" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && slices.Contains(touches, sel.Sel.Name) {
+				if from, ok := sel.X.(*ast.Ident); ok && from.Name == name {
+					t.Errorf("%v touches a clock: %s.%s", s.fset.Position(n.Pos()), name, sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
 func TestNothingIsExecuted(t *testing.T) {
 	for _, s := range sources(t) {
-		for _, path := range []string{"os/exec", "plugin"} {
-			if imported(s.file, path) != "" {
-				t.Errorf("%s imports %s", s.name, path)
+		for _, forbidden := range []string{"os/exec", "plugin"} {
+			if imported(s.file, forbidden) != "" {
+				t.Errorf("%s imports %s", s.name, forbidden)
 			}
 		}
 	}
@@ -135,7 +162,7 @@ func TestNothingPanics(t *testing.T) {
 func TestExportedNamesAreDocumented(t *testing.T) {
 	documented := make(map[string]bool) // by directory
 	for _, s := range sources(t) {
-		dir := filepath.ToSlash(filepath.Dir(s.name))
+		dir := path.Dir(s.name)
 		documented[dir] = documented[dir] || s.file.Doc != nil
 		for _, decl := range s.file.Decls {
 			for _, name := range undocumented(decl) {
