@@ -14,7 +14,7 @@ import (
 const treeSource = "/proc stat and smaps_rollup"
 
 // readTree returns the memory of this process and its descendants. It reads the stat of every process of
-// the host once to find them, which costs about 10 µs for each.
+// the host once to find them, which costs 10 to 20 µs for each.
 func readTree(ctx context.Context) (treeUse, error) {
 	proc := cmp.Or(os.Getenv("HOST_PROC"), "/proc")
 	// self names this process in the pid namespace of the mounted procfs, which need not be our own.
