@@ -13,9 +13,9 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the settings that serve would use, and where each came from",
-		Long: `Print the settings that "headroom serve" would use with the same file, environment and flags, and
-where each value came from. With a fault anywhere, print every fault instead and exit 64; so it also
-checks a file.`,
+		Long: `Print the settings that "headroom serve" would use with the same file,
+environment and flags, and where each value came from. With a fault anywhere,
+print every fault instead and exit 64; so it also checks a file.`,
 		Example: examples(
 			"headroom config --config headroom.yaml    # check a file",
 			"headroom config -o yaml > headroom.yaml   # write one",
@@ -44,7 +44,7 @@ checks a file.`,
 }
 
 func printSettings(w io.Writer, e *effective) error {
-	rows := [][]cell{{{text: "SETTING", style: styleHead}, {text: "VALUE", style: styleHead}, {text: "FROM", style: styleHead}}}
+	rows := [][]cell{header("SETTING", "VALUE", "FROM")}
 	for _, s := range e.table {
 		value := s.value.String()
 		if value == "" {
@@ -52,7 +52,8 @@ func printSettings(w io.Writer, e *effective) error {
 		}
 		rows = append(rows, []cell{{text: s.name}, {text: clean(value)}, {text: clean(e.from(s.name))}})
 	}
-	return printTable(w, rows)
+	_, err := io.WriteString(w, formatTable(rows))
+	return err
 }
 
 // printSettingsYAML prints a file that gives the same settings.
@@ -114,8 +115,9 @@ func serveUsage(table []setting) func(*cobra.Command) error {
 			fmt.Fprintf(w, "\n%s:\n%s", g, flagsOf(local, table, g).FlagUsagesWrapped(80))
 		}
 		_, err := fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(`
-Each flag but --config is also a key of the file and, in capitals after HEADROOM_, a variable of the
-environment ($HEADROOM_MAX_CPU_RATIO). Flags win over variables, these over the file, it over defaults.`))
+Each setting is also a key of the file and, in capitals after HEADROOM_, a
+variable of the environment, such as $HEADROOM_MAX_CPU_RATIO. Flags win over
+variables, these over the file, and it over the defaults.`))
 		return err
 	}
 }

@@ -63,15 +63,12 @@ func (f *serverFlags) dial(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
-// nobody is how the error of client.Dial begins when every address was tried; any other is of an option.
-const nobody = "client: no headroom server answered"
-
 // inFlags says in the words of the flags what the client says in those of its options.
 var inFlags = strings.NewReplacer("client: ", "", "WithAddress", "--addr", "WithToken", "token", "WithTLS", "--tls-ca")
 
 // dialError is the exitError for a connection that could not be made.
 func dialError(err error) error {
-	if !strings.HasPrefix(err.Error(), nobody) {
+	if !errors.Is(err, client.ErrNoServer) {
 		return &exitError{exitUsage, errors.New(inFlags.Replace(err.Error()))}
 	}
 	code := exitUnknown

@@ -15,8 +15,8 @@ func newHealth() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask whether the server serves; for health checks of containers",
-		Long: `Ask the server whether it serves, by grpc.health.v1. Exit 0 when it does, 1 when it does not (it is
-starting or ending), and 3 when it cannot be reached.`,
+		Long: `Ask the server whether it serves, by grpc.health.v1. Exit 0 when it does, 1 when
+it does not (it is starting or ending), and 3 when it cannot be reached.`,
 		Example: examples(
 			"headroom health",
 			"headroom health --addr 127.0.0.1:7070 --timeout 1s",

@@ -14,7 +14,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "headroom",
 		Short: "Tell how much more work this machine can take",
-		Long: `Headroom samples how loaded this machine is, judges it, and tells programs over gRPC.
+		Long: `Headroom samples how loaded this machine is, judges it, and tells programs over
+gRPC.
 
 One "headroom serve" runs on each machine; every other command asks it.
 
@@ -29,6 +30,8 @@ One "headroom serve" runs on each machine; every other command asks it.
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(usageError)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(),
+		".LocalFlags.FlagUsages ", ".LocalFlags.FlagUsagesWrapped 80 "))
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(

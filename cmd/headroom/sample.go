@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,8 +14,9 @@ func newSample() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sample [SIGNAL]",
 		Short: "Print the snapshots that the server keeps",
-		Long: `Print the snapshots of one signal (cpu, memory, event_loop, client or the name of a custom one), or
-of all, oldest first. With -o json, one Snapshot of the API a line.`,
+		Long: `Print the snapshots of one signal (cpu, memory, event_loop, client or the name
+of a custom one), or of all, oldest first. With -o json, one Snapshot of the API
+a line.`,
 		Example: examples(
 			"headroom sample cpu -d 10s               # the CPU in the last ten seconds",
 			"headroom sample -o json > snapshots.json # everything, to be read by a program",
@@ -44,7 +46,8 @@ of all, oldest first. With -o json, one Snapshot of the API a line.`,
 			return callError(err)
 		}
 		if !asJSON() {
-			return printTable(coloured(cmd.OutOrStdout()), sampleTable(sample))
+			_, err := io.WriteString(coloured(cmd.OutOrStdout()), formatTable(sampleTable(sample)))
+			return err
 		}
 		now := c.Now()
 		for i := range sample {

@@ -27,9 +27,11 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the load of this machine over gRPC",
-		Long: `Serve the load of this machine over gRPC, on a unix socket and on TCP 127.0.0.1:7070. It needs no
-configuration. The first SIGTERM or SIGINT drains: calls have --drain-timeout to end. A second one ends
-the program at once.`,
+		Long: `Serve the load of this machine over gRPC, on a unix socket and on TCP
+127.0.0.1:7070. It needs no configuration.
+
+The first SIGTERM or SIGINT drains: calls have --drain-timeout to end. A second
+one ends the program at once.`,
 		Example: examples(
 			"headroom serve",
 			"headroom serve --config headroom.yaml --http 127.0.0.1:9090",

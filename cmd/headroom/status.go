@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,11 +29,11 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Judge the load of this machine; the exit code says it",
-		Long: `Judge the load of this machine over the last seconds. Exit 0 when it is idle, 1 when it is
-overloaded, and 3 when that is unknown or nobody can be asked.
+		Long: `Judge the load of this machine over the last seconds. Exit 0 when it is idle, 1
+when it is overloaded, and 3 when that is unknown or nobody can be asked.
 
-TIME OVER is the share of the window in which the signal was over its bound; more of it than LIMIT is
-overloaded.`,
+TIME OVER is the share of the window in which the signal was over its BOUND;
+more of it than LIMIT is overloaded.`,
 		Example: examples(
 			"headroom status --wait-idle && make      # start when there is room",
 			`parallel --limit "headroom status" ...   # start no job under overload`,
@@ -97,19 +98,17 @@ func (s *statusCommand) print(status client.Status) error {
 			ServerVersion: status.ServerVersion,
 		})
 	}
-	w := coloured(s.stdout)
 	decides := s.decides(&status)
-	if err := printTable(w, statusTable(decides)); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
+	var text strings.Builder
+	text.WriteString(formatTable(statusTable(decides)) + "\n")
 	for _, window := range []*snapshot.Status{&status.Current, &status.Historical} {
-		fmt.Fprintf(w, "last %-4s %s\n", formatDuration(window.Window), styleOf(window.State).Render(verdict(window)))
+		fmt.Fprintf(&text, "last %-4s %s\n", formatDuration(window.Window), styleOf(window.State).Render(verdict(window)))
 	}
 	for _, line := range reasons(decides) {
-		fmt.Fprintln(w, line)
+		text.WriteString(line + "\n")
 	}
-	return nil
+	_, err := io.WriteString(coloured(s.stdout), text.String())
+	return err
 }
 
 // wait blocks until the machine is idle, through restarts of the server. With limited it gives up after the

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -58,8 +57,8 @@ type cell struct {
 	right bool // aligned to the right
 }
 
-// printTable prints rows in columns that are two spaces apart.
-func printTable(w io.Writer, rows [][]cell) error {
+// formatTable returns rows in columns that are two spaces apart.
+func formatTable(rows [][]cell) string {
 	var widths []int
 	for _, row := range rows {
 		for i, c := range row {
@@ -69,25 +68,22 @@ func printTable(w io.Writer, rows [][]cell) error {
 			widths[i] = max(widths[i], lipgloss.Width(c.text))
 		}
 	}
+	var b strings.Builder
 	for _, row := range rows {
-		var b strings.Builder
 		for i, c := range row {
 			pad := strings.Repeat(" ", widths[i]-lipgloss.Width(c.text))
-			if c.right {
-				b.WriteString(pad)
+			switch last := i == len(row)-1; {
+			case c.right && last:
+				b.WriteString(pad + c.style.Render(c.text))
+			case c.right:
+				b.WriteString(pad + c.style.Render(c.text) + "  ")
+			case last:
+				b.WriteString(c.style.Render(c.text))
+			default:
+				b.WriteString(c.style.Render(c.text) + pad + "  ")
 			}
-			b.WriteString(c.style.Render(c.text))
-			if i == len(row)-1 {
-				break
-			}
-			if !c.right {
-				b.WriteString(pad)
-			}
-			b.WriteString("  ")
 		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
-			return err
-		}
+		b.WriteByte('\n')
 	}
-	return nil
+	return b.String()
 }

@@ -48,7 +48,7 @@ func sourceRevision() string {
 func newVersion() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version of this program and, with --server, of the server",
+		Short: "Print the version of this program, and of the server",
 		Example: examples(
 			"headroom version",
 			"headroom version --server   # warns when the two do not fit",

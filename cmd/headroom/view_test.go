@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/charmbracelet/colorprofile"
 
+	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -35,10 +37,7 @@ func plain(text string) string {
 }
 
 func TestStatusTable(t *testing.T) {
-	var b strings.Builder
-	if err := printTable(&b, statusTable(&busy)); err != nil {
-		t.Fatal(err)
-	}
+	table := formatTable(statusTable(&busy))
 	want := `
 SIGNAL      STATE       TIME OVER  LIMIT  VALUE  BOUND    AGE
 cpu         overloaded        62%    40%  99.1%    95%  300ms
@@ -47,10 +46,10 @@ event_loop  unknown             -    60%      -      -      -
 client      disabled            -      -      -      -      -
 queue       idle              10%    30%     12    100   1m1s
 `
-	if got := "\n" + plain(b.String()); got != want {
+	if got := "\n" + plain(table); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
-	if !strings.Contains(b.String(), "\x1b[") {
+	if !strings.Contains(table, "\x1b[") {
 		t.Error("the table has no styles")
 	}
 }
@@ -83,6 +82,35 @@ func TestWatchLine(t *testing.T) {
 	}
 }
 
+func TestWatchRepeatsItsHeaderOnATerminal(t *testing.T) {
+	for _, tt := range []struct {
+		terminal bool
+		want     int
+	}{{true, 3}, {false, 1}} {
+		var b strings.Builder
+		show := showLines(&b, tt.terminal)
+		for range 2*headerEvery + 1 {
+			if err := show(client.State{Current: busy}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := strings.Count(b.String(), watchHeader); got != tt.want {
+			t.Errorf("terminal %v: %d headers, want %d", tt.terminal, got, tt.want)
+		}
+	}
+}
+
+func TestStaleLine(t *testing.T) {
+	now := time.Date(2026, 11, 21, 18, 28, 2, 0, time.Local)
+	state := client.State{Stale: true, Received: now.Add(-3200 * time.Millisecond), Cause: errors.New("client: gone\x1b")}
+	if got, want := staleLine(state, now), "18:28:02  stale, nothing for 3.2s: gone\ufffd"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := staleLine(client.State{Stale: true}, now), "18:28:02  stale"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestSampleTable(t *testing.T) {
 	at := time.Date(2026, 11, 21, 18, 28, 2, 5e6, time.Local)
 	sample := []snapshot.Snapshot{
@@ -93,10 +121,7 @@ func TestSampleTable(t *testing.T) {
 			EventLoop: snapshot.EventLoopReading{Judged: snapshot.LoopTimer}},
 		{Signal: "client", Resource: snapshot.Client, Time: at, Unknown: "nobody\nreports"},
 	}
-	var b strings.Builder
-	if err := printTable(&b, sampleTable(sample)); err != nil {
-		t.Fatal(err)
-	}
+	table := formatTable(sampleTable(sample))
 	want := `
 TIME          SIGNAL      STATE       VALUE  LIMIT  DETAIL
 18:28:02.005  cpu         idle        50.0%    95%  of 1.5 cores
@@ -104,7 +129,7 @@ TIME          SIGNAL      STATE       VALUE  LIMIT  DETAIL
 18:28:02.005  event_loop  overloaded   51ms   50ms  by timer
 18:28:02.005  client      unknown         -      -  nobody` + "\ufffd" + `reports
 `
-	if got := "\n" + plain(b.String()); got != want {
+	if got := "\n" + plain(table); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

@@ -23,11 +23,12 @@ func newWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Show the load of this machine as it changes, a line a state",
-		Long: `Show the load of this machine as it changes, a line a state. '!' stands after a value that is over its
-bound, '?' for one that could not be read. The verdict is that of the current window, with what makes
-it so. With -o json, one WatchSnapshotsResponse of the API a line.
+		Long: `Show the load of this machine as it changes, a line a state. '!' stands after a
+value that is over its bound, '?' for one that could not be read. The verdict is
+that of the current window, with what makes it so. With -o json, one
+WatchSnapshotsResponse of the API a line.
 
-It goes on through restarts of the server, and says so when what it shows is not fresh.`,
+It goes on through restarts of the server, and says so when it hears nothing.`,
 		Example: examples(
 			"headroom watch                     # until Ctrl-C",
 			"headroom watch -i 5s -n 12 -o json # one minute, to be read by a program",
@@ -56,7 +57,7 @@ It goes on through restarts of the server, and says so when what it shows is not
 		if skew := c.Skew(); skew != "" {
 			fmt.Fprintln(cmd.ErrOrStderr(), "headroom: warning:", clean(skew))
 		}
-		show := showLines(cmd.OutOrStdout())
+		show := showLines(coloured(cmd.OutOrStdout()), onTerminal(cmd.OutOrStdout()))
 		if asJSON() {
 			show = showJSON(c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		}
@@ -80,12 +81,12 @@ It goes on through restarts of the server, and says so when what it shows is not
 	return cmd
 }
 
-// showLines returns a function that prints a state as a line for people.
-func showLines(stdout io.Writer) func(client.State) error {
-	w, again := coloured(stdout), onTerminal(stdout)
+// showLines returns a function that prints a state as a line for people, under a header that on a terminal
+// comes again before it scrolls away.
+func showLines(w io.Writer, terminal bool) func(client.State) error {
 	lines := 0
 	return func(state client.State) error {
-		if lines == 0 || again && lines%headerEvery == 0 {
+		if lines == 0 || terminal && lines%headerEvery == 0 {
 			if _, err := fmt.Fprintln(w, styleHead.Render(watchHeader)); err != nil {
 				return err
 			}
