@@ -56,13 +56,13 @@ func (l *loopSampler) measure(snap *Snapshot) {
 	r := &snap.EventLoop
 	if snap.Discontinuity {
 		l.prober.discard()
-		l.scheduler.restart()
+		l.scheduler.restart(l.scheduler.present())
 		r.TimerLag = 0
 		return
 	}
 	r.TimerLag = max(r.TimerLag, 0)
 	r.ProbeMax, r.ProbeKnown = l.prober.take(snap.At)
-	r.SchedulerP99, r.SchedulerKnown = l.scheduler.p99()
+	r.SchedulerP99, r.SchedulerKnown = l.scheduler.p99(l.scheduler.present())
 	if max(r.TimerLag, r.SchedulerP99, r.ProbeMax) > l.limit/2 {
 		l.prober.suspect(snap.At)
 	}

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"runtime/metrics"
 	"time"
 )
@@ -54,6 +55,11 @@ func (t *Track) Read(at time.Duration, raw Snapshot, err error) Snapshot {
 	return t.snap
 }
 
+// Snapshot takes a whole snapshot as Run does, at the time that the Config's clock gives.
+func (t *Track) Snapshot() {
+	t.s.take(context.Background(), t.sig, &t.snap)
+}
+
 func (t *Track) Current(now time.Duration) SignalStatus {
 	return t.sig.status(&t.s.cfg, current, now)
 }
@@ -69,6 +75,27 @@ func (s *Snapshotter) WithoutScheduler() *Snapshotter {
 	s.metrics = func([]metrics.Sample) {}
 	return s
 }
+
+// Scheduler is the percentile over a sliding second, of histograms that the caller makes.
+type Scheduler struct{ s *schedulerLatency }
+
+func NewScheduler(interval time.Duration) Scheduler {
+	return Scheduler{newSchedulerLatency(interval, metrics.Read)}
+}
+
+func (s Scheduler) P99(h *metrics.Float64Histogram) (time.Duration, bool) { return s.s.p99(h) }
+func (s Scheduler) Restart(h *metrics.Float64Histogram)                   { s.s.restart(h) }
+
+// Prober is a prober without its goroutine.
+type Prober struct{ p *prober }
+
+func NewProber(clock func() time.Duration) Prober { return Prober{newProber(clock, false)} }
+
+func (p Prober) Suspect(at time.Duration)                     { p.p.suspect(at) }
+func (p Prober) Begin() bool                                  { return p.p.begin() }
+func (p Prober) End()                                         { p.p.end() }
+func (p Prober) Take(now time.Duration) (time.Duration, bool) { return p.p.take(now) }
+func (p Prober) Discard()                                     { p.p.discard() }
 
 var (
 	Percentile99 = percentile99
@@ -113,6 +140,14 @@ func (r *Reports) Signal(now time.Duration, name string) (ReportedSignal, int) {
 }
 
 func (r *Reports) SignalNames(now time.Duration) []string { return r.signalNames(now) }
+
+// MostRetryIndexes returns how many retry indexes the worker with the most of them has.
+func (r *Reports) MostRetryIndexes() (n int) {
+	for _, w := range r.workers {
+		n = max(n, len(w.errors))
+	}
+	return n
+}
 
 // Size returns how much r remembers.
 func (r *Reports) Size() (workers, signals int) { return len(r.workers), len(r.signals) }

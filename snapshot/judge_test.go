@@ -258,6 +258,14 @@ func TestClockThatGoesBack(t *testing.T) {
 			t.Errorf("%v back by %v s: %d snapshots kept, want %d", tt.profile, tt.back, got, tt.count)
 		}
 		now := steps[len(steps)-1].at
+		for _, snap := range cpu.Sample(0) {
+			if want := snap.At == steps[4].at; snap.Discontinuity != want && snap.At <= now {
+				t.Errorf("%v back by %v s: at %v discontinuity=%v, want %v", tt.profile, tt.back, snap.At, snap.Discontinuity, want)
+			}
+		}
+		if kept := cpu.Sample(0); tt.back > 3000 && kept[len(kept)-1].At != now {
+			t.Errorf("%v back by %v s: the newest is of %v, want %v", tt.profile, tt.back, kept[len(kept)-1].At, now)
+		}
 		for _, st := range []snapshot.SignalStatus{cpu.Current(now), cpu.Historical(now), cpu.Current(now - time.Hour)} {
 			if st.Actual < 0 || st.Actual > 1 || st.Age < 0 {
 				t.Errorf("%v back by %v s: ratio %v of age %v", tt.profile, tt.back, st.Actual, st.Age)
@@ -266,6 +274,19 @@ func TestClockThatGoesBack(t *testing.T) {
 		if got := cpu.Current(now); tt.profile == snapshot.ProfileHeadroom && got.State != idle {
 			t.Errorf("back by %v s: %v, want idle at once", tt.back, got.State)
 		}
+	}
+}
+
+func TestSourceThatDiesWhenTheClockGoesBackIsUnknown(t *testing.T) {
+	cpu := track(t, snapshot.Config{Stale: snapshot.StaleOverloaded}, []step{over(3600), over(3601), lost(4), lost(5)})
+	if got := cpu.Current(at(7)); got.State != unknown {
+		t.Errorf("with nothing left to judge: %v, want unknown", got.State)
+	}
+	if got := cpu.Current(at(7.001)); got.State != overloaded {
+		t.Errorf("after three intervals: %v, want overloaded by the policy", got.State)
+	}
+	if got := cpu.Sample(0)[0]; got.LastGood != at(4) || !got.HasLastGood {
+		t.Errorf("the last good one is of %v, want no later than the snapshot", got.LastGood)
 	}
 }
 
@@ -300,6 +321,23 @@ func TestJudgingDoesNotAllocate(t *testing.T) {
 		})
 		if allocs != 0 {
 			t.Errorf("%v: %v allocations to append and judge 300 snapshots, want 0", p, allocs)
+		}
+	}
+}
+
+func TestTakingASnapshotDoesNotAllocate(t *testing.T) {
+	for _, name := range []string{snapshot.SignalCPU, snapshot.SignalMemory, snapshot.SignalEventLoop, snapshot.SignalClient} {
+		var now time.Duration
+		counts := map[int]int64{2: 7}
+		tr := newTrack(t, snapshot.Config{
+			Clock:        func() time.Duration { now += time.Second / 2; return now },
+			ClientErrors: func() map[int]int64 { return counts },
+		}, name)
+		for range 100 {
+			tr.Snapshot()
+		}
+		if allocs := testing.AllocsPerRun(100, tr.Snapshot); allocs != 0 {
+			t.Errorf("%s: %v allocations to read, judge, keep and publish a snapshot, want 0", name, allocs)
 		}
 	}
 }

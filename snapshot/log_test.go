@@ -3,6 +3,7 @@ package snapshot_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -139,6 +140,57 @@ func TestLostSourceIsLoggedOnceAndItsReturnToo(t *testing.T) {
 			if got := strings.Count(b.String(), line); got != want {
 				t.Errorf("%d of %q, want %d:\n%s", got, line, want, b.String())
 			}
+		}
+		stop()
+	})
+}
+
+func TestTheEndOfRunIsNoLossOfASource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b text
+		_, stop := start(t, snapshot.Config{
+			Log: logTo(&b, slog.LevelDebug),
+			Sources: snapshot.Sources{CPU: func(ctx context.Context) (snapshot.CPUReading, error) {
+				<-ctx.Done()
+				return snapshot.CPUReading{}, ctx.Err()
+			}},
+		})
+		stop()
+		if strings.Contains(b.String(), "signal=cpu") {
+			t.Errorf("the end of Run is logged as the end of a source:\n%s", b.String())
+		}
+	})
+}
+
+// slowLog takes its time over each snapshot of the event loop.
+type slowLog struct{ slog.Handler }
+
+func (h slowLog) Handle(ctx context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "signal" && a.Value.String() == snapshot.SignalEventLoop {
+			time.Sleep(100 * time.Millisecond)
+		}
+		return true
+	})
+	return nil
+}
+
+func TestEventLoopRestsAfterEachSnapshotAsInCrawlee(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slowLog{slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug})})
+		s, stop := start(t, snapshot.Config{Profile: python, Log: log})
+		sleep(1300 * time.Millisecond)
+		sample, err := s.AppendSample(nil, snapshot.SignalEventLoop, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, snap := range sample {
+			if want := time.Duration(i) * 600 * time.Millisecond; snap.At != want {
+				t.Errorf("snapshot %d at %v, want %v", i, snap.At, want)
+			}
+		}
+		if got := sample[len(sample)-1].EventLoop.TimerLag; got != 100*time.Millisecond {
+			t.Errorf("lag %v, want the 100 ms", got)
 		}
 		stop()
 	})

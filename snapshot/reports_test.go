@@ -185,6 +185,8 @@ func TestReportedClientErrorsAreHandedOutOnce(t *testing.T) {
 		{"one that expired before the snapshot still counts", false, []event{{0, two(1), 0}, {0.5, two(9), 0}, {6, nil, 8}, {7, nil, 0}}},
 		{"one that comes back after it expired begins anew", false, []event{
 			{0, two(1), 0}, {0.5, two(9), 0}, {7, two(100), 0}, {8, nil, 8}, {9, two(101), 0}, {9, nil, 1}}},
+		{"what is there after a return is all of it", true, []event{
+			{0, two(10), 0}, {1, nil, 10}, {7, nil, 0}, {7, two(4), 0}, {8, nil, 4}}},
 		{"the largest counts do not overflow", true, []event{
 			{0, two(math.MaxInt64), 0}, {0, two(0), 0}, {0, two(math.MaxInt64), 0}, {1, nil, math.MaxInt64}}},
 	} {
@@ -247,6 +249,59 @@ func TestReportsLimits(t *testing.T) {
 	put(t, r, at(2), "carol", "w1", queue("d", "e")) // all of the others expired
 	if got := r.SignalNames(at(2)); !slices.Equal(got, []string{"d", "e"}) {
 		t.Errorf("signals %v, want d and e", got)
+	}
+}
+
+func TestExpiredReportsDoNotCount(t *testing.T) {
+	r := newReports(t, 10, 10)
+	signals := map[string]snapshot.ReportedSignal{"queue": {Value: 1}}
+	put(t, r, 0, "alice", "w1", snapshot.Report{TTL: time.Second, Signals: signals})
+	if _, n := r.Signal(at(0.999), "queue"); n != 1 {
+		t.Errorf("%d reporters before the TTL, want 1", n)
+	}
+	if _, n := r.Signal(at(1), "queue"); n != 0 {
+		t.Errorf("%d reporters at the TTL, want none", n)
+	}
+	put(t, r, time.Hour, "alice", "w1", snapshot.Report{TTL: time.Second, Signals: signals})
+	r.SignalNames(0) // the clock went back
+	if got := r.SignalNames(time.Minute); len(got) != 0 {
+		t.Errorf("signals %v a minute after the clock went back by an hour, want none", got)
+	}
+}
+
+func TestWorkerThatMadeRoomByItsOwnExpiryIsKept(t *testing.T) {
+	r := newReports(t, 1, 1)
+	report := func(name string) snapshot.Report {
+		return snapshot.Report{TTL: time.Second, Signals: map[string]snapshot.ReportedSignal{name: {}}}
+	}
+	put(t, r, 0, "alice", "w1", report("a"))
+	put(t, r, at(5), "bob", "w1", report("b"))
+	put(t, r, at(10), "bob", "w1", report("c"))
+	if got := r.SignalNames(at(10)); !slices.Equal(got, []string{"c"}) {
+		t.Errorf("signals %v, want c", got)
+	}
+}
+
+func TestReportedClientErrorsOfChangingIndexesAreBounded(t *testing.T) {
+	r := newReports(t, 1, 0)
+	for i := range 100 {
+		counts := map[int]int64{2: int64(i) + 1}
+		for k := range 30 {
+			counts[3+(30*i+k)%900] = 1
+		}
+		put(t, r, at(float64(i)), "alice", "w1", snapshot.Report{ClientErrors: counts})
+		want := int64(1)
+		if i == 0 {
+			want = 0
+		}
+		// Indexes that vanish look like a restart, after which all that is counted is new.
+		got, _, _ := r.TakeClientErrors(at(float64(i)), 2, false)
+		if got < want {
+			t.Fatalf("report %d: %d new errors, want at least %d", i, got, want)
+		}
+	}
+	if got := r.MostRetryIndexes(); got > 32 {
+		t.Errorf("%d retry indexes are remembered, want at most 32", got)
 	}
 }
 

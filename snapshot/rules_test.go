@@ -1,7 +1,9 @@
 package snapshot_test
 
 import (
+	"fmt"
 	"math"
+	"runtime/metrics"
 	"slices"
 	"testing"
 	"time"
@@ -268,6 +270,68 @@ func TestPercentile99(t *testing.T) {
 		got, known := snapshot.Percentile99(tt.counts, tt.base, edges)
 		if got != tt.want || known != tt.known {
 			t.Errorf("%s: %v %v, want %v %v", tt.name, got, known, tt.want, tt.known)
+		}
+	}
+}
+
+func TestSchedulerLatencySlidesOverASecond(t *testing.T) {
+	edges := []float64{math.Inf(-1), 0, 0.001, 0.1}
+	histogram := func(short, long uint64) *metrics.Float64Histogram {
+		return &metrics.Float64Histogram{Counts: []uint64{0, short, long}, Buckets: edges}
+	}
+	s := snapshot.NewScheduler(500 * time.Millisecond)
+	for i, step := range []struct {
+		short, long uint64 // since the start of the process
+		want        time.Duration
+		known       bool
+	}{
+		{1000, 1000, 0, false},               // the first reading is only a base
+		{1000, 1030, time.Millisecond, true}, // 30 long waits in half a second
+		{1030, 1030, time.Millisecond, true}, // still within the last second
+		{1060, 1030, 0, true},                // no longer
+		{1065, 1030, 0, true},                // 35 short ones in a second
+		{1065, 1030, 0, false},               // 5 of them
+		{1065, 1000000, time.Millisecond, true},
+	} {
+		got, known := s.P99(histogram(step.short, step.long))
+		if got != step.want || known != step.known {
+			t.Errorf("reading %d: %v %v, want %v %v", i, got, known, step.want, step.known)
+		}
+	}
+	s.Restart(histogram(1065, 2000000))
+	if got, known := s.P99(histogram(1095, 2000000)); got != 0 || !known {
+		t.Errorf("after a restart: %v %v, want 0 by what came since", got, known)
+	}
+	if _, known := s.P99(nil); known {
+		t.Error("known without a histogram")
+	}
+}
+
+func TestCustomSignalIsOverloadedStrictlyOverItsLimit(t *testing.T) {
+	queue := newTrack(t, snapshot.Config{Signals: []snapshot.Signal{{Name: "queue", Read: read}}}, "queue")
+	for i, tt := range []struct {
+		value, limit float64
+		over, known  bool
+	}{
+		{5, 5, false, true}, {5.1, 5, true, true}, {-1, -2, true, true}, {0, 0, false, true},
+		{math.NaN(), 1, false, false}, {1, math.NaN(), false, false}, {math.Inf(1), 1, false, false},
+	} {
+		got := queue.Read(time.Duration(i)*time.Second, snapshot.Snapshot{Value: tt.value, Limit: tt.limit}, nil)
+		if got.Overloaded != tt.over || got.Known() != tt.known {
+			t.Errorf("%v of %v: overloaded=%v known=%v, want %v %v", tt.value, tt.limit, got.Overloaded, got.Known(), tt.over, tt.known)
+		}
+	}
+}
+
+func TestNamesOfEnums(t *testing.T) {
+	for got, want := range map[string]string{
+		fmt.Sprint(snapshot.CPU, snapshot.Memory, snapshot.EventLoop, snapshot.Client, snapshot.Pressure, snapshot.Custom, snapshot.Resource(0)): "cpu memory event_loop client pressure custom unknown",
+		fmt.Sprint(snapshot.LoopTimer, snapshot.LoopScheduler, snapshot.LoopProbe, snapshot.LoopReported, snapshot.LoopSource(0)):                "timer scheduler probe reported unknown",
+		fmt.Sprint(idle, overloaded, unknown, snapshot.StateDisabled, snapshot.State(0)):                                                         "idle overloaded unknown disabled unknown",
+		fmt.Sprint(headroom, python, js, snapshot.Profile(9)):                                                                                    "headroom crawlee-python crawlee-js unknown",
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }

@@ -16,7 +16,7 @@ const (
 )
 
 // schedulerLatency differences the runtime's cumulative histogram of scheduling latency over a sliding
-// second. After the first reading it does not allocate.
+// second. After the first second it does not allocate.
 type schedulerLatency struct {
 	metrics func([]metrics.Sample) // metrics.Read
 	sample  []metrics.Sample
@@ -37,38 +37,37 @@ func newSchedulerLatency(interval time.Duration, read func([]metrics.Sample)) *s
 // read takes the present counts from the runtime.
 func (s *schedulerLatency) read() { s.metrics(s.sample) }
 
-// restart makes the present reading the first one.
-func (s *schedulerLatency) restart() {
-	s.n = 0
-	s.remember()
+// present returns what read took, or nil where the runtime has no such histogram.
+func (s *schedulerLatency) present() *metrics.Float64Histogram {
+	if v := s.sample[0].Value; v.Kind() == metrics.KindFloat64Histogram {
+		return v.Float64Histogram()
+	}
+	return nil
 }
 
-// p99 returns the 99th percentile of the waits between the reading of a second ago, or the first, and the
-// present one. It is not known for fewer than 20 waits.
-func (s *schedulerLatency) p99() (time.Duration, bool) {
-	defer s.remember()
-	if s.n == 0 || s.sample[0].Value.Kind() != metrics.KindFloat64Histogram {
+// p99 returns the 99th percentile of the waits between the reading of a second ago, or the first, and this
+// one. It is not known for fewer than 20 waits.
+func (s *schedulerLatency) p99(now *metrics.Float64Histogram) (p99 time.Duration, known bool) {
+	if now == nil {
 		return 0, false
 	}
-	base := s.past[0]
-	if s.n == len(s.past) {
-		base = s.past[s.next]
+	if s.n > 0 {
+		base := s.past[0]
+		if s.n == len(s.past) {
+			base = s.past[s.next]
+		}
+		p99, known = percentile99(now.Counts, base, now.Buckets)
 	}
-	now := s.sample[0].Value.Float64Histogram()
-	return percentile99(now.Counts, base, now.Buckets)
-}
-
-func (s *schedulerLatency) remember() {
-	if s.sample[0].Value.Kind() != metrics.KindFloat64Histogram {
-		return
-	}
-	if s.n == 0 {
-		s.next = 0
-	}
-	counts := s.sample[0].Value.Float64Histogram().Counts
-	s.past[s.next] = append(s.past[s.next][:0], counts...)
+	s.past[s.next] = append(s.past[s.next][:0], now.Counts...)
 	s.next = (s.next + 1) % len(s.past)
 	s.n = min(s.n+1, len(s.past))
+	return p99, known
+}
+
+// restart makes this reading the first one.
+func (s *schedulerLatency) restart(now *metrics.Float64Histogram) {
+	s.n, s.next = 0, 0
+	s.p99(now)
 }
 
 // percentile99 returns the lower edge of the bucket that holds the 99th percentile of the waits counted

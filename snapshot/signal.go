@@ -67,10 +67,9 @@ func (s *signal) note(snap *Snapshot, c *Config) {
 		*snap = Snapshot{
 			Signal: snap.Signal, Resource: snap.Resource, Time: snap.Time, At: snap.At,
 			Unknown: snap.Unknown, Discontinuity: snap.Discontinuity, Source: snap.Source,
-			LastGood: s.good, HasLastGood: s.hasGood,
 		}
-		if !s.hasGood {
-			snap.LastGood = 0
+		if s.hasGood {
+			snap.LastGood, snap.HasLastGood = s.good, true
 		}
 	}
 	// In Crawlee a reading that failed leaves no snapshot.
