@@ -27,7 +27,7 @@ func (f checkedFlag) Set(text string) error {
 
 // addFlag defines a flag of cmd that belongs to no layer.
 func addFlag(cmd *cobra.Command, s setting, shorthand string) {
-	f := cmd.Flags().VarPF(checkedFlag{s.value, s.accepts}, s.name, shorthand, s.help)
+	f := cmd.Flags().VarPF(checkedFlag{s.value, s.accepts}, s.name, shorthand, s.usage())
 	if s.isSwitch {
 		f.NoOptDefVal = "true"
 	}

@@ -73,7 +73,7 @@ func addFlags(flags *pflag.FlagSet, table []setting) func() []given {
 	for i := range table {
 		s := &table[i]
 		recorders[i] = &recorder{setting: s}
-		flag := flags.VarPF(recorders[i], s.name, "", s.help)
+		flag := flags.VarPF(recorders[i], s.name, "", s.usage())
 		if s.unset != "" {
 			flag.DefValue = s.unset
 		}

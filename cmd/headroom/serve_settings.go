@@ -144,7 +144,7 @@ func (c *serveSettings) snapshotSettings() []setting {
 			"keep the 10 ms prober of the event loop running, not only while load is suspected"),
 		errors,
 		countSetting("client-retry-index", &s.ClientRetryIndex, 1, 1000, "retry on which an error counts"),
-		listSetting("disable", "signals", &s.Disabled, "a list of "+orList(builtIn), checkSignal,
+		listSetting("disable", "signals", &s.Disabled, "a list of any of "+orList(builtIn), checkSignal,
 			"built-in signals to leave out"),
 	}
 }

@@ -24,12 +24,21 @@ type setting struct {
 	help     string      // what it does, in one line
 	unset    string      // the default in words, where it depends on the machine or on another setting
 	isSwitch bool        // the flag needs no value
+	isChoice bool        // what is accepted is a few words
 	isList   bool        // several values; the file may hold a sequence
 }
 
 // env is the name of the environment variable.
 func (s *setting) env() string {
 	return "HEADROOM_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// usage is the help of the flag.
+func (s *setting) usage() string {
+	if s.isChoice {
+		return s.help + ": " + s.accepts
+	}
+	return s.help
 }
 
 // A hint is an error of a parser that adds something to the words "want ...".
@@ -177,7 +186,7 @@ func choiceSetting[T comparable](name, kind string, p *T, choices []choice[T], h
 		return ""
 	}
 	return setting{
-		name: name, help: help + ": " + orList(words),
+		name: name, help: help, isChoice: true,
 		value:   typed[T]{p, kind, parse, format},
 		accepts: orList(words),
 	}
