@@ -290,14 +290,16 @@ func (g *guard) stalled(ctx context.Context) {
 	if !ok || c.conn == nil || c.conn.stalls.Add(1) <= stallsAllowed {
 		return
 	}
-	if c.conn.abort() {
-		g.cutForStalls.Add(1)
-		g.cut(ctx, c, "it does not read what it asked for")
-	}
+	g.cut(ctx, c, &g.cutForStalls, "it does not read what it asked for")
 }
 
-// cut logs that the connection of c was closed.
-func (g *guard) cut(ctx context.Context, c *call, reason string) {
+// cut closes the connection of c, once, counts it and logs the reason.
+func (g *guard) cut(ctx context.Context, c *call, count *atomic.Int64, reason string) {
+	if c.conn.closed.Load() || !c.conn.cut.CompareAndSwap(false, true) {
+		return
+	}
+	count.Add(1)
+	c.conn.abort()
 	if left, due := g.lines.due(time.Now(), "cut "+c.identity.Name); due {
 		g.log.LogAttrs(ctx, slog.LevelWarn, "closed a connection",
 			slog.String("identity", c.identity.Name),

@@ -75,9 +75,8 @@ func (o *callObserver) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		deadline, timed := ctx.Deadline()
 		// The client's timer and the server's run out together, and either may win.
 		expired := timed && lived >= deadline.Sub(s.BeginTime)/2
-		if c.conn.resets.ended(s.EndTime, lived, !c.answered && !expired) && c.conn.abort() {
-			o.guard.cutForResets.Add(1)
-			o.guard.cut(ctx, c, "it resets most of the streams that it opens")
+		if c.conn.resets.ended(s.EndTime, lived, !c.answered && !expired) {
+			o.guard.cut(ctx, c, &o.guard.cutForResets, "it resets most of the streams that it opens")
 		}
 	}
 }

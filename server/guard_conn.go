@@ -18,6 +18,7 @@ type guardedConn struct {
 	refusal error       // a *connectionLimitError if every call is to be refused with it
 
 	closed atomic.Bool
+	cut    atomic.Bool // the guard closed it
 	expiry *time.Timer // of a refused one; else nil
 	stalls atomic.Int32
 	resets resetCounter
@@ -43,16 +44,12 @@ func (c *guardedConn) Close() error {
 }
 
 // abort closes the connection without waiting for what was not sent, which a peer that does not read would
-// keep in memory. It reports whether the connection was open.
-func (c *guardedConn) abort() bool {
-	if c.closed.Load() {
-		return false
-	}
+// keep in memory.
+func (c *guardedConn) abort() {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
+		_ = tcp.SetLinger(0) // fails on a closed connection only
 	}
 	c.Close()
-	return true
 }
 
 // ReadOnReady waits for input and only then takes a buffer of that size from pool. It returns at least one
