@@ -78,32 +78,35 @@ type Config struct {
 
 func (c Config) validate() error {
 	var errs []error
+	fault := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: "+format, append([]any{field}, args...)...))
+	}
 	if c.Snapshotter == nil {
-		errs = append(errs, errors.New("Snapshotter: none is given"))
+		fault("Snapshotter", "none is given")
 	}
 	if c.Clock == nil {
-		errs = append(errs, errors.New("Clock: none is given"))
+		fault("Clock", "none is given")
 	}
 	if len(c.Listeners) == 0 {
-		errs = append(errs, errors.New("Listeners: at least one is needed"))
+		fault("Listeners", "at least one is needed")
 	}
 	for i, l := range c.Listeners {
 		if l == nil {
-			errs = append(errs, fmt.Errorf("Listeners: number %d is nil", i))
+			fault("Listeners", "number %d is nil", i)
 		}
 	}
 	if d := c.DrainTimeout; d != 0 && (d < time.Second || d > 10*time.Minute) {
-		errs = append(errs, fmt.Errorf("DrainTimeout: %v is not from 1s to 10m", d))
+		fault("DrainTimeout", "%v is not from 1s to 10m", d)
 	}
 	if len(c.Version) > 64 {
-		errs = append(errs, fmt.Errorf("Version: %d bytes are more than 64", len(c.Version)))
+		fault("Version", "%d bytes are more than 64", len(c.Version))
 	}
 	for _, part := range []struct {
 		name string
 		err  error
 	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}} {
 		if part.err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", part.name, part.err))
+			fault(part.name, "%w", part.err)
 		}
 	}
 	return errors.Join(errs...)

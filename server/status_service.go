@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -36,6 +35,10 @@ type statusService struct {
 
 // maxPooledSamples bounds the buffers that are kept between calls; a long history is not worth holding twice.
 const maxPooledSamples = 1024
+
+// leastSnapshotBytes is less than any snapshot takes on the wire, so that a response that is far too large is
+// refused before it is built.
+const leastSnapshotBytes = 24
 
 // ready reports whether the first sample was taken.
 func (s *statusService) ready() bool {
@@ -73,7 +76,7 @@ func (s *statusService) GetSample(_ context.Context, req *headroomv1.GetSampleRe
 		}
 	}()
 
-	now, size := s.clock(), 0
+	now := s.clock()
 	for _, signal := range signals {
 		*buffer, err = s.snapshotter.AppendSample((*buffer)[:0], signal, req.GetDuration().AsDuration())
 		if errors.Is(err, snapshot.ErrNoSignal) {
@@ -82,12 +85,11 @@ func (s *statusService) GetSample(_ context.Context, req *headroomv1.GetSampleRe
 		if err != nil {
 			return nil, err
 		}
+		if (len(resp.Snapshots)+len(*buffer))*leastSnapshotBytes > s.maxSendBytes {
+			return nil, &tooLargeError{max: s.maxSendBytes}
+		}
 		for i := range *buffer {
-			snap := wire.Snapshot(&(*buffer)[i], now)
-			if size += 1 + protowire.SizeBytes(proto.Size(snap)); size > s.maxSendBytes {
-				return nil, &tooLargeError{max: s.maxSendBytes}
-			}
-			resp.Snapshots = append(resp.Snapshots, snap)
+			resp.Snapshots = append(resp.Snapshots, wire.Snapshot(&(*buffer)[i], now))
 		}
 	}
 	if proto.Size(resp) > s.maxSendBytes {
