@@ -18,7 +18,7 @@ type loopSampler struct {
 
 func (l *loopSampler) fetch(context.Context, *Snapshot) error {
 	if l.scheduler != nil {
-		l.scheduler.read()
+		l.scheduler.fetch()
 	}
 	return nil
 }
@@ -56,13 +56,13 @@ func (l *loopSampler) measure(snap *Snapshot) {
 	r := &snap.EventLoop
 	if snap.Discontinuity {
 		l.prober.discard()
-		l.scheduler.restart(l.scheduler.present())
+		l.scheduler.restart()
 		r.TimerLag = 0
 		return
 	}
 	r.TimerLag = max(r.TimerLag, 0)
 	r.ProbeMax, r.ProbeKnown = l.prober.take(snap.At)
-	r.SchedulerP99, r.SchedulerKnown = l.scheduler.p99(l.scheduler.present())
+	r.SchedulerP99, r.SchedulerKnown = l.scheduler.p99()
 	if max(r.TimerLag, r.SchedulerP99, r.ProbeMax) > l.limit/2 {
 		l.prober.suspect(snap.At)
 	}

@@ -39,7 +39,7 @@ func NewTrack(c Config, name string, since time.Duration) (*Track, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.metrics = func([]metrics.Sample) {}
+	s.WithoutScheduler()
 	sig := s.findLocked(name)
 	sig.begin(since)
 	sig.sampler = s.newSampler(sig)
@@ -72,19 +72,14 @@ func (t *Track) Sample(d time.Duration) []Snapshot { return t.sig.history.sample
 
 // WithoutScheduler keeps the latency of the test's own scheduler out of what s measures.
 func (s *Snapshotter) WithoutScheduler() *Snapshotter {
-	s.metrics = func([]metrics.Sample) {}
+	return s.WithScheduler(func() *metrics.Float64Histogram { return nil })
+}
+
+// WithScheduler lets read stand in for the runtime's histogram.
+func (s *Snapshotter) WithScheduler(read func() *metrics.Float64Histogram) *Snapshotter {
+	s.scheduler = func() func() *metrics.Float64Histogram { return read }
 	return s
 }
-
-// Scheduler is the percentile over a sliding second, of histograms that the caller makes.
-type Scheduler struct{ s *schedulerLatency }
-
-func NewScheduler(interval time.Duration) Scheduler {
-	return Scheduler{newSchedulerLatency(interval, metrics.Read)}
-}
-
-func (s Scheduler) P99(h *metrics.Float64Histogram) (time.Duration, bool) { return s.s.p99(h) }
-func (s Scheduler) Restart(h *metrics.Float64Histogram)                   { s.s.restart(h) }
 
 // Prober is a prober without its goroutine.
 type Prober struct{ p *prober }

@@ -270,16 +270,38 @@ func TestExpiredReportsDoNotCount(t *testing.T) {
 }
 
 func TestWorkerThatMadeRoomByItsOwnExpiryIsKept(t *testing.T) {
-	r := newReports(t, 1, 1)
-	report := func(name string) snapshot.Report {
-		return snapshot.Report{TTL: time.Second, Signals: map[string]snapshot.ReportedSignal{name: {}}}
+	r := newReports(t, 2, 1)
+	report := func(names ...string) snapshot.Report {
+		report := snapshot.Report{TTL: time.Second, HasEventLoop: true, Signals: map[string]snapshot.ReportedSignal{}}
+		for _, name := range names {
+			report.Signals[name] = snapshot.ReportedSignal{}
+		}
+		return report
 	}
 	put(t, r, 0, "alice", "w1", report("a"))
-	put(t, r, at(5), "bob", "w1", report("b"))
-	put(t, r, at(10), "bob", "w1", report("c"))
-	if got := r.SignalNames(at(10)); !slices.Equal(got, []string{"c"}) {
-		t.Errorf("signals %v, want c", got)
+	put(t, r, 0, "bob", "w1", report())
+	put(t, r, at(10), "bob", "w1", report("b")) // in the place of alice's, who expired as bob did
+	if got := r.SignalNames(at(10)); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("signals %v, want b", got)
 	}
+	if _, n := r.LoopDelay(at(10)); n != 1 {
+		t.Errorf("%d reporters, want bob", n)
+	}
+}
+
+func TestTotalOfAWorkerThatComesBack(t *testing.T) {
+	r := newReports(t, 2, 1)
+	count := func(now time.Duration, n, want int64) {
+		t.Helper()
+		put(t, r, now, "alice", "w1", snapshot.Report{TTL: time.Second, ClientErrors: map[int]int64{2: n}})
+		if _, got, _ := r.TakeClientErrors(now, 2, false); got != want {
+			t.Errorf("at %v: %d in all, want %d", now, got, want)
+		}
+	}
+	count(0, 10, 10)
+	count(at(0.5), 4, 14) // it restarted
+	put(t, r, at(0.6), "alice", "w1", snapshot.Report{TTL: time.Second, ClientErrors: map[int]int64{2: 9}})
+	count(at(5), 3, 3) // it expired, with errors that nobody took
 }
 
 func TestReportedClientErrorsOfChangingIndexesAreBounded(t *testing.T) {

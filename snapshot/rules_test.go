@@ -3,7 +3,6 @@ package snapshot_test
 import (
 	"fmt"
 	"math"
-	"runtime/metrics"
 	"slices"
 	"testing"
 	"time"
@@ -271,39 +270,6 @@ func TestPercentile99(t *testing.T) {
 		if got != tt.want || known != tt.known {
 			t.Errorf("%s: %v %v, want %v %v", tt.name, got, known, tt.want, tt.known)
 		}
-	}
-}
-
-func TestSchedulerLatencySlidesOverASecond(t *testing.T) {
-	edges := []float64{math.Inf(-1), 0, 0.001, 0.1}
-	histogram := func(short, long uint64) *metrics.Float64Histogram {
-		return &metrics.Float64Histogram{Counts: []uint64{0, short, long}, Buckets: edges}
-	}
-	s := snapshot.NewScheduler(500 * time.Millisecond)
-	for i, step := range []struct {
-		short, long uint64 // since the start of the process
-		want        time.Duration
-		known       bool
-	}{
-		{1000, 1000, 0, false},               // the first reading is only a base
-		{1000, 1030, time.Millisecond, true}, // 30 long waits in half a second
-		{1030, 1030, time.Millisecond, true}, // still within the last second
-		{1060, 1030, 0, true},                // no longer
-		{1065, 1030, 0, true},                // 35 short ones in a second
-		{1065, 1030, 0, false},               // 5 of them
-		{1065, 1000000, time.Millisecond, true},
-	} {
-		got, known := s.P99(histogram(step.short, step.long))
-		if got != step.want || known != step.known {
-			t.Errorf("reading %d: %v %v, want %v %v", i, got, known, step.want, step.known)
-		}
-	}
-	s.Restart(histogram(1065, 2000000))
-	if got, known := s.P99(histogram(1095, 2000000)); got != 0 || !known {
-		t.Errorf("after a restart: %v %v, want 0 by what came since", got, known)
-	}
-	if _, known := s.P99(nil); known {
-		t.Error("known without a histogram")
 	}
 }
 

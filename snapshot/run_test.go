@@ -3,6 +3,8 @@ package snapshot_test
 import (
 	"context"
 	"errors"
+	"math"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -735,6 +737,59 @@ func TestStalePolicyOfACustomSignal(t *testing.T) {
 		}
 		if got := signal(t, s, "feared"); got.State != overloaded || got.Actual != 1 || got.Reason != errSource.Error() {
 			t.Errorf("feared = %+v, want overloaded with the reason", got)
+		}
+	})
+}
+
+func TestSchedulerLatencySlidesOverASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var short, long, jump atomic.Int64 // waits since the start of the process
+		short.Store(1000)
+		long.Store(1000)
+		began := time.Now()
+		s, err := snapshot.New(snapshot.Config{
+			Sources: calm(),
+			Clock:   func() time.Duration { return time.Since(began) + time.Duration(jump.Load()) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.WithScheduler(func() *metrics.Float64Histogram {
+			return &metrics.Float64Histogram{
+				Counts:  []uint64{0, uint64(short.Load()), uint64(long.Load())},
+				Buckets: []float64{math.Inf(-1), 0, 0.06, math.Inf(1)},
+			}
+		})
+		stop := run(t, s)
+		defer stop()
+		for i, step := range []struct {
+			short, long int64 // new waits
+			jump        time.Duration
+			want        time.Duration
+			known       bool
+		}{
+			{0, 30, 0, 60 * time.Millisecond, true}, // in half a second
+			{30, 0, 0, 60 * time.Millisecond, true}, // still within the last second
+			{30, 0, 0, 0, true},                     // no longer
+			{5, 0, 0, 0, true},                      // 35 in a second
+			{0, 0, 0, 0, false},                     // 5 in a second
+			{0, 19, 0, 0, false},
+			{0, 1, 0, 60 * time.Millisecond, true},
+			{0, 500, time.Minute, 0, false}, // across a gap
+			{20, 0, 0, 0, true},             // since the gap only
+		} {
+			short.Add(step.short)
+			long.Add(step.long)
+			jump.Add(int64(step.jump))
+			sleep(500 * time.Millisecond)
+			got := view(t, s).Newest[2]
+			e := got.EventLoop
+			if e.SchedulerP99 != step.want || e.SchedulerKnown != step.known || e.Delay != step.want {
+				t.Errorf("step %d: %+v, want a p99 of %v, known=%v", i, e, step.want, step.known)
+			}
+			if want := step.want > 0; got.Overloaded != want || (e.Judged == snapshot.LoopScheduler) != want {
+				t.Errorf("step %d: overloaded=%v by %v", i, got.Overloaded, e.Judged)
+			}
 		}
 	})
 }

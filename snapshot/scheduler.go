@@ -15,40 +15,41 @@ const (
 	minSchedulerWaits = 20
 )
 
-// schedulerLatency differences the runtime's cumulative histogram of scheduling latency over a sliding
-// second. After the first second it does not allocate.
+// readScheduler returns a function that gives the runtime's cumulative histogram of scheduling latency, or
+// nil where there is none. It gives the same one each time, with new counts.
+func readScheduler() func() *metrics.Float64Histogram {
+	sample := []metrics.Sample{{Name: schedulerMetric}}
+	return func() *metrics.Float64Histogram {
+		metrics.Read(sample)
+		if sample[0].Value.Kind() != metrics.KindFloat64Histogram {
+			return nil
+		}
+		return sample[0].Value.Float64Histogram()
+	}
+}
+
+// schedulerLatency differences a cumulative histogram over a sliding second. After the first second it does
+// not allocate.
 type schedulerLatency struct {
-	metrics func([]metrics.Sample) // metrics.Read
-	sample  []metrics.Sample
-	past    [][]uint64 // the cumulative counts of earlier readings, as a ring
-	next    int        // where the present reading goes once it is judged
-	n       int
+	read func() *metrics.Float64Histogram
+	now  *metrics.Float64Histogram // as last read
+	past [][]uint64                // the counts of earlier readings, as a ring
+	next int                       // where the present counts go once they are judged
+	n    int
 }
 
-func newSchedulerLatency(interval time.Duration, read func([]metrics.Sample)) *schedulerLatency {
+func newSchedulerLatency(interval time.Duration, read func() *metrics.Float64Histogram) *schedulerLatency {
 	readings := max(1, int((schedulerWindow+interval-1)/interval))
-	return &schedulerLatency{
-		metrics: read,
-		sample:  []metrics.Sample{{Name: schedulerMetric}},
-		past:    make([][]uint64, readings),
-	}
+	return &schedulerLatency{read: read, past: make([][]uint64, readings)}
 }
 
-// read takes the present counts from the runtime.
-func (s *schedulerLatency) read() { s.metrics(s.sample) }
+// fetch takes the present counts.
+func (s *schedulerLatency) fetch() { s.now = s.read() }
 
-// present returns what read took, or nil where the runtime has no such histogram.
-func (s *schedulerLatency) present() *metrics.Float64Histogram {
-	if v := s.sample[0].Value; v.Kind() == metrics.KindFloat64Histogram {
-		return v.Float64Histogram()
-	}
-	return nil
-}
-
-// p99 returns the 99th percentile of the waits between the reading of a second ago, or the first, and this
-// one. It is not known for fewer than 20 waits.
-func (s *schedulerLatency) p99(now *metrics.Float64Histogram) (p99 time.Duration, known bool) {
-	if now == nil {
+// p99 returns the 99th percentile of the waits between the reading of a second ago, or the first, and the
+// present one. It is not known for fewer than 20 waits.
+func (s *schedulerLatency) p99() (p99 time.Duration, known bool) {
+	if s.now == nil {
 		return 0, false
 	}
 	if s.n > 0 {
@@ -56,18 +57,18 @@ func (s *schedulerLatency) p99(now *metrics.Float64Histogram) (p99 time.Duration
 		if s.n == len(s.past) {
 			base = s.past[s.next]
 		}
-		p99, known = percentile99(now.Counts, base, now.Buckets)
+		p99, known = percentile99(s.now.Counts, base, s.now.Buckets)
 	}
-	s.past[s.next] = append(s.past[s.next][:0], now.Counts...)
+	s.past[s.next] = append(s.past[s.next][:0], s.now.Counts...)
 	s.next = (s.next + 1) % len(s.past)
 	s.n = min(s.n+1, len(s.past))
 	return p99, known
 }
 
-// restart makes this reading the first one.
-func (s *schedulerLatency) restart(now *metrics.Float64Histogram) {
+// restart makes the present reading the first one.
+func (s *schedulerLatency) restart() {
 	s.n, s.next = 0, 0
-	s.p99(now)
+	s.p99()
 }
 
 // percentile99 returns the lower edge of the bucket that holds the 99th percentile of the waits counted

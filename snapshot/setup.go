@@ -73,7 +73,7 @@ func (s *Snapshotter) newSampler(sig *signal) sampler {
 		if !c.Profile.crawlee() {
 			s.prober = newProber(c.Clock, c.AlwaysProbe)
 			loop.prober = s.prober
-			loop.scheduler = newSchedulerLatency(sig.interval, s.metrics)
+			loop.scheduler = newSchedulerLatency(sig.interval, s.scheduler())
 		}
 		return loop
 	default:

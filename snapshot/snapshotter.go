@@ -21,8 +21,8 @@ var ErrNoSignal = errors.New("snapshot: no such signal")
 // Snapshotter samples the signals of its Config while it runs. Its methods are safe for concurrent use
 // and, but for Run, do not block.
 type Snapshotter struct {
-	cfg     Config
-	metrics func([]metrics.Sample) // metrics.Read
+	cfg       Config
+	scheduler func() func() *metrics.Float64Histogram // readScheduler
 
 	mu      sync.Mutex
 	active  bool
@@ -43,7 +43,7 @@ func New(c Config) (*Snapshotter, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("snapshot: config: %w", err)
 	}
-	s := &Snapshotter{cfg: c, metrics: metrics.Read, changed: make(chan struct{}), ready: make(chan struct{})}
+	s := &Snapshotter{cfg: c, scheduler: readScheduler, changed: make(chan struct{}), ready: make(chan struct{})}
 	s.signals = s.newSignals()
 	return s, nil
 }
