@@ -77,8 +77,10 @@ func printSettingsYAML(w io.Writer, e *effective) error {
 		root.Content = append(root.Content, key, value)
 	}
 	encoder := yaml.NewEncoder(w)
-	defer encoder.Close()
-	return encoder.Encode(root)
+	if err := encoder.Encode(root); err != nil {
+		return err
+	}
+	return encoder.Close()
 }
 
 func sequence(s setting, comment string) *yaml.Node {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -112,9 +111,6 @@ func finish(stderr io.Writer, err error) int {
 	if errors.As(err, &exit) {
 		code = exit.code
 		err = exit.err
-	}
-	if errors.Is(err, context.Canceled) {
-		return code
 	}
 	var wrong faults
 	if errors.As(err, &wrong) {

@@ -88,16 +88,17 @@ func TestHealthSaysNotServing(t *testing.T) {
 		name    string
 		server  *scripted
 		serving healthv1.HealthCheckResponse_ServingStatus
+		timeout string
 		want    int
 	}{
-		{"serving", &scripted{status: idle}, healthv1.HealthCheckResponse_SERVING, 0},
-		{"draining", &scripted{status: idle}, healthv1.HealthCheckResponse_NOT_SERVING, 1},
-		{"starting", &scripted{err: starting.Err()}, healthv1.HealthCheckResponse_NOT_SERVING, 1},
-		{"denied", &scripted{err: status.Error(codes.PermissionDenied, "no")}, healthv1.HealthCheckResponse_SERVING, 77},
-		{"no headroom server", &scripted{err: status.Error(codes.Unimplemented, "no")}, healthv1.HealthCheckResponse_SERVING, 3},
+		{"serving", &scripted{status: idle}, healthv1.HealthCheckResponse_SERVING, "10s", 0},
+		{"draining", &scripted{status: idle}, healthv1.HealthCheckResponse_NOT_SERVING, "10s", 1},
+		{"starting", &scripted{err: starting.Err()}, healthv1.HealthCheckResponse_NOT_SERVING, "1s", 1},
+		{"denied", &scripted{err: status.Error(codes.PermissionDenied, "no")}, healthv1.HealthCheckResponse_SERVING, "10s", 77},
+		{"no headroom server", &scripted{err: status.Error(codes.Unimplemented, "no")}, healthv1.HealthCheckResponse_SERVING, "10s", 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, _, stderr := ask("health", "--timeout=200ms", "--addr="+tt.server.start(t, tt.serving))
+			got, _, stderr := ask("health", "--timeout="+tt.timeout, "--addr="+tt.server.start(t, tt.serving))
 			if got != tt.want {
 				t.Errorf("exits with %d, want %d: %s", got, tt.want, stderr)
 			}

@@ -83,7 +83,7 @@ f.yaml:8: insecure: yes: want true or false
 f.yaml:9: stale: nothing: want ignore, hold or overloaded
 f.yaml:10: disable: cpu,memroy: want a list of any of cpu, memory, event_loop or client (did you mean memory?)
 f.yaml:11: cert-role: CN=ci=king: want a list of name=role, the role one of none, reader, worker, observer or operator ("king" is no role)
-f.yaml:12: http: 8080: want host:port or off (the port is missing, as in 8080:7070)
+f.yaml:12: http: 8080: want host:port or off (the host is missing, as in 127.0.0.1:8080)
 f.yaml:13: config: no such setting
 f.yaml:14: log-level: "a\nb": want debug, info, warn or error
 $HEADROOM_LOG_FORMAT: log-format: xml: want text or json

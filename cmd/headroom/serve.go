@@ -166,7 +166,7 @@ func (c *serveSettings) open(tlsConf *tls.Config) (all []*server.Listener, http 
 	}
 	if c.http != off {
 		if http, err = net.Listen("tcp", c.http); err != nil {
-			wrong = append(wrong, fmt.Errorf("http: %w", err))
+			wrong = append(wrong, fmt.Errorf("http: %w", named(c.http, err)))
 		}
 	}
 	if err := errors.Join(wrong...); err != nil {
@@ -174,6 +174,16 @@ func (c *serveSettings) open(tlsConf *tls.Config) (all []*server.Listener, http 
 		return nil, nil, err
 	}
 	return all, http, nil
+}
+
+// named returns why nothing can listen on the address, where it can with the name of who holds it.
+func named(address string, err error) error {
+	l, again := server.ListenTCP(address, nil, true)
+	if again != nil {
+		return again
+	}
+	_ = l.Close() // it was free a moment later; the first answer stands
+	return err
 }
 
 func closeAll(listeners []*server.Listener, http net.Listener) {

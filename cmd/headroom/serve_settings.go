@@ -204,6 +204,9 @@ func checkAddress(text string) error {
 	}
 	_, port, err := net.SplitHostPort(text)
 	if err != nil {
+		if _, err := strconv.Atoi(text); err == nil {
+			return hint("the host is missing, as in 127.0.0.1:" + text)
+		}
 		if _, err := netip.ParseAddr(text); err == nil || !strings.Contains(text, ":") && text != "" {
 			return hint("the port is missing, as in " + net.JoinHostPort(text, "7070"))
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -139,9 +138,6 @@ func (s *statusCommand) wait(ctx context.Context, limited bool) error {
 		if s.decides(&last).State == snapshot.StateIdle {
 			return s.report(last)
 		}
-	}
-	if !limited || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &exitError{exitUnknown, ctx.Err()}
 	}
 	return &exitError{exitTimeout, fmt.Errorf("still not idle after %s: %s",
 		formatDuration(s.server.timeout), verdict(s.decides(&last)))}
