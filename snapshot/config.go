@@ -140,7 +140,8 @@ type Config struct {
 	// only. A panic makes the snapshot unknown. nil means none.
 	ClientErrors func() map[int]int64
 
-	// Reports holds what workers report of their own load. nil means that nobody reports.
+	// Reports holds what workers report of their own load. Its Put needs the time of Clock, so set that
+	// too. nil means that nobody reports.
 	Reports *Reports
 
 	// History is how long snapshots are kept, and the length of the historical window, from 5 s to 1 h and

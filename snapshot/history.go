@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -121,6 +122,7 @@ func (h *history) sample(dst []Snapshot, d time.Duration) []Snapshot {
 		for first = h.n; first > 0 && h.at[h.slot(first-1)] >= oldest; first-- {
 		}
 	}
+	dst = slices.Grow(dst, h.n-first)
 	for i := first; i < h.n; i++ {
 		dst = append(dst, h.snaps[h.slot(i)])
 	}

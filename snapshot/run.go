@@ -44,7 +44,6 @@ func (s *Snapshotter) begin() ([]*signal, error) {
 	s.active, s.isReady = true, false
 	s.warning = memoryWarning{cooldown: s.cfg.MemoryWarningCooldown}
 	s.prober = nil
-	s.signals = slices.DeleteFunc(s.signals, func(sig *signal) bool { return sig.reported })
 	var enabled []*signal
 	for _, sig := range s.signals {
 		if sig.disabled {
@@ -65,8 +64,14 @@ func (s *Snapshotter) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = false
+	s.dropReportedLocked()
 	s.ready = make(chan struct{})
 	s.publishLocked()
+}
+
+// dropReportedLocked removes the signals that exist only because workers report them.
+func (s *Snapshotter) dropReportedLocked() {
+	s.signals = slices.DeleteFunc(s.signals, func(sig *signal) bool { return sig.reported })
 }
 
 // sample takes snapshots of one signal until ctx is done. A slow source skips ticks.

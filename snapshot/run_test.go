@@ -6,7 +6,9 @@ import (
 	"math"
 	"runtime/metrics"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -411,6 +413,45 @@ func TestViewTellsOfNewSnapshotsAndVerdicts(t *testing.T) {
 		}
 		if got := over.Current.Binding(); len(got) != 1 || got[0].Signal != "cpu" {
 			t.Errorf("binding = %v, want cpu", got)
+		}
+	})
+}
+
+func TestConcurrentUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports := newReports(t, 100, 100)
+		began := time.Now()
+		clock := func() time.Duration { return time.Since(began) }
+		s, stop := start(t, snapshot.Config{Clock: clock, Reports: reports, AlwaysProbe: true})
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				from := snapshot.Reporter{Identity: "alice", Name: strconv.Itoa(i)}
+				var dst []snapshot.Snapshot
+				for n := range 300 {
+					time.Sleep(time.Duration(7+i) * time.Millisecond)
+					if _, err := reports.Put(clock(), from, snapshot.Report{
+						HasEventLoop: true, ClientErrors: map[int]int64{2: int64(n)},
+						Signals: map[string]snapshot.ReportedSignal{"s" + strconv.Itoa(n%50): {}},
+					}); err != nil {
+						t.Error(err)
+					}
+					v, _, err := s.View()
+					if err != nil || len(v.Current.Signals) != len(v.Historical.Signals) {
+						t.Errorf("View of %d and %d signals, %v", len(v.Current.Signals), len(v.Historical.Signals), err)
+					}
+					for _, name := range s.Signals() {
+						if dst, err = s.AppendSample(dst[:0], name, time.Second); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		stop()
+		if got := len(s.Signals()); got != 4 {
+			t.Errorf("%d signals after Run, want the 4 of the Config", got)
 		}
 	})
 }

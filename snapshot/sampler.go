@@ -132,6 +132,9 @@ func (c *clientSampler) judge(snap *Snapshot) error {
 		r.New = r.Total - before
 	}
 	snap.Source = "rate-limit errors of this program"
+	if c.read == nil {
+		snap.Source = "nobody counts rate-limit errors"
+	}
 	if c.reports != nil {
 		reported := c.reports.takeClientErrors(snap.At, c.retryIndex, fromStart)
 		r.Total = addCounts(max(r.Total, 0), reported.total)
