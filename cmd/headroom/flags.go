@@ -18,11 +18,7 @@ func (f checkedFlag) Set(text string) error {
 	if err == nil {
 		return nil
 	}
-	want := "want " + f.accepts
-	if h, ok := err.(hint); ok {
-		want += " (" + string(h) + ")"
-	}
-	return errors.New(want)
+	return errors.New(want(f.accepts, err))
 }
 
 // addFlag defines a flag of cmd that belongs to no layer.

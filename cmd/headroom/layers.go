@@ -143,16 +143,12 @@ func apply(table []setting, layers ...[]given) (map[string]string, faults) {
 				wrong = append(wrong, unknownName(table, g))
 				continue
 			}
-			want := "want " + s.accepts
 			if g.shape != "" && !(s.isList && g.shape == shapeList) {
-				wrong = append(wrong, fault{g.where, g.line, g.name, g.shape, want})
+				wrong = append(wrong, fault{g.where, g.line, g.name, g.shape, want(s.accepts, nil)})
 				continue
 			}
 			if err := s.value.Set(g.text); err != nil {
-				if h, ok := err.(hint); ok {
-					want += " (" + string(h) + ")"
-				}
-				wrong = append(wrong, fault{g.where, g.line, g.name, quoteOdd(g.text), want})
+				wrong = append(wrong, fault{g.where, g.line, g.name, quoteOdd(g.text), want(s.accepts, err)})
 				continue
 			}
 			origin[g.name] = g.where

@@ -150,3 +150,26 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckAddress(t *testing.T) {
+	for _, text := range []string{"off", "127.0.0.1:0", "[::1]:65535", ":7070", "example.org:1", "[fe80::1%lo]:1"} {
+		if err := checkAddress(text); err != nil {
+			t.Errorf("checkAddress(%q) = %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                 "not accepted",
+		"7070":             "the host is missing, as in 127.0.0.1:7070",
+		"127.0.0.1":        "the port is missing, as in 127.0.0.1:7070",
+		"::1":              "the port is missing, as in [::1]:7070",
+		"localhost":        "the port is missing, as in localhost:7070",
+		"localhost:http":   "a port from 0 to 65535",
+		"localhost:65536":  "a port from 0 to 65535",
+		"a:b:c":            "not accepted",
+		"tcp://1.2.3.4:70": "not accepted",
+	} {
+		if err := checkAddress(text); err == nil || err.Error() != want {
+			t.Errorf("checkAddress(%q) = %v, want %s", text, err, want)
+		}
+	}
+}

@@ -46,6 +46,15 @@ type hint string
 
 func (h hint) Error() string { return string(h) }
 
+// want says what is accepted, with the hint that err may hold.
+func want(accepts string, err error) string {
+	var h hint
+	if errors.As(err, &h) {
+		return "want " + accepts + " (" + string(h) + ")"
+	}
+	return "want " + accepts
+}
+
 // errNotAccepted is the error of a parser that has nothing to add to them.
 var errNotAccepted = errors.New("not accepted")
 
@@ -103,9 +112,7 @@ func ratioSetting(name string, p *float64, help string) setting {
 }
 
 // integer is what a count can be held in.
-type integer interface {
-	~int | ~int64 | ~uint32 | ~int32
-}
+type integer interface{ int | int64 }
 
 func countSetting[T integer](name string, p *T, least, most int64, help string) setting {
 	parse := func(text string) (T, error) {
