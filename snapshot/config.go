@@ -76,7 +76,7 @@ const (
 )
 
 // Config says what a [Snapshotter] samples and how it judges. The zero value of every field is its
-// default, so Config{Sources: host.NewSources(host.ScopeProcess)} is complete.
+// default, so Config{Sources: host.NewSources(snapshot.ScopeProcess)} is complete.
 type Config struct {
 	// Profile selects the rules. The default is ProfileHeadroom.
 	Profile Profile

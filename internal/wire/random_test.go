@@ -39,7 +39,7 @@ func randomSnapshot(r *rand.Rand) snapshot.Snapshot {
 	case s.Resource == snapshot.CPU:
 		s.CPU = snapshot.CPUReading{Used: r.Float64(), Cores: float64(r.IntN(3)), Source: s.Source}
 	case s.Resource == snapshot.Memory:
-		s.Memory = snapshot.MemoryReading{Used: r.Int64(), Max: r.Int64N(3), Definition: randomText(r), Source: s.Source}
+		s.Memory = snapshot.MemoryReading{Used: r.Int64(), Total: r.Int64N(3), Max: r.Int64N(3), Definition: randomText(r), Source: s.Source}
 		if s.Memory.HostKnown = flip(r); s.Memory.HostKnown {
 			s.Memory.HostUsed, s.Memory.HostTotal = r.Int64N(3), r.Int64()
 		}

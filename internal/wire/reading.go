@@ -77,6 +77,9 @@ func memory(r *snapshot.MemoryReading) *headroomv1.MemoryReading {
 		UsedBytes:  proto.Int64(r.Used),
 		Definition: text(r.Definition),
 	}
+	if r.Total != 0 {
+		p.TotalBytes = proto.Int64(r.Total)
+	}
 	if r.Max != 0 {
 		p.MaxBytes = proto.Int64(r.Max)
 	}
@@ -89,6 +92,7 @@ func memory(r *snapshot.MemoryReading) *headroomv1.MemoryReading {
 func memoryFrom(p *headroomv1.MemoryReading) snapshot.MemoryReading {
 	r := snapshot.MemoryReading{
 		Used:       p.GetUsedBytes(),
+		Total:      p.GetTotalBytes(),
 		Max:        p.GetMaxBytes(),
 		Definition: p.GetDefinition(),
 	}

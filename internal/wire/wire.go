@@ -1,10 +1,9 @@
 // Package wire translates between the domain types and the messages of headroom.v1, both ways.
 //
 // A domain value that was sent and received is the value that was sent, but for this: At and LastGood move
-// from the sender's clock to the receiver's, strings are made valid UTF-8, a reading's own Source becomes
-// that of its snapshot, and MemoryReading.Total, which judges nothing, stays behind. No message makes it
-// panic: what is missing or beyond this version's knowledge becomes the cautious value that the contract
-// names.
+// from the sender's clock to the receiver's, strings are made valid UTF-8, and a reading's own Source becomes
+// that of its snapshot. No message makes it panic: what is missing or beyond this version's knowledge becomes
+// the cautious value that the contract names.
 package wire
 
 import (

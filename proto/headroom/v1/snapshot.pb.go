@@ -585,7 +585,10 @@ type MemoryReading struct {
 	// States the memory of the whole host.
 	HostTotalBytes *int64 `protobuf:"varint,4,opt,name=host_total_bytes,json=hostTotalBytes,proto3,oneof" json:"host_total_bytes,omitempty"`
 	// Says what `used_bytes` counts, for people; for example `host working set` or `PSS of 12 processes`.
-	Definition    string `protobuf:"bytes,5,opt,name=definition,proto3" json:"definition,omitempty"`
+	Definition string `protobuf:"bytes,5,opt,name=definition,proto3" json:"definition,omitempty"`
+	// States the memory that the scope could use: the effective limit, or the host's memory. `max_bytes` is
+	// a share of it unless the budget is fixed.
+	TotalBytes    *int64 `protobuf:"varint,6,opt,name=total_bytes,json=totalBytes,proto3,oneof" json:"total_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,6 +656,13 @@ func (x *MemoryReading) GetDefinition() string {
 		return x.Definition
 	}
 	return ""
+}
+
+func (x *MemoryReading) GetTotalBytes() int64 {
+	if x != nil && x.TotalBytes != nil {
+		return *x.TotalBytes
+	}
+	return 0
 }
 
 // Holds the raw numbers of an event-loop snapshot.
@@ -978,7 +988,7 @@ const file_headroom_v1_snapshot_proto_rawDesc = "" +
 	"used_ratio\x18\x01 \x01(\x01H\x00R\tusedRatio\x88\x01\x01\x12*\n" +
 	"\x0ecapacity_cores\x18\x02 \x01(\x01H\x01R\rcapacityCores\x88\x01\x01B\r\n" +
 	"\v_used_ratioB\x11\n" +
-	"\x0f_capacity_cores\"\x97\x02\n" +
+	"\x0f_capacity_cores\"\xcd\x02\n" +
 	"\rMemoryReading\x12\"\n" +
 	"\n" +
 	"used_bytes\x18\x01 \x01(\x03H\x00R\tusedBytes\x88\x01\x01\x12 \n" +
@@ -987,12 +997,15 @@ const file_headroom_v1_snapshot_proto_rawDesc = "" +
 	"\x10host_total_bytes\x18\x04 \x01(\x03H\x03R\x0ehostTotalBytes\x88\x01\x01\x12\x1e\n" +
 	"\n" +
 	"definition\x18\x05 \x01(\tR\n" +
-	"definitionB\r\n" +
+	"definition\x12$\n" +
+	"\vtotal_bytes\x18\x06 \x01(\x03H\x04R\n" +
+	"totalBytes\x88\x01\x01B\r\n" +
 	"\v_used_bytesB\f\n" +
 	"\n" +
 	"_max_bytesB\x12\n" +
 	"\x10_host_used_bytesB\x13\n" +
-	"\x11_host_total_bytes\"\x92\x03\n" +
+	"\x11_host_total_bytesB\x0e\n" +
+	"\f_total_bytes\"\x92\x03\n" +
 	"\x10EventLoopReading\x12/\n" +
 	"\x05delay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x124\n" +
 	"\x06judged\x18\x02 \x01(\x0e2\x1c.headroom.v1.EventLoopSourceR\x06judged\x126\n" +
