@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -80,7 +81,7 @@ func TestHealthSaysNotServing(t *testing.T) {
 	idle := &headroomv1.GetStatusResponse{Current: &headroomv1.Status{}, Historical: &headroomv1.Status{}}
 	starting, err := status.New(codes.Unavailable, "no sample was taken yet").WithDetails(
 		&errdetails.ErrorInfo{Domain: "headroom.v1", Reason: "STARTING"},
-		&errdetails.RetryInfo{RetryDelay: durationpb.New(10e6)})
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Minute)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func TestHealthSaysNotServing(t *testing.T) {
 	}{
 		{"serving", &scripted{status: idle}, healthv1.HealthCheckResponse_SERVING, "10s", 0},
 		{"draining", &scripted{status: idle}, healthv1.HealthCheckResponse_NOT_SERVING, "10s", 1},
-		{"starting", &scripted{err: starting.Err()}, healthv1.HealthCheckResponse_NOT_SERVING, "1s", 1},
+		{"starting", &scripted{err: starting.Err()}, healthv1.HealthCheckResponse_NOT_SERVING, "2s", 1},
 		{"denied", &scripted{err: status.Error(codes.PermissionDenied, "no")}, healthv1.HealthCheckResponse_SERVING, "10s", 77},
 		{"no headroom server", &scripted{err: status.Error(codes.Unimplemented, "no")}, healthv1.HealthCheckResponse_SERVING, "10s", 3},
 	} {

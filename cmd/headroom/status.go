@@ -128,9 +128,7 @@ func (s *statusCommand) wait(ctx context.Context, limited bool) error {
 		if err != nil {
 			return callError(err)
 		}
-		if state.Stale {
-			continue
-		}
+		// A stale state cannot be idle: the fresh one before it would have ended the wait.
 		last = client.Status{
 			Current: state.Current, Historical: state.Historical,
 			InstanceID: state.Started.InstanceID, ServerVersion: state.Started.ServerVersion,

@@ -100,6 +100,37 @@ func TestWatchRepeatsItsHeaderOnATerminal(t *testing.T) {
 	}
 }
 
+func TestWatchJSONStatesWhatStartedForEachStream(t *testing.T) {
+	var out, errs strings.Builder
+	show := showJSON(func() time.Duration { return 0 }, &out, &errs)
+	one := client.State{Started: client.Started{InstanceID: "one"}}
+	two := client.State{Started: client.Started{InstanceID: "two"}}
+	stale := one
+	stale.Stale = true
+	for _, state := range []client.State{one, one, stale, one, two, two} {
+		if err := show(state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		switch {
+		case strings.Contains(line, `"instance_id":"one"`):
+			got = append(got, "one")
+		case strings.Contains(line, `"instance_id":"two"`):
+			got = append(got, "two")
+		default:
+			got = append(got, "-")
+		}
+	}
+	if text := strings.Join(got, " "); text != "one - one two -" {
+		t.Errorf("started: %s, want one - one two -", text)
+	}
+	if n := strings.Count(errs.String(), "stale"); n != 1 {
+		t.Errorf("standard error says %q", errs.String())
+	}
+}
+
 func TestStaleLine(t *testing.T) {
 	now := time.Date(2026, 11, 21, 18, 28, 2, 0, time.Local)
 	state := client.State{Stale: true, Received: now.Add(-3200 * time.Millisecond), Cause: errors.New("client: gone\x1b")}

@@ -59,7 +59,7 @@ It goes on through restarts of the server, and says so when it hears nothing.`,
 		}
 		show := showLines(coloured(cmd.OutOrStdout()), onTerminal(cmd.OutOrStdout()))
 		if asJSON() {
-			show = showJSON(c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			show = showJSON(c.Now, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		}
 		shown := 0
 		for state, err := range c.Snapshots(cmd.Context(), client.WatchOptions{Interval: interval}) {
@@ -113,9 +113,9 @@ func staleLine(state client.State, now time.Time) string {
 	return text
 }
 
-// showJSON returns a function that prints a state as the message of the API that it came as. That message
-// cannot say that it is stale; standard error does.
-func showJSON(c *client.Client, stdout, stderr io.Writer) func(client.State) error {
+// showJSON returns a function that prints a state as the message of the API that it came as, at a time by the
+// clock of the snapshots. That message cannot say that it is stale; standard error does.
+func showJSON(clock func() time.Duration, stdout, stderr io.Writer) func(client.State) error {
 	started := ""
 	return func(state client.State) error {
 		if state.Stale {
@@ -138,7 +138,7 @@ func showJSON(c *client.Client, stdout, stderr io.Writer) func(client.State) err
 				ServerVersion: state.Started.ServerVersion,
 			}
 		}
-		now := c.Now()
+		now := clock()
 		for i := range state.Snapshots {
 			m.Snapshots = append(m.Snapshots, wire.Snapshot(&state.Snapshots[i], now))
 		}
