@@ -164,21 +164,13 @@ func (a *accessTable) admit(ctx context.Context, method string) error {
 	return err
 }
 
+// unary is admit for unary calls.
 func (a *accessTable) unary() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		if err := a.admit(ctx, info.FullMethod); err != nil {
 			return nil, err
 		}
 		return handler(ctx, req)
-	}
-}
-
-func (a *accessTable) stream() grpc.StreamServerInterceptor {
-	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if err := a.admit(ss.Context(), info.FullMethod); err != nil {
-			return err
-		}
-		return handler(srv, ss)
 	}
 }
 

@@ -160,7 +160,7 @@ func tokenText(s string) bool {
 	return true
 }
 
-// tokenRole returns the token of the given text. It takes the same time whichever token it is, and whether
+// token returns the token of the given text. It takes the same time whichever token it is, and whether
 // it is one.
 func (a *accessTable) token(text string) (Token, bool) {
 	sum := sha256.Sum256([]byte(text))

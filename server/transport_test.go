@@ -89,10 +89,14 @@ func startProbe(t *testing.T, l *Listener, c probeConfig) *probeServer {
 				resp, err := handler(ctx, req)
 				return resp, toStatus(ctx, err)
 			}, access.unary()),
-		grpc.ChainStreamInterceptor(
-			func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-				return toStatus(ss.Context(), handler(srv, ss))
-			}, access.stream()))
+		grpc.StreamInterceptor(
+			func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+				err := access.admit(ss.Context(), info.FullMethod)
+				if err == nil {
+					err = handler(srv, ss)
+				}
+				return toStatus(ss.Context(), err)
+			}))
 	p.grpc = grpc.NewServer(append(options, c.options...)...)
 	headroomv1.RegisterStatusServiceServer(p.grpc, p)
 	healthpb.RegisterHealthServer(p.grpc, health.NewServer())
