@@ -320,7 +320,7 @@ func (h *hub) overdue(now time.Duration, w *worker) (done bool) {
 	}
 	if sub.end(&slowReaderError{timeout: h.sendTimeout}) {
 		h.slow.Add(1)
-		h.stalled(sub.stream.Context())
+		h.workers.Go(func() { h.stalled(sub.stream.Context()) }) // it may close a connection, which takes its time
 	}
 	return false
 }

@@ -50,6 +50,7 @@ type fakeStream struct {
 	grpc.ServerStream
 	ctx  context.Context
 	hold atomic.Pointer[chan struct{}]
+	slow func() // called in every Send, unless nil
 
 	mu       sync.Mutex
 	inFlight int
@@ -77,6 +78,9 @@ func (s *fakeStream) SendMsg(m any) error {
 		case <-s.ctx.Done():
 			return s.ctx.Err()
 		}
+	}
+	if s.slow != nil {
+		s.slow()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -365,6 +369,115 @@ func TestHubJoinMissesNothing(t *testing.T) {
 			t.Errorf("late stream got %v, want its first and the newest, %d", got, want[len(want)-1])
 		}
 		h.end()
+	})
+}
+
+// A feed whose walk takes longer than its interval starts no second one beside it: nobody is left out, and the
+// work in flight stays bounded.
+func TestHubWalksOneAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := startHub(t)
+		var inFlight, most atomic.Int64
+		var streams []*fakeStream
+		for range 50 { // so few that one worker walks
+			s, _ := h.subscribe(t, 100*time.Millisecond)
+			streams = append(streams, s)
+		}
+		synctest.Wait()
+		for _, s := range streams {
+			s.slow = func() {
+				most.Store(max(most.Load(), inFlight.Add(1)))
+				time.Sleep(10 * time.Millisecond)
+				inFlight.Add(-1)
+			}
+		}
+		for range 30 {
+			time.Sleep(100 * time.Millisecond)
+			h.source.advance(false)
+		}
+		time.Sleep(time.Second)
+		// The last Send of a walk may overlap the first of the next one.
+		if got := most.Load(); got > 2 {
+			t.Errorf("%d Sends at a time, want at most 2", got)
+		}
+		for i, s := range streams {
+			if got, want := len(s.sequences()), len(streams[0].sequences()); got < want-1 || got < 5 {
+				t.Errorf("stream %d got %d states, the first one %d", i, got, want)
+			}
+		}
+	})
+}
+
+func TestSubscriber(t *testing.T) {
+	frames := func(n int64) *frame { return newFrame(n, nil) }
+	newSubscriber := func() *subscriber { return &subscriber{ended: make(chan struct{})} }
+	offer := func(t *testing.T, s *subscriber, n int64, wantSend bool, wantSkipped uint64) {
+		t.Helper()
+		if send, skipped := s.offer(frames(n)); send != wantSend || skipped != wantSkipped {
+			t.Errorf("offer(%d) = %v, %d, want %v, %d", n, send, skipped, wantSend, wantSkipped)
+		}
+	}
+	t.Run("an older state is refused", func(t *testing.T) {
+		s := newSubscriber()
+		offer(t, s, 5, true, 0)
+		s.next(nil)
+		offer(t, s, 4, false, 0)
+		offer(t, s, 5, false, 0)
+		offer(t, s, 6, true, 0)
+	})
+	t.Run("one Send in flight, the newest waits", func(t *testing.T) {
+		s := newSubscriber()
+		offer(t, s, 1, true, 0)
+		offer(t, s, 2, false, 0)
+		offer(t, s, 3, false, 1)
+		if f := s.next(nil); f == nil || f.sequence != 3 {
+			t.Fatalf("next = %v, want 3", f)
+		}
+		offer(t, s, 4, false, 0) // 3 is in flight
+		if f := s.next(nil); f == nil || f.sequence != 4 {
+			t.Fatalf("next = %v, want 4", f)
+		}
+		if f := s.next(nil); f != nil {
+			t.Fatalf("next = %v, want none", f)
+		}
+		offer(t, s, 5, true, 0)
+	})
+	t.Run("nothing after close", func(t *testing.T) {
+		s := newSubscriber()
+		offer(t, s, 1, true, 0)
+		offer(t, s, 2, false, 0)
+		s.close()
+		if f := s.next(nil); f != nil {
+			t.Errorf("next = %v after close, want none", f)
+		}
+		offer(t, s, 3, false, 0)
+	})
+	t.Run("nothing after a failed Send", func(t *testing.T) {
+		s := newSubscriber()
+		offer(t, s, 1, true, 0)
+		offer(t, s, 2, false, 0)
+		if f := s.next(errors.New("gone")); f != nil {
+			t.Errorf("next = %v after a failure, want none", f)
+		}
+		offer(t, s, 3, false, 0)
+	})
+	t.Run("what is handed off gives way to what is newer", func(t *testing.T) {
+		s := newSubscriber()
+		s.sending, s.last = true, 1
+		offer(t, s, 2, false, 0)
+		handed := s.release()
+		offer(t, s, 3, true, 0)
+		offer(t, s, handed.sequence, false, 0)
+	})
+	t.Run("only the first end counts", func(t *testing.T) {
+		s := newSubscriber()
+		if !s.end(errDraining) || s.end(nil) {
+			t.Error("end = want true once, then false")
+		}
+		<-s.ended
+		if s.err != errDraining {
+			t.Errorf("err = %v, want errDraining", s.err)
+		}
 	})
 }
 

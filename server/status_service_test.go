@@ -286,6 +286,9 @@ func TestResponseTooLarge(t *testing.T) {
 		time.Sleep(time.Minute)
 		_, err := f.client.GetSample(t.Context(), &headroomv1.GetSampleRequest{})
 		checkError(t, err, codes.ResourceExhausted, "RESPONSE_TOO_LARGE")
+		// 31 snapshots could fit by their number, but not by what they hold.
+		_, err = f.client.GetSample(t.Context(), &headroomv1.GetSampleRequest{Resource: memory})
+		checkError(t, err, codes.ResourceExhausted, "RESPONSE_TOO_LARGE")
 		if !strings.Contains(status.Convert(err).Message(), "shorter duration") {
 			t.Errorf("error %q does not say what to do", err)
 		}
