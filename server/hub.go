@@ -149,14 +149,14 @@ func (h *hub) join(sub *subscriber, key feedKey) (state, error) {
 	}
 	st := h.numberLocked(view)
 	sub.last = st.sequence
-	c := h.feeds[key]
-	if c == nil {
-		c = &feed{key: key, schedule: newSchedule(key.interval, h.now(), view.Version, view.Verdict)}
-		h.feeds[key] = c
+	f := h.feeds[key]
+	if f == nil {
+		f = &feed{key: key, schedule: newSchedule(key.interval, h.now(), view.Version, view.Verdict)}
+		h.feeds[key] = f
 		h.poke()
 	}
-	sub.feed, sub.index = c, len(c.subs)
-	c.subs = append(c.subs, sub)
+	sub.feed, sub.index = f, len(f.subs)
+	f.subs = append(f.subs, sub)
 	h.count++
 	return st, nil
 }
@@ -171,13 +171,13 @@ func (h *hub) leave(sub *subscriber) {
 	sub.close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := sub.feed
-	last := c.subs[len(c.subs)-1]
-	c.subs[sub.index], last.index = last, sub.index
-	c.subs[len(c.subs)-1] = nil
-	c.subs = c.subs[:len(c.subs)-1]
-	if len(c.subs) == 0 {
-		delete(h.feeds, c.key)
+	f := sub.feed
+	last := f.subs[len(f.subs)-1]
+	f.subs[sub.index], last.index = last, sub.index
+	f.subs[len(f.subs)-1] = nil
+	f.subs = f.subs[:len(f.subs)-1]
+	if len(f.subs) == 0 {
+		delete(h.feeds, f.key)
 	}
 	h.count--
 }
@@ -195,8 +195,8 @@ func (h *hub) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = true
-	for _, c := range h.feeds {
-		for _, sub := range c.subs {
+	for _, f := range h.feeds {
+		for _, sub := range f.subs {
 			sub.end(nil)
 		}
 	}
@@ -238,8 +238,8 @@ func (h *hub) step(now time.Duration) (changed <-chan struct{}, wait time.Durati
 		wake = now + inactiveTry
 	} else {
 		h.observe(&view)
-		for _, c := range h.feeds {
-			wake = min(wake, h.sendLocked(now, c, view))
+		for _, f := range h.feeds {
+			wake = min(wake, h.sendLocked(now, f, view))
 		}
 	}
 	return changed, min(wake, h.watch(now)) - now
@@ -259,29 +259,29 @@ func (h *hub) start(now time.Duration, d *delivery) {
 	h.tick = min(h.tick, now+stuckAfter)
 }
 
-// sendLocked sends the view to c if that is due, and returns when to look at c again. A feed whose last
+// sendLocked sends the view to f if that is due, and returns when to look at f again. A feed whose last
 // state is still being sent waits until that is done, so that all of its subscribers get their turn.
-func (h *hub) sendLocked(now time.Duration, c *feed, view snapshot.View) (again time.Duration) {
-	c.schedule.observe(now, view.Version, view.Verdict)
-	if c.current != nil && !c.current.over() {
+func (h *hub) sendLocked(now time.Duration, f *feed, view snapshot.View) (again time.Duration) {
+	f.schedule.observe(now, view.Version, view.Verdict)
+	if f.current != nil && !f.current.over() {
 		return now + idleWait // its workers poke the loop
 	}
-	if due := c.schedule.due(); due > now {
+	if due := f.schedule.due(); due > now {
 		return due
 	}
 	st := h.numberLocked(view)
-	c.schedule.record(now, view.Version, view.Verdict)
-	encoded, err := h.encode(st, c.key.kinds)
+	f.schedule.record(now, view.Version, view.Verdict)
+	encoded, err := h.encode(st, f.key.kinds)
 	if err != nil {
-		for _, sub := range c.subs {
+		for _, sub := range f.subs {
 			sub.end(fmt.Errorf("encode a state: %w", err))
 		}
 		return now + idleWait
 	}
-	d := newDelivery(newFrame(st.sequence, encoded), slices.Clone(c.subs))
-	c.current = d
+	d := newDelivery(newFrame(st.sequence, encoded), slices.Clone(f.subs))
+	f.current = d
 	h.start(now, d)
-	return c.schedule.due()
+	return f.schedule.due()
 }
 
 // watch replaces stuck workers and ends subscribers that do not read, and returns when to look again.

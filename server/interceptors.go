@@ -42,7 +42,9 @@ func (s *Server) interceptors(access *accessTable, validator protovalidate.Valid
 	}
 }
 
-func (s *Server) unaryStatus(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (s *Server) unaryStatus(
+	ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
 	resp, err := handler(ctx, req)
 	if err != nil {
 		return nil, s.status(ctx, info.FullMethod, err)

@@ -48,8 +48,10 @@ func newMetrics(version string, view func() (snapshot.View, error), h *hub, g *g
 			Help: "Open state streams.",
 		}, func() float64 { return float64(h.subscribers()) }),
 		counterFunc("headroom_stream_states_sent_total", "States sent to all state streams.", h.sent.Load),
-		counterFunc("headroom_stream_skipped_states_total", "States that a slow reader was not sent because a newer one replaced them.", h.skipped.Load),
-		counterFunc("headroom_stream_slow_readers_total", "State streams that were ended because their reader did not read.", h.slow.Load),
+		counterFunc("headroom_stream_skipped_states_total",
+			"States that a slow reader was not sent because a newer one replaced them.", h.skipped.Load),
+		counterFunc("headroom_stream_slow_readers_total",
+			"State streams that were ended because their reader did not read.", h.slow.Load),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "headroom_connections",
 			Help: "Open gRPC connections.",

@@ -54,7 +54,9 @@ func (s *statusService) ready() bool {
 }
 
 // GetSample implements headroom.v1.StatusService.
-func (s *statusService) GetSample(_ context.Context, req *headroomv1.GetSampleRequest) (*headroomv1.GetSampleResponse, error) {
+func (s *statusService) GetSample(
+	_ context.Context, req *headroomv1.GetSampleRequest,
+) (*headroomv1.GetSampleResponse, error) {
 	if !s.ready() {
 		return nil, errStarting
 	}
@@ -138,7 +140,9 @@ func (s *statusService) GetStatus(context.Context, *headroomv1.GetStatusRequest)
 }
 
 // ReportLoad implements headroom.v1.StatusService.
-func (s *statusService) ReportLoad(ctx context.Context, req *headroomv1.ReportLoadRequest) (*headroomv1.ReportLoadResponse, error) {
+func (s *statusService) ReportLoad(
+	ctx context.Context, req *headroomv1.ReportLoadRequest,
+) (*headroomv1.ReportLoadResponse, error) {
 	if s.reports == nil {
 		return nil, errReportsDisabled
 	}
@@ -170,7 +174,8 @@ func duplicates(req *headroomv1.ReportLoadRequest) error {
 	indices := make(map[int32]int)
 	for i, e := range req.GetClientErrors() {
 		if first, ok := indices[e.GetRetryIndex()]; ok {
-			invalid.add(fmt.Sprintf("client_errors[%d].retry_index", i), "%d is also that of client_errors[%d]", e.GetRetryIndex(), first)
+			invalid.add(fmt.Sprintf("client_errors[%d].retry_index", i),
+				"%d is also that of client_errors[%d]", e.GetRetryIndex(), first)
 			continue
 		}
 		indices[e.GetRetryIndex()] = i
@@ -203,7 +208,9 @@ func reportFaults(err error) error {
 }
 
 // WatchSnapshots implements headroom.v1.StatusService.
-func (s *statusService) WatchSnapshots(req *headroomv1.WatchSnapshotsRequest, stream grpc.ServerStreamingServer[headroomv1.WatchSnapshotsResponse]) error {
+func (s *statusService) WatchSnapshots(
+	req *headroomv1.WatchSnapshotsRequest, stream grpc.ServerStreamingServer[headroomv1.WatchSnapshotsResponse],
+) error {
 	if !s.ready() {
 		return errStarting
 	}

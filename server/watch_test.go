@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
@@ -184,6 +185,50 @@ func TestWatchSlowReader(t *testing.T) {
 		}
 		if count == 0 || count > 60 {
 			t.Errorf("the slow stream held %d messages, want a few", count)
+		}
+	})
+}
+
+// A connection on which two streams are not read is closed; others stand.
+func TestWatchSlowConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lis := bufconn.Listen(1 << 20)
+		f := serving(t, settings{
+			interval: 50 * time.Millisecond,
+			server:   func(c *server.Config) { c.HTTP = lis },
+			sampling: func(c *snapshot.Config) {
+				for i := range 100 {
+					c.Signals = append(c.Signals, snapshot.Signal{
+						Name: fmt.Sprintf("signal-%03d", i), Source: strings.Repeat("s", 200),
+						Read: func(context.Context) (float64, float64, error) { return 1, 2, nil },
+					})
+				}
+			},
+		})
+		slowConn := f.dial(t)
+		defer slowConn.Close()
+		for range 2 {
+			if _, err := headroomv1.NewStatusServiceClient(slowConn).WatchSnapshots(t.Context(),
+				&headroomv1.WatchSnapshotsRequest{Interval: durationpb.New(100 * time.Millisecond)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.client.GetStatus(t.Context(), &headroomv1.GetStatusRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(12 * time.Second)
+		_, body := page(t, lis.DialContext, "GET", "/metrics", "localhost")
+		for _, want := range []string{
+			`headroom_connections_closed_total{reason="stalls"} 1`,
+			`headroom_stream_slow_readers_total 2`,
+			`headroom_stream_subscribers 0`,
+		} {
+			if !strings.Contains(body, want) {
+				t.Errorf("the metrics have no %s", want)
+			}
+		}
+		if _, err := f.client.GetStatus(t.Context(), &headroomv1.GetStatusRequest{}); err != nil {
+			t.Errorf("a call on another connection = %v", err)
 		}
 	})
 }
