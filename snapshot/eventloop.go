@@ -50,8 +50,8 @@ var loopSources = [...]string{
 	LoopReported:  sourceReported,
 }
 
-// measure adds what the default profile knows beyond the timer. Across a gap nothing of it is anybody's
-// delay: the machine slept or the process was stopped.
+// measure adds what the default profile knows beyond the timer. Across a suspend nothing of it is anybody's
+// delay.
 func (l *loopSampler) measure(snap *Snapshot) {
 	r := &snap.EventLoop
 	if snap.Discontinuity {

@@ -154,7 +154,7 @@ func TestEventLoopTimerLag(t *testing.T) {
 		{"early is negative in crawlee", python, []reading{{0, 0, false}, {0.4, -100 * ms, false}}},
 		{"early is negative in crawlee", js, []reading{{0, 0, false}, {0.4, -100 * ms, false}}},
 		{"at three intervals", headroom, []reading{{0, 0, false}, {1.5, 1000 * ms, true}}},
-		{"a gap is nobody's", headroom, []reading{{0, 0, false}, {1.501, 0, false}, {2.101, 100 * ms, true}}},
+		{"a suspend is nobody's", headroom, []reading{{0, 0, false}, {1.501, 0, false}, {2.101, 100 * ms, true}}},
 		{"a gap is billed in crawlee", python, []reading{{0, 0, false}, {10, 9500 * ms, true}}},
 		{"a gap is billed in crawlee", js, []reading{{0, 0, false}, {10, 9500 * ms, true}}},
 		{"js forgets a snapshot older than the history", js, []reading{{0, 0, false}, {30.001, 0, false}}},

@@ -109,7 +109,8 @@ func (s *Snapshotter) take(ctx context.Context, sig *signal, snap *Snapshot) {
 	if ctx.Err() != nil {
 		return
 	}
-	snap.At, snap.Time = s.cfg.Clock(), time.Now()
+	// In this order, for a clock that is a system call can lose the CPU on its return, and both are compared.
+	snap.Time, snap.At = time.Now(), s.cfg.Clock()
 	err = sig.complete(snap, err)
 	wasKnown := s.record(sig, snap)
 	s.suspectLoad(snap)

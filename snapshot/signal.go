@@ -40,17 +40,25 @@ func (s *signal) begin(now time.Duration) {
 	s.verdicts = verdicts{}
 }
 
-// isGap reports whether too long passed between the last snapshot and one made at the time, or the clock
-// went back.
-func (s *signal) isGap(at time.Duration) bool {
-	gap := at - s.lastTry
-	return s.tried && (gap < 0 || gap > staleIntervals*s.interval)
+// isGap reports whether too long passed between the last snapshot and the next one, or the clock went back.
+// The event loop waits for nothing but its timer, so there the time is a gap only if the machine slept in
+// it: else it is the delay itself, that of a program starved of the CPU.
+func (s *signal) isGap(next *Snapshot) bool {
+	gap := next.At - s.lastTry
+	if !s.tried || gap >= 0 && gap <= staleIntervals*s.interval {
+		return false
+	}
+	if gap < 0 || !s.rests() {
+		return true
+	}
+	awake := next.Time.Sub(s.newest.Time) // by Go's monotonic clock, which stops in suspend
+	return gap-awake > s.interval
 }
 
 // complete judges a reading that was made at snap.At, or could not be made for the reason err. It returns
 // why the snapshot is unknown, or nil.
 func (s *signal) complete(snap *Snapshot, err error) error {
-	snap.Discontinuity = s.isGap(snap.At)
+	snap.Discontinuity = s.isGap(snap)
 	if err == nil {
 		err = s.sampler.judge(snap)
 	}

@@ -94,8 +94,9 @@ type Snapshot struct {
 	Overloaded bool
 
 	// Discontinuity is whether the time before this reading must not be judged: it came after a gap of more
-	// than three intervals, as after a suspend or a stop, or the clock went back. The crawlee profiles
-	// judge that time all the same.
+	// than three intervals, as after a suspend or a stop, or the clock went back. For the event loop a gap
+	// in which the machine did not sleep is a delay instead. The crawlee profiles judge that time all the
+	// same.
 	Discontinuity bool
 
 	// Value is what was measured and Limit what it was compared with, both in the unit of the resource;
@@ -188,7 +189,7 @@ type EventLoopReading struct {
 	Judged LoopSource
 
 	// TimerLag is how late the sampler's timer was. It is always measured. In the default profile it is 0
-	// rather than negative, and 0 after a gap; see [Snapshot.Discontinuity].
+	// rather than negative, and 0 after a suspend; see [Snapshot.Discontinuity].
 	TimerLag time.Duration
 
 	// SchedulerP99 is the 99th percentile of the Go scheduler's latency over the last second, where
