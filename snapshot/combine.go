@@ -43,12 +43,14 @@ func (r *Reports) takeClientErrors(now time.Duration, retryIndex int, fromStart 
 			continue
 		}
 		fresh, total := w.take(retryIndex, fromStart)
-		sum.known = true
-		worst[w.identity] = max(worst[w.identity], fresh)
 		if !w.expired(now) {
 			sum.total = addCounts(sum.total, total)
 			sum.reporters++
+		} else if fresh == 0 {
+			continue // it is kept for errors on another index
 		}
+		sum.known = true
+		worst[w.identity] = max(worst[w.identity], fresh)
 	}
 	// Those that expired have now been counted.
 	r.sweepLocked(now)

@@ -221,6 +221,25 @@ func TestReportedClientErrorsCombine(t *testing.T) {
 	}
 }
 
+func TestExpiredWorkersWithoutNewErrorsHaveNoVote(t *testing.T) {
+	r := newReports(t, 10, 0)
+	count := func(now time.Duration, identity string, ttl time.Duration, counts map[int]int64) {
+		put(t, r, now, identity, "w", snapshot.Report{TTL: ttl, ClientErrors: counts})
+	}
+	for _, identity := range []string{"bob", "carol", "dave"} {
+		count(0, identity, time.Second, map[int]int64{1: 0, 2: 0})
+		count(0, identity, time.Second, map[int]int64{1: 9, 2: 0}) // on an index that nobody asks for
+	}
+	if got, _, n := r.TakeClientErrors(at(1), 2, false); got != 0 || n != 0 {
+		t.Errorf("%d errors by %d, want none of the expired", got, n)
+	}
+	count(at(1), "alice", time.Minute, map[int]int64{2: 0})
+	count(at(2), "alice", time.Minute, map[int]int64{2: 7})
+	if got, total, n := r.TakeClientErrors(at(3), 2, false); got != 7 || total != 7 || n != 1 {
+		t.Errorf("%d errors of %d by %d, want alice's 7", got, total, n)
+	}
+}
+
 func TestReportsLimits(t *testing.T) {
 	r := newReports(t, 2, 2)
 	queue := func(names ...string) snapshot.Report {
