@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// blocks returns the fenced blocks of the README in a language, in order.
+func blocks(t *testing.T, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	rest := string(text)
+	for {
+		_, after, ok := strings.Cut(rest, "```"+language+"\n")
+		if !ok {
+			break
+		}
+		block, after, ok := strings.Cut(after, "```")
+		if !ok {
+			t.Fatalf("README.md: a %s block has no end", language)
+		}
+		found, rest = append(found, block), after
+	}
+	if len(found) == 0 {
+		t.Fatalf("README.md has no %s block", language)
+	}
+	return found
+}
+
+// TestREADMEShell runs every shell block of the README, in its order, as a reader would, but that `go run`
+// runs this build and `go test` is left to whoever runs this test. Blocks that run until they are stopped
+// run until they printed three lines, or, for the server, until the end.
+func TestREADMEShell(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the blocks are for a POSIX shell")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(self, filepath.Join(bin, "headroom")); err != nil {
+		t.Fatal(err)
+	}
+	const shim = `#!/bin/sh
+case "$*" in
+"run ./cmd/headroom "*) shift 2; exec headroom "$@" ;;
+"test ./...") exit 0 ;;
+*) echo "unexpected: go $*" >&2; exit 64 ;;
+esac
+`
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(shim), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sockets, err := os.MkdirTemp("", "readme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(sockets) })
+	env := append(os.Environ(),
+		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"HEADROOM_SOCKET="+filepath.Join(sockets, "s"),
+		"HEADROOM_LISTEN=off",
+		// The tests themselves must not look like load, or the block that waits for idleness waits for them.
+		"HEADROOM_MAX_CPU_RATIO=1", "HEADROOM_MAX_MEMORY_RATIO=1", "HEADROOM_MAX_HOST_MEMORY_RATIO=1",
+		"HEADROOM_MAX_EVENT_LOOP_DELAY=1m",
+	)
+	shell := func(block string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), "sh", "-euc", "exec "+strings.TrimSpace(block))
+		if lines := strings.Split(strings.TrimSpace(block), "\n"); len(lines) > 1 {
+			cmd = exec.CommandContext(t.Context(), "sh", "-euc", block)
+		}
+		cmd.Dir, cmd.Env = "../..", env
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.WaitDelay = 10 * time.Second
+		return cmd
+	}
+	for _, block := range blocks(t, "sh") {
+		switch cmd := shell(block); {
+		case strings.Contains(block, " serve"):
+			cmd.Stderr = os.Stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { cmd.Wait() })
+			for t.Context().Err() == nil && shell("headroom health").Run() != nil { // each try is a process
+			}
+		case strings.Contains(block, " watch"):
+			printsLines(t, cmd, block, 3)
+		default:
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", strings.TrimSpace(block), err, out)
+			}
+		}
+	}
+}
+
+func printsLines(t *testing.T, cmd *exec.Cmd, block string, n int) {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for i := range n {
+		if !lines.Scan() {
+			t.Errorf("%s: ended after %d lines", strings.TrimSpace(block), i)
+			break
+		}
+	}
+	cmd.Process.Signal(os.Interrupt)
+	cmd.Wait()
+}
+
+// TestREADMEGo compiles every Go block of the README.
+func TestREADMEGo(t *testing.T) {
+	for _, block := range blocks(t, "go") {
+		file := filepath.Join(t.TempDir(), "main.go")
+		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), "go", "vet", file)
+		cmd.Dir = "../.."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s\nof\n%s", err, out, block)
+		}
+	}
+}
