@@ -117,7 +117,7 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		if !ok {
 			return nil, err
 		}
-		if !pause(ctx, nil, delay) {
+		if !pause(ctx, nil, max(delay, retryBase)) {
 			return nil, c.callError(ctx, "get status", err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,23 @@ func TestDialWaitsForTheFirstValue(t *testing.T) {
 		}
 		if got, want := c.Server(), (client.Server{Address: "127.0.0.1:7070", InstanceID: "a", Version: "0.1.0"}); got != want {
 			t.Errorf("Server() = %+v, want %+v", got, want)
+		}
+	})
+}
+
+func TestDialIsNotHurried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		var calls atomic.Int64
+		defer m.serve(&script{getStatus: func(context.Context) (*headroomv1.GetStatusResponse, error) {
+			if calls.Add(1) <= 5 {
+				return nil, notReady(t, 0)
+			}
+			return &headroomv1.GetStatusResponse{}, nil
+		}})()
+		m.client(t)
+		if got, want := time.Since(m.start), 500*time.Millisecond; got != want {
+			t.Errorf("Dial took %v for five retries that were asked for at once, want %v", got, want)
 		}
 	})
 }
