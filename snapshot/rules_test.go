@@ -160,6 +160,7 @@ func TestEventLoopTimerLag(t *testing.T) {
 		{"js forgets a snapshot older than the history", js, []reading{{0, 0, false}, {30.001, 0, false}}},
 		{"python does not", python, []reading{{0, 0, false}, {30.001, 29501 * ms, true}}},
 		{"python: after the newest", python, []reading{{10, 0, false}, {9, -1500 * ms, false}, {10.6, 100 * ms, true}}},
+		{"python: anew where all is in the future", python, []reading{{3600, 0, false}, {3, -3597500 * ms, false}, {3.6, 100 * ms, true}}},
 		{"js: after the last made", js, []reading{{10, 0, false}, {9, -1500 * ms, false}, {10.6, 1100 * ms, true}}},
 	} {
 		loop := newTrack(t, snapshot.Config{Profile: tt.profile}, snapshot.SignalEventLoop)
@@ -217,6 +218,19 @@ func TestClientErrors(t *testing.T) {
 			got := client.Read(time.Duration(i)*time.Second, snapshot.Snapshot{Client: snapshot.ClientReading{Total: want.total}}, nil)
 			if got.Client.New != want.fresh || got.Overloaded != want.over || got.Value != float64(want.fresh) || got.Client.RetryIndex != 2 {
 				t.Errorf("%s: snapshot %d: %+v overloaded=%v, want %+v", tt.name, i, got.Client, got.Overloaded, want)
+			}
+		}
+	}
+}
+
+func TestClientErrorsAfterTheClockWentBackCountOnce(t *testing.T) {
+	for _, p := range []snapshot.Profile{headroom, python, js} {
+		client := newTrack(t, snapshot.Config{Profile: p}, snapshot.SignalClient)
+		for i, s := range []float64{3600, 1, 2, 3} {
+			total := int64(min(i, 1) * 9)
+			got := client.Read(at(s), snapshot.Snapshot{Client: snapshot.ClientReading{Total: total}}, nil)
+			if want := s == 1; got.Overloaded != want {
+				t.Errorf("%v: at %v s %d new errors, overloaded=%v, want %v", p, s, got.Client.New, got.Overloaded, want)
 			}
 		}
 	}

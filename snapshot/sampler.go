@@ -100,7 +100,8 @@ func (p *previous) get(now time.Duration) (at time.Duration, count int64, ok boo
 }
 
 func (p *previous) set(at time.Duration, count int64) {
-	if p.profile == ProfileCrawleePython && p.ok && at < p.at {
+	// Where the clock went back by more than the history, that begins anew, and so does this.
+	if p.profile == ProfileCrawleePython && p.ok && at < p.at && p.at-at <= p.history {
 		return
 	}
 	p.at, p.count, p.ok = at, count, true
