@@ -1,0 +1,205 @@
+package severity_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/headroom-rpc/headroom/severity"
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+func TestTrend(t *testing.T) {
+	noise := rand.New(rand.NewPCG(1, 2))
+	line := func(start, slope float64) func(float64) float64 {
+		return func(x float64) float64 { return start + slope*x }
+	}
+	for _, tt := range []struct {
+		name     string
+		seconds  int
+		interval time.Duration
+		value    func(x float64) float64
+		slope    float64 // NaN for none
+		within   float64
+	}{
+		{"a straight fall", 30, s, line(1000, -10), -10, 1e-9},
+		{"a straight rise", 12, s, line(0, 3), 3, 1e-9},
+		{"flat", 30, s, line(7, 0), 0, 0},
+		{"too few", 9, s, line(1000, -10), math.NaN(), 0},
+		{"too short a span", 9, 100 * time.Millisecond, line(1000, -10), math.NaN(), 0},
+		{"many points", 60, 50 * time.Millisecond, line(1000, -10), -10, 1e-9},
+		{"a slight noise", 30, s, func(x float64) float64 { return 1000 - 10*x + 10*noise.NormFloat64() }, -10, 2},
+		{"noise alone", 30, s, func(float64) float64 { return 1000 * noise.NormFloat64() }, math.NaN(), 0},
+		{"a saw", 30, s, func(x float64) float64 { return 100 * math.Mod(x, 3) }, math.NaN(), 0},
+		{"a step", 30, s, func(x float64) float64 {
+			if x < 45 {
+				return 1000
+			}
+			return 0
+		}, math.NaN(), 0},
+		{"a fall that turned to a rise", 60, s, func(x float64) float64 { return math.Abs(x - 45) }, math.NaN(), 0},
+		{"every fifth point astray", 30, s, func(x float64) float64 {
+			if math.Mod(x, 5) == 0 {
+				return 1000 - 10*x - 40
+			}
+			return 1000 - 10*x
+		}, -10, 1},
+		{"not finite is left out", 30, s, func(x float64) float64 {
+			if x == 5 || x == 20 {
+				return math.NaN()
+			}
+			return 1000 - 10*x
+		}, -10, 1e-9},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var trend severity.Trend
+			for at := time.Duration(0); at < time.Duration(tt.seconds)*s; at += tt.interval {
+				x := at.Seconds()
+				if tt.seconds == 30 && tt.name == "a step" {
+					x += 30
+				}
+				trend.Add(at, tt.value(x))
+			}
+			got, reason := trend.Line()
+			if none := math.IsNaN(tt.slope); none != (reason != "") {
+				t.Fatalf("slope %v, fit %v, reason %q; want a line: %v", got.PerSecond, got.Fit, reason, !none)
+			} else if !none && (math.Abs(got.PerSecond-tt.slope) > tt.within || got.Fit < severity.MinTrendFit || got.Fit > 1) {
+				t.Errorf("slope %v, fit %v; want %v", got.PerSecond, got.Fit, tt.slope)
+			}
+		})
+	}
+}
+
+func TestTrendForgets(t *testing.T) {
+	add := func(trend *severity.Trend, from, to, slope float64) {
+		for x := from; x <= to; x++ {
+			trend.Add(time.Duration(x)*s, slope*x)
+		}
+	}
+	var trend severity.Trend
+	add(&trend, 0, 30, 5)
+	add(&trend, 31, 70, -5) // only the last 30 s count
+	if got, reason := trend.Line(); reason != "" || math.Abs(got.PerSecond+5) > 1e-9 {
+		t.Errorf("after the window: %v, %q; want -5", got.PerSecond, reason)
+	}
+	for name, at := range map[string]time.Duration{"a gap": 90 * s, "a clock that goes back": 20 * s} {
+		copied := trend
+		copied.Add(at, 0)
+		if _, reason := copied.Line(); reason == "" {
+			t.Errorf("%s: the past still counts", name)
+		}
+	}
+	trend.Add(70*s, 1e9)
+	if got, _ := trend.Line(); math.Abs(got.PerSecond+5) > 1e-9 {
+		t.Errorf("the same time again: %v, want -5", got.PerSecond)
+	}
+	trend.Reset()
+	if _, reason := trend.Line(); reason == "" {
+		t.Error("Reset left a line")
+	}
+}
+
+func TestTrendDoesNotAllocate(t *testing.T) {
+	var trend severity.Trend
+	at := time.Duration(0)
+	if got := testing.AllocsPerRun(200, func() {
+		at += s
+		trend.Add(at, -at.Seconds())
+		trend.Line()
+	}); got != 0 {
+		t.Errorf("%v allocations, want 0", got)
+	}
+}
+
+// viewOf is what a Snapshotter says when it reads this much memory.
+func viewOf(at time.Duration, reading snapshot.MemoryReading) snapshot.View {
+	return snapshot.View{
+		At: at, Time: time.Unix(0, 0).Add(at),
+		Newest:  []snapshot.Snapshot{{Signal: "memory", Resource: snapshot.Memory, At: at, Memory: reading, Value: float64(reading.Used)}},
+		Current: signals(snapshot.StateIdle, snapshot.SignalStatus{Signal: "memory", State: snapshot.StateIdle}),
+	}
+}
+
+func TestReaderScopes(t *testing.T) {
+	tree := snapshot.MemoryReading{
+		Used: 300, Total: 1000, Max: 250, HostUsed: 600, HostTotal: 1000, HostKnown: true, Definition: "tree"}
+	host := snapshot.MemoryReading{Used: 600, Total: 1000, Max: 1000, HostUsed: 600, HostTotal: 1000, HostKnown: true}
+	limited := snapshot.MemoryReading{Used: 80, Total: 100, HostUsed: 600, HostTotal: 1000, HostKnown: true}
+	crowded := snapshot.MemoryReading{Used: 20, Total: 100, HostUsed: 990, HostTotal: 1000, HostKnown: true}
+	lone := snapshot.MemoryReading{Used: 300, Total: 1000, Max: 250}
+	for _, tt := range []struct {
+		name      string
+		config    severity.ReaderConfig
+		reading   snapshot.MemoryReading
+		available int64 // less than 0 is unknown
+		total     int64
+		used, max int64 // of the process
+	}{
+		{"process", severity.ReaderConfig{}, tree, 400, 1000, 300, 250},
+		{"process, host unknown", severity.ReaderConfig{}, lone, -1, 0, 300, 250},
+		{"host", severity.ReaderConfig{Scope: snapshot.ScopeHost}, host, 400, 1000, 0, 0},
+		{"a limit below the host's", severity.ReaderConfig{Scope: snapshot.ScopeHost}, limited, 20, 100, 0, 0},
+		{"a host tighter than the limit", severity.ReaderConfig{Scope: snapshot.ScopeHost}, crowded, 10, 1000, 0, 0},
+		{"a limit by flag", severity.ReaderConfig{Scope: snapshot.ScopeHost, MaxMemory: 800}, host, 200, 800, 0, 0},
+		{"over a limit by flag", severity.ReaderConfig{Scope: snapshot.ScopeHost, MaxMemory: 500}, host, 0, 500, 0, 0},
+	} {
+		in := severity.NewReader(tt.config).Read(viewOf(5*s, tt.reading))
+		m := in.Memory
+		if m.Known != (tt.available >= 0) || m.Known && (m.Available != tt.available || m.Total != tt.total) {
+			t.Errorf("%s: memory %+v, want %d of %d", tt.name, m, tt.available, tt.total)
+		}
+		if p := in.Process; p.Used != tt.used || p.Max != tt.max || p.Known != (tt.used > 0) {
+			t.Errorf("%s: process %+v, want %d of %d", tt.name, p, tt.used, tt.max)
+		}
+	}
+}
+
+func TestReaderSaysWhyNothingIsKnown(t *testing.T) {
+	host := severity.ReaderConfig{Scope: snapshot.ScopeHost}
+	v := viewOf(5*s, snapshot.MemoryReading{Used: 1, Total: 10})
+	v.Current.Signals[0].State, v.Current.Signals[0].Reason = snapshot.StateUnknown, "no answer for 4s"
+	if m := severity.NewReader(host).Read(v).Memory; m.Known || m.Reason != "no answer for 4s" {
+		t.Errorf("stale: %+v", m)
+	}
+	v = viewOf(5*s, snapshot.MemoryReading{})
+	v.Newest[0].Unknown, v.Newest[0].LastGood, v.Newest[0].HasLastGood = "denied", s, true
+	in := severity.NewReader(host).Read(v)
+	if m := in.Memory; m.Known || m.Reason != "denied" || in.Exhaustion.Known || in.Exhaustion.Reason != "denied" {
+		t.Errorf("failed: %+v, %+v", m, in.Exhaustion)
+	}
+	if f := severity.GlobalRelative(5).Judge(&in); f.Age != 4*s {
+		t.Errorf("the last good reading is %v old, want 4s", f.Age)
+	}
+	if m := severity.NewReader(host).Read(snapshot.View{}).Memory; m.Known || m.Reason != "not read" {
+		t.Errorf("no signal: %+v", m)
+	}
+}
+
+func TestExhaustionAndRates(t *testing.T) {
+	r := severity.NewReader(severity.ReaderConfig{Scope: snapshot.ScopeHost, Signals: []string{"memory", "none", "memory"}})
+	var in severity.Input
+	for x := int64(0); x <= 20; x++ {
+		in = r.Read(viewOf(time.Duration(x)*s, snapshot.MemoryReading{Used: 100 + 10*x, Total: 1000}))
+		if known := x >= 10; in.Exhaustion.Known != known || in.Exhaustion.InSight != known {
+			t.Errorf("after %d s: exhaustion %+v, want known: %v", x, in.Exhaustion, known)
+		}
+	}
+	// 700 bytes are left, and 10 go each second.
+	if e := in.Exhaustion; e.In != 70*s || e.PerSecond != -10 || e.Fit != 1 {
+		t.Errorf("exhaustion %+v, want in 70s", e)
+	}
+	if len(in.Rates) != 2 || in.Rates[0].PerSecond != 10 || !in.Rates[0].Known || in.Rates[1].Known || in.Rates[1].Reason == "" {
+		t.Errorf("rates %+v, want 10 a second of memory, and none unknown", in.Rates)
+	}
+	// Another limit is another quantity.
+	if in = r.Read(viewOf(21*s, snapshot.MemoryReading{Used: 310, Total: 2000})); in.Exhaustion.Known {
+		t.Errorf("exhaustion %+v after the limit changed", in.Exhaustion)
+	}
+	for x := int64(22); x <= 60; x++ {
+		in = r.Read(viewOf(time.Duration(x)*s, snapshot.MemoryReading{Used: 310, Total: 2000}))
+	}
+	if e := in.Exhaustion; !e.Known || e.InSight {
+		t.Errorf("flat: exhaustion %+v, want known and out of sight", e)
+	}
+}
