@@ -128,7 +128,7 @@ func watchLine(at time.Time, newest []snapshot.Snapshot, current *snapshot.Statu
 				text = figure(s.Resource, s.Value)
 			}
 		}
-		return strings.Repeat(" ", max(0, width-len(text))) + style.Render(text)
+		return strings.Repeat(" ", max(0, width-lipgloss.Width(text))) + style.Render(text)
 	}
 	return fmt.Sprintf(watchRow, at.Local().Format(time.TimeOnly),
 		column(snapshot.SignalCPU, 7), column(snapshot.SignalMemory, 7),

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/colorprofile"
 
@@ -79,6 +80,19 @@ func TestWatchLine(t *testing.T) {
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestWatchColumnsStandUnderTheirHeads(t *testing.T) {
+	idle := snapshot.Status{State: snapshot.StateIdle}
+	column := strings.Index(watchHeader, "VERDICT")
+	for _, delay := range []float64{0.00066, 0.013, 1.5} { // in µs, ms and s
+		newest := []snapshot.Snapshot{{Signal: snapshot.SignalEventLoop, Resource: snapshot.EventLoop, Value: delay}}
+		line := plain(watchLine(time.Time{}, newest, &idle))
+		before, _, _ := strings.Cut(line, "idle")
+		if got := utf8.RuneCountInString(before); got != column {
+			t.Errorf("%q: the verdict stands at %d, want %d", line, got, column)
+		}
 	}
 }
 
