@@ -19,10 +19,10 @@ import (
 // interceptors returns what every call passes, the outermost first: the log and the metrics see the status that
 // the caller sees, and whatever fails or panics further in becomes a status.
 func (s *Server) interceptors(access *accessTable, validator protovalidate.Validator) []grpc.ServerOption {
-	unaryLog, streamLog := logInterceptors(s.log)
+	calls := &callLogger{log: s.log}
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(
-			unaryLog,
+			calls.unary(),
 			s.metrics.calls.UnaryServerInterceptor(),
 			s.unaryStatus,
 			recovery.UnaryServerInterceptor(),
@@ -33,8 +33,7 @@ func (s *Server) interceptors(access *accessTable, validator protovalidate.Valid
 		// Each interceptor of a stream stands on the stack of its handler for as long as the stream does, and
 		// two more of them double that stack. So what is ours is one.
 		grpc.ChainStreamInterceptor(
-			keepTransport,
-			streamLog,
+			calls.stream,
 			onKnownMethods(s.metrics.calls.StreamServerInterceptor()),
 			s.streamCall(access, validator),
 			recovery.StreamServerInterceptor(),
@@ -147,16 +146,11 @@ type contextStream struct {
 
 func (s *contextStream) Context() context.Context { return s.ctx }
 
+// transportKey holds the stream below all interceptors: what these do for each message would cost more than
+// sending it.
 type transportKey struct{}
 
-// keepTransport lets a handler get at the stream below all interceptors: what these do for each message would
-// cost more than sending it.
-func keepTransport(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	ctx := context.WithValue(stream.Context(), transportKey{}, stream)
-	return handler(srv, &contextStream{stream, ctx})
-}
-
-// transportStream returns the stream that keepTransport kept.
+// transportStream returns the stream below all interceptors of stream.
 func transportStream(stream grpc.ServerStream) grpc.ServerStream {
 	if transport, ok := stream.Context().Value(transportKey{}).(grpc.ServerStream); ok {
 		return transport

@@ -10,22 +10,13 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
-
-// logInterceptors log one line for each finished call.
-func logInterceptors(log *slog.Logger) (grpc.UnaryServerInterceptor, grpc.StreamServerInterceptor) {
-	logger := &callLogger{log: log}
-	options := []logging.Option{
-		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithLevels(callLevel),
-		logging.WithDurationField(logging.DurationToDurationField),
-		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey),
-	}
-	return logging.UnaryServerInterceptor(logger, options...), logging.StreamServerInterceptor(logger, options...)
-}
 
 // callLevel returns the level of a finished call: what the caller did is info, and what an operator may have
 // to look at is a warning. Refusals for lack of a role and faults of the server have lines of their own, so
@@ -41,11 +32,46 @@ func callLevel(code codes.Code) logging.Level {
 	}
 }
 
-// callLogger writes the lines of finished calls to log. Those of calls that failed are spaced out, a second for
-// each identity, so that a caller cannot fill the disk.
+// callLogger writes one line for each finished call to log. Those of calls that failed are spaced out, a second
+// for each identity, so that a caller cannot fill the disk.
 type callLogger struct {
 	log    *slog.Logger
 	failed occasional
+}
+
+func (l *callLogger) unary() grpc.UnaryServerInterceptor {
+	return logging.UnaryServerInterceptor(l,
+		logging.WithLogOnEvents(logging.FinishCall),
+		logging.WithLevels(callLevel),
+		logging.WithDurationField(logging.DurationToDurationField),
+		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey),
+	)
+}
+
+// stream logs as unary does, and keeps the transport's stream for the handler. It is not the middleware's
+// because that would hold 2 KiB for as long as the stream stands.
+func (l *callLogger) stream(
+	srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
+	begin := time.Now()
+	ctx := context.WithValue(stream.Context(), transportKey{}, stream)
+	err := handler(srv, &contextStream{stream, ctx})
+	code := status.Code(err)
+	if level := callLevel(code); l.log.Enabled(ctx, slog.Level(level)) {
+		call := interceptors.NewServerCallMeta(info.FullMethod, info, nil)
+		fields := []any{
+			logging.ServiceFieldKey, call.Service, logging.MethodFieldKey, call.Method,
+			logging.MethodTypeFieldKey, call.Typ, "grpc.code", code, "grpc.duration", time.Since(begin),
+		}
+		if err != nil {
+			fields = append(fields, "grpc.error", err)
+		}
+		if p, ok := peer.FromContext(ctx); ok {
+			fields = append(fields, "peer.address", p.Addr)
+		}
+		l.Log(ctx, level, "finished call", fields...)
+	}
+	return err
 }
 
 // Log implements the logger of the middleware.
