@@ -26,6 +26,7 @@ var table = map[string]row{
 	"internal/boottime": {floor: 0},
 
 	"snapshot/host": {floor: 1, imports: []string{"snapshot"}},
+	"severity":      {floor: 1, imports: []string{"snapshot"}},
 
 	"internal/wire": {floor: 2, imports: []string{"proto/headroom/v1", "snapshot"}},
 
