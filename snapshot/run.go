@@ -211,8 +211,7 @@ func (s *Snapshotter) reportedSignals(names []string, now time.Duration) []*sign
 		if slices.ContainsFunc(s.signals, func(sig *signal) bool { return sig.name == name }) {
 			continue
 		}
-		s.evictSilentLocked(names)
-		sig := s.newReportedSignal(name)
+		sig := s.newReportedSignal(name, s.evictSilentLocked(names))
 		sig.begin(now)
 		s.signals = append(s.signals, sig)
 		changed = true
@@ -232,8 +231,9 @@ func (s *Snapshotter) reportedSignals(names []string, now time.Duration) []*sign
 }
 
 // evictSilentLocked makes room for one more reported signal by removing the one that has been silent for
-// the longest.
-func (s *Snapshotter) evictSilentLocked(names []string) {
+// the longest, and returns its history, or nil where there was room. A long history is megabytes, so workers
+// who invent names must not have a new one each time.
+func (s *Snapshotter) evictSilentLocked(names []string) *history {
 	reported, oldest := 0, -1
 	for i, sig := range s.signals {
 		if !sig.reported {
@@ -247,7 +247,10 @@ func (s *Snapshotter) evictSilentLocked(names []string) {
 			oldest = i
 		}
 	}
-	if reported >= s.cfg.Reports.maxSignals && oldest >= 0 {
-		s.signals = slices.Delete(s.signals, oldest, oldest+1)
+	if reported < s.cfg.Reports.maxSignals || oldest < 0 {
+		return nil
 	}
+	evicted := s.signals[oldest].history
+	s.signals = slices.Delete(s.signals, oldest, oldest+1)
+	return evicted
 }

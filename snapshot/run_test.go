@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime"
 	"runtime/metrics"
 	"slices"
 	"strconv"
@@ -578,6 +579,30 @@ func TestReportedSignalsStayWithinTheLimitOfReports(t *testing.T) {
 		}
 		if got := strings.Join(s.Signals()[4:], " "); got != "d e" {
 			t.Errorf("reported signals = %s, want the last two", got)
+		}
+	})
+}
+
+func TestInventedSignalsDoNotEachTakeAHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const names, historyBytes = 40, 1 << 20 // an hour of snapshots takes more
+		reports := newReports(t, 10, 2)
+		s, stop := start(t, snapshot.Config{Reports: reports, History: time.Hour, EventLoopInterval: time.Second})
+		defer stop()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range names {
+			put(t, reports, time.Duration(i)*200*time.Millisecond, "alice", "w1", snapshot.Report{
+				TTL: 150 * time.Millisecond, Signals: map[string]snapshot.ReportedSignal{"s" + strconv.Itoa(i): {}},
+			})
+			sleep(200 * time.Millisecond)
+			if got := len(times(t, s, "s"+strconv.Itoa(i))); got > 2 {
+				t.Fatalf("name %d: %d snapshots in 200 ms: it has those of another signal", i, got)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > names*historyBytes/2 {
+			t.Errorf("%d bytes for %d names, want less than %d", got, names, names*historyBytes/2)
 		}
 	})
 }

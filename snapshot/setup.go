@@ -40,15 +40,15 @@ func (c *Config) newBuiltin(name string, resource Resource, interval time.Durati
 	}
 }
 
-// newReportedSignal returns a signal that only workers report.
-func (s *Snapshotter) newReportedSignal(name string) *signal {
+// newReportedSignal returns a signal that only workers report. It keeps its snapshots in h, that of another
+// such signal which is gone, or in a new history where h is nil.
+func (s *Snapshotter) newReportedSignal(name string, h *history) *signal {
+	if h == nil {
+		h = newHistory(s.cfg.History, keepInterval)
+	}
 	return &signal{
 		name: name, resource: Custom, reported: true, sampler: &reportedSampler{s.cfg.Reports},
-		evidence: evidence{
-			history:  newHistory(s.cfg.History, keepInterval),
-			interval: keepInterval,
-			limit:    DefaultCustomOverloadRatio,
-		},
+		evidence: evidence{history: h, interval: keepInterval, limit: DefaultCustomOverloadRatio},
 	}
 }
 
