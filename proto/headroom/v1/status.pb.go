@@ -300,7 +300,11 @@ type Evidence struct {
 	Age *durationpb.Duration `protobuf:"bytes,5,opt,name=age,proto3" json:"age,omitempty"`
 	// Names the unit of `value` and `bound`: `ratio`, `seconds`, `bytes`, `errors`, or one that the
 	// program gave. Empty for a bare number.
-	Unit          string `protobuf:"bytes,6,opt,name=unit,proto3" json:"unit,omitempty"`
+	Unit string `protobuf:"bytes,6,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Names the severity level whose condition this is a part of. 0 where no level is concerned.
+	Level int32 `protobuf:"varint,7,opt,name=level,proto3" json:"level,omitempty"`
+	// Says why nothing is known, where `value` is absent for that reason.
+	UnknownReason string `protobuf:"bytes,8,opt,name=unknown_reason,json=unknownReason,proto3" json:"unknown_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +381,20 @@ func (x *Evidence) GetUnit() string {
 	return ""
 }
 
+func (x *Evidence) GetLevel() int32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *Evidence) GetUnknownReason() string {
+	if x != nil {
+		return x.UnknownReason
+	}
+	return ""
+}
+
 var File_headroom_v1_status_proto protoreflect.FileDescriptor
 
 const file_headroom_v1_status_proto_rawDesc = "" +
@@ -402,14 +420,16 @@ const file_headroom_v1_status_proto_rawDesc = "" +
 	" \x01(\x05R\rsnapshotCountB\x0f\n" +
 	"\r_actual_ratioB\b\n" +
 	"\x06_valueB\b\n" +
-	"\x06_limit\"\xea\x01\n" +
+	"\x06_limit\"\xa7\x02\n" +
 	"\bEvidence\x125\n" +
 	"\bresource\x18\x01 \x01(\x0e2\x19.headroom.v1.ResourceKindR\bresource\x12\x1c\n" +
 	"\tcondition\x18\x02 \x01(\tR\tcondition\x12\x19\n" +
 	"\x05value\x18\x03 \x01(\x01H\x00R\x05value\x88\x01\x01\x12\x19\n" +
 	"\x05bound\x18\x04 \x01(\x01H\x01R\x05bound\x88\x01\x01\x12+\n" +
 	"\x03age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x12\n" +
-	"\x04unit\x18\x06 \x01(\tR\x04unitB\b\n" +
+	"\x04unit\x18\x06 \x01(\tR\x04unit\x12\x14\n" +
+	"\x05level\x18\a \x01(\x05R\x05level\x12%\n" +
+	"\x0eunknown_reason\x18\b \x01(\tR\runknownReasonB\b\n" +
 	"\x06_valueB\b\n" +
 	"\x06_bound*\x88\x01\n" +
 	"\tLoadState\x12\x1a\n" +

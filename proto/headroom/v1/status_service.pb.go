@@ -501,7 +501,10 @@ type ReportLoadRequest struct {
 	Signals []*CustomSignal `protobuf:"bytes,4,rep,name=signals,proto3" json:"signals,omitempty"`
 	// Optional. States how long the report holds without a new one: from 100 ms to 1 minute; none is
 	// 5 s.
-	Ttl           *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Optional. States the memory of the worker's process, for severity of its own from another host; see
+	// `SeverityService`.
+	Memory        *ProcessMemory `protobuf:"bytes,6,opt,name=memory,proto3" json:"memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -571,6 +574,68 @@ func (x *ReportLoadRequest) GetTtl() *durationpb.Duration {
 	return nil
 }
 
+func (x *ReportLoadRequest) GetMemory() *ProcessMemory {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+// Is the memory of one process.
+type ProcessMemory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. States the memory that the process uses.
+	UsedBytes int64 `protobuf:"varint,1,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"`
+	// Required. States the memory that the process may use; at least 1.
+	MaxBytes      int64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessMemory) Reset() {
+	*x = ProcessMemory{}
+	mi := &file_headroom_v1_status_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessMemory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessMemory) ProtoMessage() {}
+
+func (x *ProcessMemory) ProtoReflect() protoreflect.Message {
+	mi := &file_headroom_v1_status_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessMemory.ProtoReflect.Descriptor instead.
+func (*ProcessMemory) Descriptor() ([]byte, []int) {
+	return file_headroom_v1_status_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ProcessMemory) GetUsedBytes() int64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *ProcessMemory) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
 // Counts the errors of one retry index.
 type RetryErrors struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -584,7 +649,7 @@ type RetryErrors struct {
 
 func (x *RetryErrors) Reset() {
 	*x = RetryErrors{}
-	mi := &file_headroom_v1_status_service_proto_msgTypes[8]
+	mi := &file_headroom_v1_status_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +661,7 @@ func (x *RetryErrors) String() string {
 func (*RetryErrors) ProtoMessage() {}
 
 func (x *RetryErrors) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_status_service_proto_msgTypes[8]
+	mi := &file_headroom_v1_status_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +674,7 @@ func (x *RetryErrors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryErrors.ProtoReflect.Descriptor instead.
 func (*RetryErrors) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_status_service_proto_rawDescGZIP(), []int{8}
+	return file_headroom_v1_status_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RetryErrors) GetRetryIndex() int32 {
@@ -641,7 +706,7 @@ type CustomSignal struct {
 
 func (x *CustomSignal) Reset() {
 	*x = CustomSignal{}
-	mi := &file_headroom_v1_status_service_proto_msgTypes[9]
+	mi := &file_headroom_v1_status_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +718,7 @@ func (x *CustomSignal) String() string {
 func (*CustomSignal) ProtoMessage() {}
 
 func (x *CustomSignal) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_status_service_proto_msgTypes[9]
+	mi := &file_headroom_v1_status_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +731,7 @@ func (x *CustomSignal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomSignal.ProtoReflect.Descriptor instead.
 func (*CustomSignal) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_status_service_proto_rawDescGZIP(), []int{9}
+	return file_headroom_v1_status_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CustomSignal) GetName() string {
@@ -703,7 +768,7 @@ type ReportLoadResponse struct {
 
 func (x *ReportLoadResponse) Reset() {
 	*x = ReportLoadResponse{}
-	mi := &file_headroom_v1_status_service_proto_msgTypes[10]
+	mi := &file_headroom_v1_status_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +780,7 @@ func (x *ReportLoadResponse) String() string {
 func (*ReportLoadResponse) ProtoMessage() {}
 
 func (x *ReportLoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_status_service_proto_msgTypes[10]
+	mi := &file_headroom_v1_status_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +793,7 @@ func (x *ReportLoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLoadResponse.ProtoReflect.Descriptor instead.
 func (*ReportLoadResponse) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_status_service_proto_rawDescGZIP(), []int{10}
+	return file_headroom_v1_status_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReportLoadResponse) GetTtl() *durationpb.Duration {
@@ -788,14 +853,19 @@ const file_headroom_v1_status_service_proto_rawDesc = "" +
 	"\binterval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12:\n" +
 	"\vmax_silence\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxSilence\x12%\n" +
-	"\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\"\xf7\x02\n" +
+	"\x0eserver_version\x18\x04 \x01(\tR\rserverVersion\"\xab\x03\n" +
 	"\x11ReportLoadRequest\x12F\n" +
 	"\breporter\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$R\breporter\x12R\n" +
 	"\x10event_loop_delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x0eeventLoopDelay\x12G\n" +
 	"\rclient_errors\x18\x03 \x03(\v2\x18.headroom.v1.RetryErrorsB\b\xbaH\x05\x92\x01\x02\x10 R\fclientErrors\x12=\n" +
 	"\asignals\x18\x04 \x03(\v2\x19.headroom.v1.CustomSignalB\b\xbaH\x05\x92\x01\x02\x10\x10R\asignals\x12>\n" +
-	"\x03ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b<2\x05\x10\x80\xc2\xd7/R\x03ttl\"Y\n" +
+	"\x03ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b<2\x05\x10\x80\xc2\xd7/R\x03ttl\x122\n" +
+	"\x06memory\x18\x06 \x01(\v2\x1a.headroom.v1.ProcessMemoryR\x06memory\"]\n" +
+	"\rProcessMemory\x12&\n" +
+	"\n" +
+	"used_bytes\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tusedBytes\x12$\n" +
+	"\tmax_bytes\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bmaxBytes\"Y\n" +
 	"\vRetryErrors\x12+\n" +
 	"\vretry_index\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\n" +
@@ -830,7 +900,7 @@ func file_headroom_v1_status_service_proto_rawDescGZIP() []byte {
 	return file_headroom_v1_status_service_proto_rawDescData
 }
 
-var file_headroom_v1_status_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_headroom_v1_status_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_headroom_v1_status_service_proto_goTypes = []any{
 	(*GetSampleRequest)(nil),       // 0: headroom.v1.GetSampleRequest
 	(*GetSampleResponse)(nil),      // 1: headroom.v1.GetSampleResponse
@@ -840,50 +910,52 @@ var file_headroom_v1_status_service_proto_goTypes = []any{
 	(*WatchSnapshotsResponse)(nil), // 5: headroom.v1.WatchSnapshotsResponse
 	(*Started)(nil),                // 6: headroom.v1.Started
 	(*ReportLoadRequest)(nil),      // 7: headroom.v1.ReportLoadRequest
-	(*RetryErrors)(nil),            // 8: headroom.v1.RetryErrors
-	(*CustomSignal)(nil),           // 9: headroom.v1.CustomSignal
-	(*ReportLoadResponse)(nil),     // 10: headroom.v1.ReportLoadResponse
-	(ResourceKind)(0),              // 11: headroom.v1.ResourceKind
-	(*durationpb.Duration)(nil),    // 12: google.protobuf.Duration
-	(*Snapshot)(nil),               // 13: headroom.v1.Snapshot
-	(*Status)(nil),                 // 14: headroom.v1.Status
-	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
+	(*ProcessMemory)(nil),          // 8: headroom.v1.ProcessMemory
+	(*RetryErrors)(nil),            // 9: headroom.v1.RetryErrors
+	(*CustomSignal)(nil),           // 10: headroom.v1.CustomSignal
+	(*ReportLoadResponse)(nil),     // 11: headroom.v1.ReportLoadResponse
+	(ResourceKind)(0),              // 12: headroom.v1.ResourceKind
+	(*durationpb.Duration)(nil),    // 13: google.protobuf.Duration
+	(*Snapshot)(nil),               // 14: headroom.v1.Snapshot
+	(*Status)(nil),                 // 15: headroom.v1.Status
+	(*timestamppb.Timestamp)(nil),  // 16: google.protobuf.Timestamp
 }
 var file_headroom_v1_status_service_proto_depIdxs = []int32{
-	11, // 0: headroom.v1.GetSampleRequest.resource:type_name -> headroom.v1.ResourceKind
-	12, // 1: headroom.v1.GetSampleRequest.duration:type_name -> google.protobuf.Duration
-	13, // 2: headroom.v1.GetSampleResponse.snapshots:type_name -> headroom.v1.Snapshot
-	12, // 3: headroom.v1.GetSampleResponse.history:type_name -> google.protobuf.Duration
-	14, // 4: headroom.v1.GetStatusResponse.current:type_name -> headroom.v1.Status
-	14, // 5: headroom.v1.GetStatusResponse.historical:type_name -> headroom.v1.Status
-	12, // 6: headroom.v1.WatchSnapshotsRequest.interval:type_name -> google.protobuf.Duration
-	11, // 7: headroom.v1.WatchSnapshotsRequest.resources:type_name -> headroom.v1.ResourceKind
+	12, // 0: headroom.v1.GetSampleRequest.resource:type_name -> headroom.v1.ResourceKind
+	13, // 1: headroom.v1.GetSampleRequest.duration:type_name -> google.protobuf.Duration
+	14, // 2: headroom.v1.GetSampleResponse.snapshots:type_name -> headroom.v1.Snapshot
+	13, // 3: headroom.v1.GetSampleResponse.history:type_name -> google.protobuf.Duration
+	15, // 4: headroom.v1.GetStatusResponse.current:type_name -> headroom.v1.Status
+	15, // 5: headroom.v1.GetStatusResponse.historical:type_name -> headroom.v1.Status
+	13, // 6: headroom.v1.WatchSnapshotsRequest.interval:type_name -> google.protobuf.Duration
+	12, // 7: headroom.v1.WatchSnapshotsRequest.resources:type_name -> headroom.v1.ResourceKind
 	6,  // 8: headroom.v1.WatchSnapshotsResponse.started:type_name -> headroom.v1.Started
-	15, // 9: headroom.v1.WatchSnapshotsResponse.send_time:type_name -> google.protobuf.Timestamp
-	13, // 10: headroom.v1.WatchSnapshotsResponse.snapshots:type_name -> headroom.v1.Snapshot
-	14, // 11: headroom.v1.WatchSnapshotsResponse.current:type_name -> headroom.v1.Status
-	14, // 12: headroom.v1.WatchSnapshotsResponse.historical:type_name -> headroom.v1.Status
-	12, // 13: headroom.v1.Started.interval:type_name -> google.protobuf.Duration
-	12, // 14: headroom.v1.Started.max_silence:type_name -> google.protobuf.Duration
-	12, // 15: headroom.v1.ReportLoadRequest.event_loop_delay:type_name -> google.protobuf.Duration
-	8,  // 16: headroom.v1.ReportLoadRequest.client_errors:type_name -> headroom.v1.RetryErrors
-	9,  // 17: headroom.v1.ReportLoadRequest.signals:type_name -> headroom.v1.CustomSignal
-	12, // 18: headroom.v1.ReportLoadRequest.ttl:type_name -> google.protobuf.Duration
-	12, // 19: headroom.v1.ReportLoadResponse.ttl:type_name -> google.protobuf.Duration
-	15, // 20: headroom.v1.ReportLoadResponse.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 21: headroom.v1.StatusService.GetSample:input_type -> headroom.v1.GetSampleRequest
-	2,  // 22: headroom.v1.StatusService.GetStatus:input_type -> headroom.v1.GetStatusRequest
-	4,  // 23: headroom.v1.StatusService.WatchSnapshots:input_type -> headroom.v1.WatchSnapshotsRequest
-	7,  // 24: headroom.v1.StatusService.ReportLoad:input_type -> headroom.v1.ReportLoadRequest
-	1,  // 25: headroom.v1.StatusService.GetSample:output_type -> headroom.v1.GetSampleResponse
-	3,  // 26: headroom.v1.StatusService.GetStatus:output_type -> headroom.v1.GetStatusResponse
-	5,  // 27: headroom.v1.StatusService.WatchSnapshots:output_type -> headroom.v1.WatchSnapshotsResponse
-	10, // 28: headroom.v1.StatusService.ReportLoad:output_type -> headroom.v1.ReportLoadResponse
-	25, // [25:29] is the sub-list for method output_type
-	21, // [21:25] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	16, // 9: headroom.v1.WatchSnapshotsResponse.send_time:type_name -> google.protobuf.Timestamp
+	14, // 10: headroom.v1.WatchSnapshotsResponse.snapshots:type_name -> headroom.v1.Snapshot
+	15, // 11: headroom.v1.WatchSnapshotsResponse.current:type_name -> headroom.v1.Status
+	15, // 12: headroom.v1.WatchSnapshotsResponse.historical:type_name -> headroom.v1.Status
+	13, // 13: headroom.v1.Started.interval:type_name -> google.protobuf.Duration
+	13, // 14: headroom.v1.Started.max_silence:type_name -> google.protobuf.Duration
+	13, // 15: headroom.v1.ReportLoadRequest.event_loop_delay:type_name -> google.protobuf.Duration
+	9,  // 16: headroom.v1.ReportLoadRequest.client_errors:type_name -> headroom.v1.RetryErrors
+	10, // 17: headroom.v1.ReportLoadRequest.signals:type_name -> headroom.v1.CustomSignal
+	13, // 18: headroom.v1.ReportLoadRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 19: headroom.v1.ReportLoadRequest.memory:type_name -> headroom.v1.ProcessMemory
+	13, // 20: headroom.v1.ReportLoadResponse.ttl:type_name -> google.protobuf.Duration
+	16, // 21: headroom.v1.ReportLoadResponse.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 22: headroom.v1.StatusService.GetSample:input_type -> headroom.v1.GetSampleRequest
+	2,  // 23: headroom.v1.StatusService.GetStatus:input_type -> headroom.v1.GetStatusRequest
+	4,  // 24: headroom.v1.StatusService.WatchSnapshots:input_type -> headroom.v1.WatchSnapshotsRequest
+	7,  // 25: headroom.v1.StatusService.ReportLoad:input_type -> headroom.v1.ReportLoadRequest
+	1,  // 26: headroom.v1.StatusService.GetSample:output_type -> headroom.v1.GetSampleResponse
+	3,  // 27: headroom.v1.StatusService.GetStatus:output_type -> headroom.v1.GetStatusResponse
+	5,  // 28: headroom.v1.StatusService.WatchSnapshots:output_type -> headroom.v1.WatchSnapshotsResponse
+	11, // 29: headroom.v1.StatusService.ReportLoad:output_type -> headroom.v1.ReportLoadResponse
+	26, // [26:30] is the sub-list for method output_type
+	22, // [22:26] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_status_service_proto_init() }
@@ -899,7 +971,7 @@ func file_headroom_v1_status_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headroom_v1_status_service_proto_rawDesc), len(file_headroom_v1_status_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
