@@ -31,8 +31,7 @@ type reportedErrors struct {
 }
 
 // takeClientErrors returns the workers' combined new errors on a retry index and hands them out for good.
-// What a worker counted before its first report is new only if fromStart is true.
-func (r *Reports) takeClientErrors(now time.Duration, retryIndex int, fromStart bool) reportedErrors {
+func (r *Reports) takeClientErrors(now time.Duration, retryIndex int) reportedErrors {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sweepLocked(now)
@@ -42,7 +41,7 @@ func (r *Reports) takeClientErrors(now time.Duration, retryIndex int, fromStart 
 		if w.errors == nil {
 			continue
 		}
-		fresh, total := w.take(retryIndex, fromStart)
+		fresh, total := w.take(retryIndex)
 		if !w.expired(now) {
 			sum.total = addCounts(sum.total, total)
 			sum.reporters++

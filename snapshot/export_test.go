@@ -125,8 +125,8 @@ func WarnsOfMemory(cooldown time.Duration, used int64, critical float64, at ...t
 
 func (r *Reports) LoopDelay(now time.Duration) (time.Duration, int) { return r.loopDelay(now) }
 
-func (r *Reports) TakeClientErrors(now time.Duration, index int, fromStart bool) (errors, total int64, reporters int) {
-	e := r.takeClientErrors(now, index, fromStart)
+func (r *Reports) TakeClientErrors(now time.Duration, index int) (errors, total int64, reporters int) {
+	e := r.takeClientErrors(now, index)
 	return e.errors, e.total, e.reporters
 }
 

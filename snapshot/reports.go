@@ -19,7 +19,7 @@ type Report struct {
 	// ClientErrors counts rate-limit errors since the worker started, by retry index: at most 32 of them,
 	// each from 0 to 1000. nil says nothing about them. A count that falls, or one that is missing after
 	// it was there, is taken for a restart of the worker: it counted from zero. What a worker counted
-	// before its first report counts in crawlee-python only.
+	// before its first report does not count, nor what it counted while none of its reports held.
 	ClientErrors map[int]int64
 
 	// Signals are the worker's own, by name: at most 16, and none with the name of a built-in signal.

@@ -169,26 +169,24 @@ func TestReportedClientErrorsAreHandedOutOnce(t *testing.T) {
 	}
 	two := func(n int64) map[int]int64 { return map[int]int64{2: n} }
 	for _, tt := range []struct {
-		name      string
-		fromStart bool
-		events    []event
+		name   string
+		events []event
 	}{
-		{"what was before the first report does not count", false, []event{{0, two(50), 0}, {1, nil, 0}, {1, two(51), 0}, {2, nil, 1}}},
-		{"in crawlee-python it does", true, []event{{0, two(50), 0}, {1, nil, 50}, {1, two(51), 0}, {2, nil, 1}}},
-		{"two reports add up", false, []event{{0, two(1), 0}, {0, two(4), 0}, {0, two(6), 0}, {1, nil, 5}, {2, nil, 0}}},
-		{"a fall is a restart", false, []event{{0, two(50), 0}, {1, nil, 0}, {1, two(3), 0}, {2, nil, 3}}},
-		{"a fall of another index is one too", false, []event{
+		{"what was before the first report does not count", []event{{0, two(50), 0}, {1, nil, 0}, {1, two(51), 0}, {2, nil, 1}}},
+		{"two reports add up", []event{{0, two(1), 0}, {0, two(4), 0}, {0, two(6), 0}, {1, nil, 5}, {2, nil, 0}}},
+		{"a fall is a restart", []event{{0, two(50), 0}, {1, nil, 0}, {1, two(3), 0}, {2, nil, 3}}},
+		{"a fall of another index is one too", []event{
 			{0, map[int]int64{1: 9, 2: 3}, 0}, {1, nil, 0}, {1, map[int]int64{1: 2, 2: 4}, 0}, {2, nil, 4}}},
-		{"a missing index is one too", false, []event{{0, map[int]int64{1: 9, 2: 3}, 0}, {1, nil, 0}, {1, two(4), 0}, {2, nil, 4}}},
-		{"an index that appears counts from zero", false, []event{{0, map[int]int64{}, 0}, {1, nil, 0}, {1, two(4), 0}, {2, nil, 4}}},
-		{"other indexes do not count", false, []event{{0, map[int]int64{1: 0}, 0}, {1, map[int]int64{1: 10}, 0}, {2, nil, 0}}},
-		{"one that expired before the snapshot still counts", false, []event{{0, two(1), 0}, {0.5, two(9), 0}, {6, nil, 8}, {7, nil, 0}}},
-		{"one that comes back after it expired begins anew", false, []event{
+		{"a missing index is one too", []event{{0, map[int]int64{1: 9, 2: 3}, 0}, {1, nil, 0}, {1, two(4), 0}, {2, nil, 4}}},
+		{"an index that appears counts from zero", []event{{0, map[int]int64{}, 0}, {1, nil, 0}, {1, two(4), 0}, {2, nil, 4}}},
+		{"other indexes do not count", []event{{0, map[int]int64{1: 0}, 0}, {1, map[int]int64{1: 10}, 0}, {2, nil, 0}}},
+		{"one that expired before the snapshot still counts", []event{{0, two(1), 0}, {0.5, two(9), 0}, {6, nil, 8}, {7, nil, 0}}},
+		{"one that comes back after it expired begins anew", []event{
 			{0, two(1), 0}, {0.5, two(9), 0}, {7, two(100), 0}, {8, nil, 8}, {9, two(101), 0}, {9, nil, 1}}},
-		{"what is there after a return is all of it", true, []event{
-			{0, two(10), 0}, {1, nil, 10}, {7, nil, 0}, {7, two(4), 0}, {8, nil, 4}}},
-		{"the largest counts do not overflow", true, []event{
-			{0, two(math.MaxInt64), 0}, {0, two(0), 0}, {0, two(math.MaxInt64), 0}, {1, nil, math.MaxInt64}}},
+		{"nor does one that was forgotten count again", []event{
+			{0, two(1), 0}, {0.5, two(9), 0}, {1, nil, 8}, {7, nil, 0}, {7, two(9), 0}, {8, nil, 0}}},
+		{"the largest counts do not overflow", []event{
+			{0, two(0), 0}, {0, two(math.MaxInt64), 0}, {0, two(0), 0}, {0, two(math.MaxInt64), 0}, {1, nil, math.MaxInt64}}},
 	} {
 		r := newReports(t, 10, 0)
 		for _, e := range tt.events {
@@ -196,7 +194,7 @@ func TestReportedClientErrorsAreHandedOutOnce(t *testing.T) {
 				put(t, r, at(e.at), "alice", "w", snapshot.Report{ClientErrors: e.counts})
 				continue
 			}
-			if got, _, _ := r.TakeClientErrors(at(e.at), 2, tt.fromStart); got != e.want {
+			if got, _, _ := r.TakeClientErrors(at(e.at), 2); got != e.want {
 				t.Errorf("%s: %d new errors at %v s, want %d", tt.name, got, e.at, e.want)
 			}
 		}
@@ -215,7 +213,7 @@ func TestReportedClientErrorsCombine(t *testing.T) {
 		count("carol", "w1", 0)
 	}
 	put(t, r, 0, "dave", "w1", snapshot.Report{}) // says nothing about errors
-	got, total, reporters := r.TakeClientErrors(1, 2, false)
+	got, total, reporters := r.TakeClientErrors(1, 2)
 	if got != 3 || total != 12 || reporters != 4 {
 		t.Errorf("%d new of %d by %d, want bob's 3 of 12 by 4", got, total, reporters)
 	}
@@ -230,12 +228,12 @@ func TestExpiredWorkersWithoutNewErrorsHaveNoVote(t *testing.T) {
 		count(0, identity, time.Second, map[int]int64{1: 0, 2: 0})
 		count(0, identity, time.Second, map[int]int64{1: 9, 2: 0}) // on an index that nobody asks for
 	}
-	if got, _, n := r.TakeClientErrors(at(1), 2, false); got != 0 || n != 0 {
+	if got, _, n := r.TakeClientErrors(at(1), 2); got != 0 || n != 0 {
 		t.Errorf("%d errors by %d, want none of the expired", got, n)
 	}
 	count(at(1), "alice", time.Minute, map[int]int64{2: 0})
 	count(at(2), "alice", time.Minute, map[int]int64{2: 7})
-	if got, total, n := r.TakeClientErrors(at(3), 2, false); got != 7 || total != 7 || n != 1 {
+	if got, total, n := r.TakeClientErrors(at(3), 2); got != 7 || total != 7 || n != 1 {
 		t.Errorf("%d errors of %d by %d, want alice's 7", got, total, n)
 	}
 }
@@ -313,7 +311,7 @@ func TestTotalOfAWorkerThatComesBack(t *testing.T) {
 	count := func(now time.Duration, n, want int64) {
 		t.Helper()
 		put(t, r, now, "alice", "w1", snapshot.Report{TTL: time.Second, ClientErrors: map[int]int64{2: n}})
-		if _, got, _ := r.TakeClientErrors(now, 2, false); got != want {
+		if _, got, _ := r.TakeClientErrors(now, 2); got != want {
 			t.Errorf("at %v: %d in all, want %d", now, got, want)
 		}
 	}
@@ -336,7 +334,7 @@ func TestReportedClientErrorsOfChangingIndexesAreBounded(t *testing.T) {
 			want = 0
 		}
 		// Indexes that vanish look like a restart, after which all that is counted is new.
-		got, _, _ := r.TakeClientErrors(at(float64(i)), 2, false)
+		got, _, _ := r.TakeClientErrors(at(float64(i)), 2)
 		if got < want {
 			t.Fatalf("report %d: %d new errors, want at least %d", i, got, want)
 		}
@@ -377,7 +375,7 @@ func FuzzReportsAreBounded(f *testing.F) {
 				t.Fatalf("step %d: delay %v of %d", i, d, n)
 			}
 			if rng.IntN(3) == 0 {
-				if n, total, _ := r.TakeClientErrors(now, 2, rng.IntN(2) == 0); n < 0 || total < 0 {
+				if n, total, _ := r.TakeClientErrors(now, 2); n < 0 || total < 0 {
 					t.Fatalf("step %d: %d new errors of %d", i, n, total)
 				}
 			}

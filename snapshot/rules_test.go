@@ -263,6 +263,21 @@ func TestClientErrorsOfWorkersCountBesideTheProgramsOwn(t *testing.T) {
 	}
 }
 
+func TestWorkerThatReportsLateIsNotOverloaded(t *testing.T) {
+	for _, p := range []snapshot.Profile{headroom, python, js} {
+		reports := newReports(t, 10, 0)
+		client := newTrack(t, snapshot.Config{Profile: p, Reports: reports}, snapshot.SignalClient)
+		for s := range 60 {
+			if s%6 == 0 { // the TTL is 5 s
+				put(t, reports, at(float64(s)), "alice", "w1", snapshot.Report{ClientErrors: map[int]int64{2: 100}})
+			}
+			if got := client.Read(at(float64(s)), snapshot.Snapshot{}, nil); got.Overloaded {
+				t.Errorf("%v: %d new errors at %d s of a worker that counted none", p, got.Client.New, s)
+			}
+		}
+	}
+}
+
 func TestPercentile99(t *testing.T) {
 	edges := []float64{math.Inf(-1), 0, 0.001, 0.01, 0.1, math.Inf(1)}
 	for _, tt := range []struct {

@@ -128,8 +128,7 @@ func (c *clientSampler) judge(snap *Snapshot) error {
 	r.RetryIndex = c.retryIndex
 	_, before, ok := c.last.get(snap.At)
 	c.last.set(snap.At, r.Total)
-	fromStart := c.last.profile == ProfileCrawleePython
-	if ok || fromStart {
+	if ok || c.last.profile == ProfileCrawleePython {
 		r.New = r.Total - before
 	}
 	snap.Source = "rate-limit errors of this program"
@@ -137,7 +136,7 @@ func (c *clientSampler) judge(snap *Snapshot) error {
 		snap.Source = "nobody counts rate-limit errors"
 	}
 	if c.reports != nil {
-		reported := c.reports.takeClientErrors(snap.At, c.retryIndex, fromStart)
+		reported := c.reports.takeClientErrors(snap.At, c.retryIndex)
 		r.Total = addCounts(max(r.Total, 0), reported.total)
 		r.Reporters = reported.reporters
 		if reported.known && (c.read == nil || reported.errors > r.New) {

@@ -24,14 +24,13 @@ type retryErrors struct {
 	raw   int64 // as last reported
 	total int64 // since the first report and before it, over restarts of the worker
 	fresh int64 // counted since the first report and not handed out yet
-	early int64 // counted before the first report and not handed out yet
 }
 
 func (w *worker) expired(now time.Duration) bool { return now >= w.expire }
 
 func (w *worker) hasUntaken() bool {
 	for _, e := range w.errors {
-		if e.fresh > 0 || e.early > 0 {
+		if e.fresh > 0 {
 			return true
 		}
 	}
@@ -49,7 +48,7 @@ func (w *worker) count(counts map[int]int64) {
 			if !w.began {
 				e.total = 0
 			}
-			if _, again := counts[index]; !again && e.fresh == 0 && e.early == 0 {
+			if _, again := counts[index]; !again && e.fresh == 0 {
 				delete(w.errors, index)
 			}
 		}
@@ -68,8 +67,6 @@ func (w *worker) count(counts map[int]int64) {
 		e.total = addCounts(e.total, added)
 		if w.began {
 			e.fresh = addCounts(e.fresh, added)
-		} else {
-			e.early = addCounts(e.early, added)
 		}
 	}
 	w.began = true
@@ -85,18 +82,13 @@ func (w *worker) restarted(counts map[int]int64) bool {
 	return false
 }
 
-// take hands out the new errors of a retry index, and those from before the first report if fromStart is
-// true.
-func (w *worker) take(retryIndex int, fromStart bool) (fresh, total int64) {
+// take hands out the new errors of a retry index.
+func (w *worker) take(retryIndex int) (fresh, total int64) {
 	e := w.errors[retryIndex]
 	if e == nil {
 		return 0, 0
 	}
-	fresh = e.fresh
-	if fromStart {
-		fresh = addCounts(fresh, e.early)
-	}
-	e.fresh, e.early = 0, 0
+	fresh, e.fresh = e.fresh, 0
 	return fresh, e.total
 }
 
