@@ -30,8 +30,9 @@ type Client struct {
 	service headroomv1.StatusServiceClient
 	log     *slog.Logger
 	jitter  float64
-	version string    // the client's own
-	start   time.Time // the zero of Now
+	version string               // the client's own
+	clock   func() time.Duration // runs through suspend
+	start   time.Duration        // the zero of Now, by clock
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by Close
@@ -98,7 +99,8 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		service: headroomv1.NewStatusServiceClient(conn),
 		log:     cfg.log,
 		jitter:  cfg.jitter,
-		start:   time.Now(),
+		clock:   cfg.clock,
+		start:   cfg.clock(),
 		closed:  make(chan struct{}),
 		server:  Server{Address: e.String()},
 		version: cfg.version,
@@ -148,9 +150,9 @@ func (c *Client) isDone() bool {
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
 
 // Now returns the time by the clock of [snapshot.Snapshot.At] in what this Client returns: the time since
-// Dial on Go's monotonic clock. So the age of a snapshot s is c.Now() - s.At, plus the time that the
-// transport took.
-func (c *Client) Now() time.Duration { return time.Since(c.start) }
+// Dial, that of a suspend included where the system has a clock for it. So the age of a snapshot s is
+// c.Now() - s.At, plus the time that the transport took.
+func (c *Client) Now() time.Duration { return c.clock() - c.start }
 
 // Server returns what is known of the server. It does not ask it.
 func (c *Client) Server() Server {

@@ -10,6 +10,9 @@ import (
 // WithoutJitter makes every backoff its mean.
 func WithoutJitter() Option { return func(c *config) { c.jitter = 0 } }
 
+// WithClock replaces the clock that runs through suspend.
+func WithClock(clock func() time.Duration) Option { return func(c *config) { c.clock = clock } }
+
 // WithTCP replaces the address at which a server listens on TCP by default.
 func WithTCP(address string) Option { return func(c *config) { c.tcp = address } }
 
@@ -50,14 +53,14 @@ func CallError(ctx context.Context, err error) error { return new(Client).callEr
 
 // Receiver returns what an iteration does with one message, and with it when its consumer takes it.
 func Receiver() func(m *headroomv1.WatchSnapshotsResponse, taken bool) {
-	c, l := &Client{start: time.Now()}, newLatest()
+	l := newLatest()
 	return func(m *headroomv1.WatchSnapshotsResponse, taken bool) {
 		l.put(delivery{message: m, received: time.Now()})
 		if !taken {
 			return
 		}
 		if d, ok := l.take(); ok {
-			d.state(c)
+			d.state()
 		}
 	}
 }

@@ -102,6 +102,9 @@ func (m *machine) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return lis.DialContext(ctx)
 }
 
+// clock is the time since the machine was made.
+func (m *machine) clock() time.Duration { return time.Since(m.start) }
+
 func (m *machine) dialed() []time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -111,7 +114,9 @@ func (m *machine) dialed() []time.Duration {
 // client dials the machine and closes the client when the test ends.
 func (m *machine) client(t *testing.T, opts ...client.Option) *client.Client {
 	t.Helper()
-	c, err := client.Dial(t.Context(), append([]client.Option{client.WithDialer(m.dial), client.WithoutJitter()}, opts...)...)
+	c, err := client.Dial(t.Context(), append([]client.Option{
+		client.WithDialer(m.dial), client.WithoutJitter(), client.WithClock(m.clock),
+	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,8 @@ type delivery struct {
 	message  *headroomv1.WatchSnapshotsResponse // nil where nothing ever came
 	started  Started
 	received time.Time
-	cause    error // why it is stale, else nil
+	at       time.Duration // the same, by Client.Now
+	cause    error         // why it is stale, else nil
 }
 
 // latest holds the newest delivery between the receiver, which never waits, and the loop that takes.
@@ -63,22 +64,21 @@ func (l *latest) wake() {
 	}
 }
 
-// state translates d by the clock of c.
-func (d delivery) state(c *Client) State {
+// state translates d.
+func (d delivery) state() State {
 	s := State{Started: d.started, Received: d.received, Stale: d.cause != nil, Cause: d.cause}
 	m := d.message
 	if m == nil {
 		s.Current.State, s.Historical.State = snapshot.StateUnknown, snapshot.StateUnknown
 		return s
 	}
-	at := d.received.Sub(c.start)
 	s.Sequence = m.GetSequence()
 	if t := m.GetSendTime(); t != nil {
 		s.SendTime = t.AsTime()
 	}
 	s.Snapshots = make([]snapshot.Snapshot, len(m.GetSnapshots()))
 	for i, p := range m.GetSnapshots() {
-		s.Snapshots[i] = wire.SnapshotFrom(p, at)
+		s.Snapshots[i] = wire.SnapshotFrom(p, d.at)
 	}
 	s.Current, s.Historical = wire.StatusFrom(m.GetCurrent()), wire.StatusFrom(m.GetHistorical())
 	return s

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/headroom-rpc/headroom/internal/boottime"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
@@ -69,13 +70,16 @@ type config struct {
 	log       *slog.Logger
 	dial      func(context.Context, string) (net.Conn, error)
 	version   string
-	tcp       string  // where a server listens on TCP: defaultTCP but in tests
-	jitter    float64 // share of each backoff that is random: 1 but in tests
+	tcp       string               // where a server listens on TCP: defaultTCP but in tests
+	jitter    float64              // share of each backoff that is random: 1 but in tests
+	clock     func() time.Duration // boottime.Now but in tests
 	endpoints []endpoint
 }
 
 func newConfig(opts []Option) (*config, error) {
-	c := &config{log: slog.New(slog.DiscardHandler), version: buildVersion(), tcp: defaultTCP, jitter: 1}
+	c := &config{
+		log: slog.New(slog.DiscardHandler), version: buildVersion(), tcp: defaultTCP, jitter: 1, clock: boottime.Now,
+	}
 	for _, o := range opts {
 		o(c)
 	}

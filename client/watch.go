@@ -112,7 +112,7 @@ func (c *Client) Snapshots(ctx context.Context, o WatchOptions) iter.Seq2[State,
 			if ctx.Err() != nil {
 				return
 			}
-			if d, ok := w.latest.take(); ok && !yield(d.state(c), nil) {
+			if d, ok := w.latest.take(); ok && !yield(d.state(), nil) {
 				return
 			}
 		}
@@ -194,7 +194,7 @@ func (w *watch) stream(ctx context.Context, waitForReady bool) (received bool, e
 		case err != nil:
 			return received, err
 		}
-		now := time.Now()
+		now, at := time.Now(), w.client.Now()
 		if m.GetStarted() != nil {
 			started = startedFrom(m.GetStarted())
 			silence = max(minSilence, min(started.MaxSilence, maxSilence)) * 3 / 2
@@ -212,7 +212,7 @@ func (w *watch) stream(ctx context.Context, waitForReady bool) (received bool, e
 		}
 		received = true
 		w.instance, w.sequence = started.InstanceID, m.GetSequence()
-		w.latest.put(delivery{message: m, started: *started, received: now})
+		w.latest.put(delivery{message: m, started: *started, received: now, at: at})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +95,34 @@ func TestSnapshotsTranslatesStates(t *testing.T) {
 		if req.GetInterval().AsDuration() != 200*time.Millisecond || len(req.GetResources()) != 1 ||
 			req.GetResources()[0] != headroomv1.ResourceKind_RESOURCE_KIND_CPU {
 			t.Errorf("request = %v", req)
+		}
+	})
+}
+
+func TestAgesIncludeASuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		defer m.serve(&script{watch: func(_ *headroomv1.WatchSnapshotsRequest, st stream) error {
+			msg := state("a", 1, true)
+			msg.Snapshots = []*headroomv1.Snapshot{{Age: durationpb.New(2 * time.Second)}}
+			if err := st.Send(msg); err != nil {
+				return err
+			}
+			<-st.Context().Done()
+			return nil
+		}})()
+		var asleep atomic.Int64
+		c := m.client(t, client.WithClock(func() time.Duration { return m.clock() + time.Duration(asleep.Load()) }))
+		for s, err := range c.Snapshots(t.Context(), client.WatchOptions{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			asleep.Store(int64(time.Hour))
+			time.Sleep(time.Second)
+			if got, want := c.Now()-s.Snapshots[0].At, time.Hour+3*time.Second; got != want {
+				t.Errorf("the snapshot is %v old, want %v", got, want)
+			}
+			break
 		}
 	})
 }
