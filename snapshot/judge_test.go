@@ -290,6 +290,19 @@ func TestSourceThatDiesWhenTheClockGoesBackIsUnknown(t *testing.T) {
 	}
 }
 
+func TestSourceThatNeverAnswersWhenTheClockGoesBackIsStale(t *testing.T) {
+	cpu, err := snapshot.NewTrack(snapshot.Config{Sources: calm(), Stale: snapshot.StaleOverloaded}, snapshot.SignalCPU, at(3600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []float64{3600, 4, 8} {
+		cpu.Read(at(s), snapshot.Snapshot{}, errSource)
+	}
+	if got := cpu.Current(at(8)); got.State != overloaded {
+		t.Errorf("%v, want overloaded by the policy", got.State)
+	}
+}
+
 func TestRoundingIsThatOfPython(t *testing.T) {
 	for ratio, want := range map[float64]float64{
 		0: 0, 1: 1, 0.2004: 0.2, 0.2005: 0.201, 0.2015: 0.202, 0.9995: 1, 0.9994999: 0.999,

@@ -170,20 +170,8 @@ func (s *signal) rests() bool {
 	return loop
 }
 
-// orderSignals sorts signals as a status lists them: the built-in ones first, then the others by name.
+// orderSignals sorts signals as a status lists them: the built-in ones, which are always first, then the
+// others by name.
 func orderSignals(signals []*signal) {
-	slices.SortFunc(signals, func(a, b *signal) int {
-		ra, rb := a.rank(), b.rank()
-		if ra != rb {
-			return ra - rb
-		}
-		return strings.Compare(a.name, b.name)
-	})
-}
-
-func (s *signal) rank() int {
-	if i := slices.Index(builtinSignals, s.name); i >= 0 {
-		return i
-	}
-	return len(builtinSignals)
+	slices.SortFunc(signals[len(builtinSignals):], func(a, b *signal) int { return strings.Compare(a.name, b.name) })
 }
