@@ -1,5 +1,5 @@
 // Package boottime reads a clock that goes on while the machine is suspended, so that a lease or an age
-// counted by it is right when the machine wakes. Go's own monotonic clock stops in suspend.
+// counted by it is right when the machine wakes. On Linux and macOS Go's own monotonic clock stops in suspend.
 package boottime
 
 import "time"
