@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -174,6 +175,7 @@ func TestReportedClientErrorsAreHandedOutOnce(t *testing.T) {
 	}{
 		{"what was before the first report does not count", []event{{0, two(50), 0}, {1, nil, 0}, {1, two(51), 0}, {2, nil, 1}}},
 		{"two reports add up", []event{{0, two(1), 0}, {0, two(4), 0}, {0, two(6), 0}, {1, nil, 5}, {2, nil, 0}}},
+		{"the same count again is nothing new", []event{{0, two(5), 0}, {1, nil, 0}, {1, two(5), 0}, {2, nil, 0}}},
 		{"a fall is a restart", []event{{0, two(50), 0}, {1, nil, 0}, {1, two(3), 0}, {2, nil, 3}}},
 		{"a fall of another index is one too", []event{
 			{0, map[int]int64{1: 9, 2: 3}, 0}, {1, nil, 0}, {1, map[int]int64{1: 2, 2: 4}, 0}, {2, nil, 4}}},
@@ -216,6 +218,26 @@ func TestReportedClientErrorsCombine(t *testing.T) {
 	got, total, reporters := r.TakeClientErrors(1, 2)
 	if got != 3 || total != 12 || reporters != 4 {
 		t.Errorf("%d new of %d by %d, want bob's 3 of 12 by 4", got, total, reporters)
+	}
+}
+
+func TestEveryLivingWorkerCountsBesideThoseThatDoNot(t *testing.T) {
+	r := newReports(t, 100, 10)
+	signals := map[string]snapshot.ReportedSignal{"queue": {Value: 2, Limit: 1}}
+	for i := range 20 {
+		name := strconv.Itoa(i)
+		put(t, r, 0, "alice", "expired"+name, snapshot.Report{TTL: time.Second, Signals: signals, ClientErrors: map[int]int64{2: 1}})
+		put(t, r, 0, "alice", "silent"+name, snapshot.Report{TTL: time.Minute})
+		put(t, r, 0, "alice", "living"+name, snapshot.Report{TTL: time.Minute, Signals: signals, ClientErrors: map[int]int64{2: 1}})
+	}
+	if _, n := r.Signal(at(2), "queue"); n != 20 {
+		t.Errorf("%d reporters of a signal, want 20", n)
+	}
+	if _, total, n := r.TakeClientErrors(at(2), 2); n != 20 || total != 20 {
+		t.Errorf("%d errors of %d reporters, want 20 of 20", total, n)
+	}
+	if workers, _ := r.Size(); workers != 40 {
+		t.Errorf("%d workers are remembered, want the 40 that did not expire", workers)
 	}
 }
 
