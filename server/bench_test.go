@@ -113,8 +113,8 @@ func benchServer(b *testing.B, network string) headroomv1.StatusServiceClient {
 	}
 	l, dial := benchListener(b, network)
 	srv, err := server.New(server.Config{
-		Snapshotter: snapshotter, Clock: clock,
-		Listeners: []*server.Listener{server.NewListener(l, server.Identity{Name: "bench", Role: server.RoleReader})},
+		Snapshotter: snapshotter,
+		Listeners:   []*server.Listener{server.NewListener(l, server.Identity{Name: "bench", Role: server.RoleReader})},
 	})
 	if err != nil {
 		b.Fatal(err)

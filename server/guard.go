@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -30,11 +32,12 @@ type guard struct {
 	open    int
 	turned  int // connections that are over a limit and stand to be told so
 	origins map[origin]int
+	conns   map[*guardedConn]struct{} // all that are open
 }
 
 // newGuard returns a guard of limits, in which the defaults stand.
 func newGuard(limits Limits, log *slog.Logger) *guard {
-	return &guard{limits: limits, log: log, own: os.Geteuid(), origins: make(map[origin]int)}
+	return &guard{limits: limits, log: log, own: os.Geteuid(), origins: make(map[origin]int), conns: make(map[*guardedConn]struct{})}
 }
 
 // guardCounts are the numbers of a guard at one instant, for metrics.
@@ -155,6 +158,28 @@ func (g *guard) release(o origin, told bool) {
 	}
 }
 
+func (g *guard) track(c *guardedConn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns[c] = struct{}{}
+}
+
+func (g *guard) untrack(c *guardedConn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.conns, c)
+}
+
+// closeAll closes every connection, also those that gRPC does not know yet because they say nothing.
+func (g *guard) closeAll() {
+	g.mu.Lock()
+	conns := slices.Collect(maps.Keys(g.conns))
+	g.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
 // wrap returns l's listener with the bounds on connections.
 func (g *guard) wrap(l *Listener) net.Listener {
 	return &guardedListener{Listener: l.listener, of: l, guard: g, closed: make(chan struct{})}
@@ -261,6 +286,7 @@ func (l *guardedListener) admit(raw net.Conn) *guardedConn {
 	told, over := g.admit(conn.origin)
 	if over == nil {
 		conn.initReads()
+		g.track(conn)
 		return conn
 	}
 	g.refused.Add(1)
@@ -276,6 +302,7 @@ func (l *guardedListener) admit(raw net.Conn) *guardedConn {
 	}
 	conn.refusal = over
 	conn.initReads()
+	g.track(conn)
 	conn.closeLater(turnedFor)
 	return conn
 }

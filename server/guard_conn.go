@@ -38,6 +38,7 @@ func (c *guardedConn) Close() error {
 		if c.expiry != nil {
 			c.expiry.Stop()
 		}
+		c.guard.untrack(c)
 		c.guard.release(c.origin, c.refusal != nil)
 	}
 	return err

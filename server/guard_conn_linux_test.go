@@ -23,7 +23,7 @@ func (p *countingPool) Put(*[]byte) { p.out.Add(-1) }
 
 func TestIdleConnectionsHoldNoReadBuffer(t *testing.T) {
 	l := listenLoopback(t)
-	guarded := newGuard(Limits{}.withDefaults(), slog.New(slog.DiscardHandler)).wrap(l)
+	guarded := newGuard(Limits{}.WithDefaults(), slog.New(slog.DiscardHandler)).wrap(l)
 	client, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func TestGuardAdmitsUpToEachLimit(t *testing.T) {
 }
 
 func TestGuardCountsExactly(t *testing.T) {
-	g := newGuard(Limits{}.withDefaults(), slog.New(slog.DiscardHandler))
+	g := newGuard(Limits{}.WithDefaults(), slog.New(slog.DiscardHandler))
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -196,7 +196,7 @@ func TestAcceptWaitsOutAShortageOfDescriptors(t *testing.T) {
 		}
 		script.errs = append(script.errs, acceptError(syscall.ECONNABORTED))
 		log := &lines{}
-		g := newGuard(Limits{}.withDefaults(), log.logger())
+		g := newGuard(Limits{}.WithDefaults(), log.logger())
 		l := g.wrap(NewListener(script, Identity{}))
 		conn, err := l.Accept()
 		if err != nil {
@@ -225,7 +225,7 @@ func TestAcceptEndsWithTheListener(t *testing.T) {
 		for range 1000 {
 			script.errs = append(script.errs, acceptError(syscall.ENFILE))
 		}
-		g := newGuard(Limits{}.withDefaults(), slog.New(slog.DiscardHandler))
+		g := newGuard(Limits{}.WithDefaults(), slog.New(slog.DiscardHandler))
 		l := g.wrap(NewListener(script, Identity{}))
 		ended := make(chan error)
 		go func() {

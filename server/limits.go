@@ -41,13 +41,6 @@ type Limits struct {
 	// is 16,384.
 	MaxSubscribers int
 
-	// MaxReporters bounds the workers whose load reports are kept, from 1 to 1,000,000. The default is
-	// 4,096.
-	MaxReporters int
-
-	// MaxSignals bounds the custom signals that reports may add, from 1 to 10,000. The default is 64.
-	MaxSignals int
-
 	// MaxReceiveBytes bounds a request, from 1 KiB to 64 MiB. The default is 256 KiB.
 	MaxReceiveBytes int
 
@@ -93,8 +86,8 @@ type Limits struct {
 // The greatest default of MaxConnections; half of the file descriptors may be less.
 const maxDefaultConnections = 10_000
 
-// withDefaults returns l with each zero field replaced by its default.
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns l with each zero field replaced by its default.
+func (l Limits) WithDefaults() Limits {
 	for _, f := range l.ints() {
 		if *f.value == 0 {
 			*f.value = f.standard
@@ -139,8 +132,6 @@ func (l *Limits) ints() []bounded[int] {
 		{"MaxConnectionsPerAddress", &l.MaxConnectionsPerAddress, 1, million, 64},
 		{"MaxStreamsPerConnection", &l.MaxStreamsPerConnection, 1, 10_000, 64},
 		{"MaxSubscribers", &l.MaxSubscribers, 1, million, 16_384},
-		{"MaxReporters", &l.MaxReporters, 1, million, 4_096},
-		{"MaxSignals", &l.MaxSignals, 1, 10_000, 64},
 		{"MaxReceiveBytes", &l.MaxReceiveBytes, 1 << 10, 64 << 20, 256 << 10},
 		{"MaxSendBytes", &l.MaxSendBytes, 1 << 10, 64 << 20, 4 << 20},
 		{"MaxHeaderBytes", &l.MaxHeaderBytes, 1 << 10, 1 << 20, 16 << 10},

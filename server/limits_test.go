@@ -7,7 +7,7 @@ import (
 )
 
 func TestLimitsDefaultsAreWithinTheirRanges(t *testing.T) {
-	l := Limits{}.withDefaults()
+	l := Limits{}.WithDefaults()
 	if err := l.validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
@@ -21,9 +21,9 @@ func TestLimitsDefaultsAreWithinTheirRanges(t *testing.T) {
 			t.Errorf("%s has no default", f.name)
 		}
 	}
-	set := Limits{MaxSignals: 7, IdleTimeout: time.Hour}.withDefaults()
-	if set.MaxSignals != 7 || set.IdleTimeout != time.Hour {
-		t.Errorf("withDefaults changed what was set: %+v", set)
+	set := Limits{MaxSubscribers: 7, IdleTimeout: time.Hour}.WithDefaults()
+	if set.MaxSubscribers != 7 || set.IdleTimeout != time.Hour {
+		t.Errorf("WithDefaults changed what was set: %+v", set)
 	}
 }
 

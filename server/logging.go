@@ -19,13 +19,13 @@ import (
 )
 
 // callLevel returns the level of a finished call: what the caller did is info, and what an operator may have
-// to look at is a warning. Refusals for lack of a role and faults of the server have lines of their own, so
+// to look at is a warning. UNAVAILABLE is what every caller is told while the server starts or drains. Refusals for lack of a role and faults of the server have lines of their own, so
 // theirs here is debug.
 func callLevel(code codes.Code) logging.Level {
 	switch code {
 	case codes.OK, codes.PermissionDenied, codes.Unauthenticated, codes.Internal:
 		return logging.LevelDebug
-	case codes.ResourceExhausted, codes.Unavailable, codes.Unknown:
+	case codes.ResourceExhausted, codes.Unknown:
 		return logging.LevelWarn
 	default:
 		return logging.LevelInfo

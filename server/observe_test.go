@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,20 +54,20 @@ func withLog(b *logBuffer, level slog.Level) func(*server.Config) {
 func TestPanicInAHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
-		var armed bool
-		f := serving(t, settings{server: func(c *server.Config) {
-			withLog(&log, slog.LevelInfo)(c)
+		var armed atomic.Bool
+		f := serving(t, settings{server: withLog(&log, slog.LevelInfo), sampling: func(c *snapshot.Config) {
 			clock := c.Clock
 			c.Clock = func() time.Duration {
-				if armed {
+				if armed.Load() {
 					panic("the clock fell off the wall")
 				}
 				return clock()
 			}
 		}})
-		armed = true
+		synctest.Wait() // only the handler looks at the clock before time goes on
+		armed.Store(true)
 		_, err := f.client.GetSample(t.Context(), &headroomv1.GetSampleRequest{})
-		armed = false
+		armed.Store(false)
 		checkError(t, err, codes.Internal, "INTERNAL")
 		var id string
 		for _, detail := range status.Convert(err).Details() {

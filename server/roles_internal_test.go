@@ -18,7 +18,7 @@ func TestEveryMethodHasARole(t *testing.T) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	h := newHub(1, 1)
-	limits := Limits{}.withDefaults()
+	limits := Limits{}.WithDefaults()
 	g := newGuard(limits, log)
 	s := &Server{log: log, limits: limits, guard: g, hub: h, service: &statusService{}, health: health.NewServer(),
 		metrics: newMetrics("", nil, h, g)}

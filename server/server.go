@@ -44,13 +44,6 @@ type Config struct {
 	// Snapshotter samples the machine. Required, and not running: the Server runs it.
 	Snapshotter *snapshot.Snapshotter
 
-	// Clock is the clock of the Snapshotter; ages are counted on it. Required.
-	Clock func() time.Duration
-
-	// Reports takes what workers report; it is the Reports of the Snapshotter's Config. nil switches
-	// ReportLoad off.
-	Reports *snapshot.Reports
-
 	// Listeners are where gRPC is served. At least one. The Server closes them once Run was called.
 	Listeners []*Listener
 
@@ -83,9 +76,6 @@ func (c Config) validate() error {
 	}
 	if c.Snapshotter == nil {
 		fault("Snapshotter", "none is given")
-	}
-	if c.Clock == nil {
-		fault("Clock", "none is given")
 	}
 	if len(c.Listeners) == 0 {
 		fault("Listeners", "at least one is needed")
@@ -155,7 +145,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		log:          c.Log,
-		limits:       c.Limits.withDefaults(),
+		limits:       c.Limits.WithDefaults(),
 		drainTimeout: c.DrainTimeout,
 		snapshotter:  c.Snapshotter,
 		health:       health.NewServer(),
@@ -172,8 +162,6 @@ func New(c Config) (*Server, error) {
 	s.hub = newHub(s.limits.SendTimeout, s.limits.MaxSubscribers)
 	s.service = &statusService{
 		snapshotter:  c.Snapshotter,
-		reports:      c.Reports,
-		clock:        c.Clock,
 		hub:          s.hub,
 		maxSendBytes: s.limits.MaxSendBytes,
 		instanceID:   newInstanceID(),
@@ -295,7 +283,10 @@ func (s *Server) drain() {
 	var stopping sync.WaitGroup
 	for _, e := range s.endpoints {
 		stopping.Go(func() {
-			cut := time.AfterFunc(s.drainTimeout, e.grpc.Stop)
+			cut := time.AfterFunc(s.drainTimeout, func() {
+				s.guard.closeAll() // Stop would wait for those still in their handshake
+				e.grpc.Stop()
+			})
 			defer cut.Stop()
 			e.grpc.GracefulStop()
 		})

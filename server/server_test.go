@@ -98,7 +98,7 @@ func start(t testing.TB, set settings) *fixture {
 		set.identity = server.Identity{Name: "tester", Role: server.RoleOperator, UID: -1, PID: -1, Local: true}
 	}
 	config := server.Config{
-		Snapshotter: snapshotter, Clock: clock, Reports: reports, Version: "1.2.3",
+		Snapshotter: snapshotter, Version: "1.2.3",
 		Listeners: []*server.Listener{server.NewListener(f.listener, set.identity)},
 	}
 	if set.server != nil {
@@ -183,7 +183,7 @@ func TestNewReportsEveryFault(t *testing.T) {
 	if err == nil {
 		t.Fatal("New = nil, want an error")
 	}
-	for _, want := range []string{"Snapshotter", "Clock", "number 0 is nil", "DrainTimeout", "Version", "MaxSubscribers", "LoopbackRole"} {
+	for _, want := range []string{"Snapshotter", "number 0 is nil", "DrainTimeout", "Version", "MaxSubscribers", "LoopbackRole"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("New = %q, want it to name %s", err, want)
 		}
@@ -295,6 +295,29 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// A connection that never says anything is cut off at DrainTimeout too, however long its handshake may take.
+func TestDrainDeadlineOfASilentConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := serving(t, settings{server: func(c *server.Config) {
+			c.DrainTimeout = 3 * time.Second
+			c.Limits.HandshakeTimeout = time.Minute
+		}})
+		conn, err := f.listener.DialContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		time.Sleep(time.Second)
+		begin := time.Now()
+		if err := f.shutdown(); err != nil {
+			t.Errorf("Run = %v, want nil", err)
+		}
+		if took := time.Since(begin); took > 3200*time.Millisecond {
+			t.Errorf("the drain took %v, want at most DrainTimeout, 3s", took)
+		}
+	})
+}
+
 // A call that does not end is cut off at DrainTimeout.
 func TestDrainDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -333,10 +356,9 @@ func TestRunEndsWithAFailingListener(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		begin := time.Now()
 		id := server.Identity{Name: "tester", Role: server.RoleReader}
 		srv, err := server.New(server.Config{
-			Snapshotter: snapshotter, Clock: func() time.Duration { return time.Since(begin) },
+			Snapshotter: snapshotter,
 			Listeners: []*server.Listener{
 				server.NewListener(good, id), server.NewListener(failingListener{bufconn.Listen(1)}, id),
 			},

@@ -23,8 +23,6 @@ type statusService struct {
 	headroomv1.UnimplementedStatusServiceServer
 
 	snapshotter  *snapshot.Snapshotter
-	reports      *snapshot.Reports // nil when switched off
-	clock        func() time.Duration
 	hub          *hub
 	maxSendBytes int
 	instanceID   string
@@ -78,7 +76,7 @@ func (s *statusService) GetSample(
 		}
 	}()
 
-	now := s.clock()
+	now := s.snapshotter.Now()
 	for _, signal := range signals {
 		*buffer, err = s.snapshotter.AppendSample((*buffer)[:0], signal, req.GetDuration().AsDuration())
 		if errors.Is(err, snapshot.ErrNoSignal) {
@@ -143,7 +141,8 @@ func (s *statusService) GetStatus(context.Context, *headroomv1.GetStatusRequest)
 func (s *statusService) ReportLoad(
 	ctx context.Context, req *headroomv1.ReportLoadRequest,
 ) (*headroomv1.ReportLoadResponse, error) {
-	if s.reports == nil {
+	reports := s.snapshotter.Reports()
+	if reports == nil {
 		return nil, errReportsDisabled
 	}
 	identity, ok := IdentityFrom(ctx)
@@ -154,7 +153,7 @@ func (s *statusService) ReportLoad(
 		return nil, err
 	}
 	from := snapshot.Reporter{Identity: identity.Name, Name: req.GetReporter()}
-	ttl, err := s.reports.Put(s.clock(), from, wire.Report(req))
+	ttl, err := reports.Put(s.snapshotter.Now(), from, wire.Report(req))
 	switch {
 	case errors.Is(err, snapshot.ErrReporters):
 		return nil, err

@@ -243,7 +243,6 @@ func TestReportLoadLimits(t *testing.T) {
 		}
 		f := serving(t, settings{
 			sampling: func(c *snapshot.Config) { c.Reports = reports },
-			server:   func(c *server.Config) { c.Reports = reports },
 		})
 		put := func(reporter, signal string) error {
 			req := &headroomv1.ReportLoadRequest{Reporter: reporter}
@@ -263,7 +262,7 @@ func TestReportLoadLimits(t *testing.T) {
 
 func TestReportLoadSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := serving(t, settings{server: func(c *server.Config) { c.Reports = nil }})
+		f := serving(t, settings{sampling: func(c *snapshot.Config) { c.Reports = nil }})
 		_, err := f.client.ReportLoad(t.Context(), &headroomv1.ReportLoadRequest{Reporter: "a"})
 		checkError(t, err, codes.Unimplemented, "REPORTS_DISABLED")
 	})

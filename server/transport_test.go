@@ -80,7 +80,7 @@ func startProbe(t *testing.T, l *Listener, c probeConfig) *probeServer {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	limits := c.limits.withDefaults()
+	limits := c.limits.WithDefaults()
 	p := &probeServer{listener: l, guard: newGuard(limits, c.log), ended: make(chan struct{}), watch: c.watch}
 	access := newAccessTable(c.access, c.log)
 	options := append(grpcOptions(l, limits, access, p.guard),

@@ -122,6 +122,12 @@ func (s *Snapshotter) View() (View, <-chan struct{}, error) {
 	return v, s.changed, nil
 }
 
+// Now returns the time by the clock of the Snapshotter, that of Snapshot.At and of [Reports.Put].
+func (s *Snapshotter) Now() time.Duration { return s.cfg.Clock() }
+
+// Reports returns where workers report to, or nil where nobody does.
+func (s *Snapshotter) Reports() *Reports { return s.cfg.Reports }
+
 // History is how long snapshots are kept.
 func (s *Snapshotter) History() time.Duration { return s.cfg.History }
 

@@ -6,27 +6,17 @@ import (
 	"github.com/headroom-rpc/headroom/server"
 )
 
-// defaultLimits returns the defaults of server.Limits in figures, so that they can be shown. A zero stays
-// one that depends on the machine.
+// The defaults of what reports may take.
+const (
+	defaultMaxReporters = 4_096
+	defaultMaxSignals   = 64
+)
+
+// defaultLimits returns the defaults of server.Limits, with zero for the one that depends on the machine.
 func defaultLimits() server.Limits {
-	return server.Limits{
-		MaxConnectionsPerUser:    256,
-		MaxConnectionsPerAddress: 64,
-		MaxStreamsPerConnection:  64,
-		MaxSubscribers:           16_384,
-		MaxReporters:             4_096,
-		MaxSignals:               64,
-		MaxReceiveBytes:          256 << 10,
-		MaxSendBytes:             4 << 20,
-		MaxHeaderBytes:           16 << 10,
-		HandshakeTimeout:         5 * time.Second,
-		IdleTimeout:              5 * time.Minute,
-		ConnectionAge:            30 * time.Minute,
-		SendTimeout:              5 * time.Second,
-		UnaryTimeout:             10 * time.Second,
-		KeepaliveTime:            10 * time.Second,
-		KeepaliveTimeout:         5 * time.Second,
-	}
+	l := server.Limits{}.WithDefaults()
+	l.MaxConnections = 0
+	return l
 }
 
 func limitSettings(l *server.Limits) []setting {
@@ -42,8 +32,6 @@ func limitSettings(l *server.Limits) []setting {
 		countSetting("max-streams-per-connection", &l.MaxStreamsPerConnection, 1, 10_000,
 			"calls in flight on one connection"),
 		countSetting("max-subscribers", &l.MaxSubscribers, 1, million, "open state streams"),
-		countSetting("max-reporters", &l.MaxReporters, 1, 65_536, "workers whose load reports are kept"),
-		countSetting("max-signals", &l.MaxSignals, 1, 256, "custom signals that reports may add"),
 		sizeSetting("max-receive-size", &l.MaxReceiveBytes, 1<<10, 64<<20, "size of a request"),
 		sizeSetting("max-send-size", &l.MaxSendBytes, 1<<10, 64<<20, "size of a response"),
 		sizeSetting("max-header-size", &l.MaxHeaderBytes, 1<<10, 1<<20, "size of the headers of a call"),
@@ -61,5 +49,12 @@ func limitSettings(l *server.Limits) []setting {
 			"silence after which the server asks whether a client is there"),
 		durationSetting("keepalive-timeout", &l.KeepaliveTimeout, time.Second, time.Minute,
 			"time that the client has to answer"),
+	}
+}
+
+func (c *serveSettings) reportSettings() []setting {
+	return []setting{
+		countSetting("max-reporters", &c.maxReporters, 1, 65_536, "workers whose load reports are kept"),
+		countSetting("max-signals", &c.maxSignals, 1, 256, "custom signals that reports may add"),
 	}
 }

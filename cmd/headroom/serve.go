@@ -107,7 +107,7 @@ func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
 // serverConfig returns the configuration of the server but for its listeners, and their TLS configuration,
 // nil for none. It reports every fault of the files that the settings name.
 func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Config, error) {
-	reports, err := snapshot.NewReports(c.limits.MaxReporters, c.limits.MaxSignals)
+	reports, err := snapshot.NewReports(c.maxReporters, c.maxSignals)
 	if err != nil {
 		return server.Config{}, nil, err
 	}
@@ -138,8 +138,6 @@ func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Conf
 	}
 	return server.Config{
 		Snapshotter:  snapshotter,
-		Clock:        boottime.Now,
-		Reports:      reports,
 		Access:       access,
 		Limits:       c.limits,
 		DrainTimeout: c.drainTimeout,

@@ -33,6 +33,7 @@ type serveSettings struct {
 	logFormat                  string
 	snapshot                   snapshot.Config
 	limits                     server.Limits
+	maxReporters, maxSignals   int
 }
 
 // newServeSettings returns the settings that hold when nothing is given.
@@ -51,6 +52,8 @@ func newServeSettings() *serveSettings {
 		logFormat:    "text",
 		snapshot:     snapshot.Config{Scope: snapshot.ScopeHost},
 		limits:       defaultLimits(),
+		maxReporters: defaultMaxReporters,
+		maxSignals:   defaultMaxSignals,
 	}
 }
 
@@ -68,6 +71,7 @@ func (c *serveSettings) table() []setting {
 	group("Snapshots", c.snapshotSettings())
 	group("Judgement", c.judgementSettings())
 	group("Limits", limitSettings(&c.limits))
+	group("Limits", c.reportSettings())
 	group("Running", c.runningSettings())
 	return all
 }

@@ -184,7 +184,6 @@ func runServer(p *peer) error {
 	srv, err := server.New(server.Config{
 		Snapshotter: snapshotter,
 		Listeners:   []*server.Listener{lis},
-		Clock:       boottime.Now,
 		Version:     "bench",
 		Log:         slog.New(slog.DiscardHandler),
 	})

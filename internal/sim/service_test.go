@@ -52,8 +52,6 @@ func (s *service) start() {
 	lis := bufconn.Listen(64 << 10)
 	srv, err := server.New(server.Config{
 		Snapshotter: snapshotter,
-		Reports:     reports,
-		Clock:       s.host.clock,
 		Listeners:   []*server.Listener{server.NewListener(lis, server.Identity{Name: "sim", Role: server.RoleOperator})},
 		Version:     "0.1.0",
 		Log:         slog.New(slog.DiscardHandler),
