@@ -53,13 +53,13 @@ func CallError(ctx context.Context, err error) error { return new(Client).callEr
 
 // Receiver returns what an iteration does with one message, and with it when its consumer takes it.
 func Receiver() func(m *headroomv1.WatchSnapshotsResponse, taken bool) {
-	l := newLatest()
+	box := newMailbox(func(_, _ delivery) bool { return true })
 	return func(m *headroomv1.WatchSnapshotsResponse, taken bool) {
-		l.put(delivery{message: m, received: time.Now()})
+		box.put(delivery{message: m, received: time.Now()})
 		if !taken {
 			return
 		}
-		if d, ok := l.take(); ok {
+		if d, ok := box.take(); ok {
 			d.state()
 		}
 	}

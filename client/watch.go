@@ -2,9 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"iter"
 	"time"
 
@@ -13,13 +10,6 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
-)
-
-// The bounds of the max_silence that a server may state, and the one that holds until it did.
-const (
-	minSilence     = 100 * time.Millisecond
-	maxSilence     = time.Hour
-	defaultSilence = 10 * time.Second
 )
 
 // WatchOptions says what to follow. The zero value follows everything.
@@ -59,22 +49,6 @@ type State struct {
 	Cause error
 }
 
-// Started is what a server states at the start of a stream.
-type Started struct {
-	// InstanceID identifies one run of the server. A new one means that the sequence began again.
-	InstanceID string
-
-	// ServerVersion names the server's version, such as "0.1.0".
-	ServerVersion string
-
-	// Interval is the interval in force after rounding.
-	Interval time.Duration
-
-	// MaxSilence is the longest time between two states. The Client takes a stream for broken that is
-	// silent for half as long again.
-	MaxSilence time.Duration
-}
-
 // Snapshots follows the load: it yields the present state at once, then each newer one. Who is slow in
 // taking states misses some but never sees an older one after a newer one of the same instance, and never
 // delays the server.
@@ -88,37 +62,13 @@ type Started struct {
 // The iterator may be used more than once; each time is a stream of its own.
 func (c *Client) Snapshots(ctx context.Context, o WatchOptions) iter.Seq2[State, error] {
 	return func(yield func(State, error) bool) {
-		w := &watch{client: c, req: watchRequest(o), latest: newLatest()}
-		// Without the deadline of ctx, of which the server would be told: its answer to that would pass for
-		// a broken stream.
-		inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer context.AfterFunc(ctx, cancel)()
-		var end error
-		done := make(chan struct{}) // closed when the receiver has returned and set end
-		go func() {
-			defer close(done)
-			end = w.receive(inner)
-		}()
-		defer func() {
-			cancel()
-			<-done
-		}()
-		for ended := false; !ended; {
-			select {
-			case <-w.latest.changed:
-			case <-done:
-				ended = true
+		w := &watch{client: c, box: newMailbox(func(_, _ delivery) bool { return true })}
+		iterate(ctx, w.box, w.subscribe(watchRequest(o)).receive, func(d delivery, err error) bool {
+			if err != nil {
+				return yield(State{}, err)
 			}
-			if ctx.Err() != nil {
-				return
-			}
-			if d, ok := w.latest.take(); ok && !yield(d.state(), nil) {
-				return
-			}
-		}
-		if end != nil {
-			yield(State{}, end)
-		}
+			return yield(d.state(), nil)
+		})
 	}
 }
 
@@ -133,98 +83,78 @@ func watchRequest(o WatchOptions) *headroomv1.WatchSnapshotsRequest {
 	return req
 }
 
-// watch is one iteration. Only its receiver uses it, but for latest.
+// watch is one iteration. Only its receiver uses it, but for box.
 type watch struct {
 	client *Client
-	req    *headroomv1.WatchSnapshotsRequest
-	latest *latest
-
-	instance string // of the newest state
-	sequence int64
+	box    *mailbox[delivery] // holds the newest at most
+	newest delivery
 }
 
-// receive keeps latest up to date until ctx is done, and then returns nil, or until to go on is in vain.
-func (w *watch) receive(ctx context.Context) error {
-	const op = "watch snapshots"
-	retry := backoff{jitter: w.client.jitter}
-	broken := false
-	for {
-		// While all was well a dead server is news, so the call fails fast and says why. Later it waits:
-		// the connection has its own backoff, and a second one on top would only delay the return.
-		received, err := w.stream(ctx, broken)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case w.client.isDone() || permanent(err):
-			return w.client.callError(ctx, op, err)
-		case received:
-			retry.reset()
-		}
-		broken = true
-		err = w.client.callError(ctx, op, err)
-		w.latest.breakOff(err)
-		delay := retry.delay()
-		if asked, ok := retryDelay(err); ok {
-			delay = max(delay, asked)
-		}
-		w.client.log.Info("stream of snapshots broken", "err", err, "retry_in", delay)
-		pause(ctx, w.client.closed, delay)
+func (w *watch) subscribe(req *headroomv1.WatchSnapshotsRequest) *subscription[headroomv1.WatchSnapshotsResponse] {
+	type stream = grpc.ServerStreamingClient[headroomv1.WatchSnapshotsResponse]
+	return &subscription[headroomv1.WatchSnapshotsResponse]{
+		client: w.client,
+		what:   "snapshots",
+		open: func(ctx context.Context, o ...grpc.CallOption) (stream, error) {
+			return w.client.service.WatchSnapshots(ctx, req, o...)
+		},
+		started: func(m *headroomv1.WatchSnapshotsResponse) *Started {
+			if m.GetStarted() == nil {
+				return nil
+			}
+			s := startedFrom(m.GetStarted())
+			s.Interval = m.GetStarted().GetInterval().AsDuration()
+			return s
+		},
+		accept: w.accept,
+		broken: w.broken,
 	}
 }
 
-// stream receives one stream to its end and reports whether a state came.
-func (w *watch) stream(ctx context.Context, waitForReady bool) (received bool, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stream, err := w.client.service.WatchSnapshots(ctx, w.req, grpc.WaitForReady(waitForReady))
-	if err != nil {
-		return false, err
+// accept keeps what is not older than the newest of the same instance.
+func (w *watch) accept(m *headroomv1.WatchSnapshotsResponse, started *Started) (news bool, _ error) {
+	if started.InstanceID == w.newest.started.InstanceID && m.GetSequence() < w.newest.message.GetSequence() {
+		return false, nil
 	}
-	silence := defaultSilence * 3 / 2
-	timer := time.AfterFunc(silence, func() { cancel(errSilent) })
-	defer timer.Stop()
-	var started *Started
-	for {
-		m, err := stream.Recv()
-		switch {
-		case context.Cause(ctx) == errSilent:
-			return received, fmt.Errorf("%w: nothing came for %v", errSilent, silence)
-		case errors.Is(err, io.EOF):
-			return received, errEnded
-		case err != nil:
-			return received, err
-		}
-		now, at := time.Now(), w.client.Now()
-		if m.GetStarted() != nil {
-			started = startedFrom(m.GetStarted())
-			silence = max(minSilence, min(started.MaxSilence, maxSilence)) * 3 / 2
-			w.client.heard(started.InstanceID, started.ServerVersion)
-		}
-		if started == nil {
-			return received, errNotStarted
-		}
-		timer.Reset(silence)
-		if started.InstanceID == w.instance && m.GetSequence() < w.sequence {
-			continue
-		}
-		if waitForReady && !received {
-			w.client.log.Info("stream of snapshots restored", "instance", started.InstanceID)
-		}
-		received = true
-		w.instance, w.sequence = started.InstanceID, m.GetSequence()
-		w.latest.put(delivery{message: m, started: *started, received: now, at: at})
-	}
+	w.newest = delivery{message: m, started: *started, received: time.Now(), at: w.client.Now()}
+	w.box.put(w.newest)
+	return true, nil
 }
 
-func startedFrom(p *headroomv1.Started) *Started {
-	s := &Started{
-		InstanceID:    p.GetInstanceId(),
-		ServerVersion: p.GetServerVersion(),
-		Interval:      p.GetInterval().AsDuration(),
-		MaxSilence:    p.GetMaxSilence().AsDuration(),
+// broken makes the newest stale. The same cause again is no news.
+func (w *watch) broken(cause error) {
+	if was := w.newest.cause; was != nil && was.Error() == cause.Error() {
+		return
 	}
-	if s.MaxSilence <= 0 {
-		s.MaxSilence = defaultSilence
+	w.newest.cause = cause
+	w.box.put(w.newest)
+}
+
+// delivery is one message and what is known of it. It is translated only if somebody takes it.
+type delivery struct {
+	message  *headroomv1.WatchSnapshotsResponse // nil where nothing ever came
+	started  Started
+	received time.Time
+	at       time.Duration // the same, by Client.Now
+	cause    error         // why it is stale, else nil
+}
+
+// state translates d.
+func (d delivery) state() State {
+	s := State{Started: d.started, Received: d.received, Stale: d.cause != nil, Cause: d.cause}
+	m := d.message
+	if m == nil {
+		s.Current.State, s.Historical.State = snapshot.StateUnknown, snapshot.StateUnknown
+		return s
 	}
+	s.Sequence = m.GetSequence()
+	if t := m.GetSendTime(); t != nil {
+		s.SendTime = t.AsTime()
+	}
+	s.Snapshots = make([]snapshot.Snapshot, len(m.GetSnapshots()))
+	for i, p := range m.GetSnapshots() {
+		s.Snapshots[i] = wire.SnapshotFrom(p, d.at)
+	}
+	s.Current, s.Historical = wire.StatusFrom(m.GetCurrent()), wire.StatusFrom(m.GetHistorical())
 	return s
 }

@@ -28,9 +28,10 @@ var table = map[string]row{
 	"snapshot/host": {floor: 1, imports: []string{"snapshot"}},
 	"severity":      {floor: 1, imports: []string{"snapshot"}},
 
-	"internal/wire": {floor: 2, imports: []string{"proto/headroom/v1", "snapshot"}},
+	"internal/wire": {floor: 2, imports: []string{"proto/headroom/v1", "severity", "snapshot"}},
 
-	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "snapshot"}},
+	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "severity",
+		"snapshot"}},
 	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "snapshot",
 		"snapshot/host"}},
 
