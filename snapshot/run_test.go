@@ -222,6 +222,20 @@ func TestSignalsThatAreNotThere(t *testing.T) {
 	})
 }
 
+func TestDisabledSignalLeavesTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := start(t, snapshot.Config{Disabled: []string{snapshot.SignalCPU}})
+		defer stop()
+		var names []string
+		for _, snap := range view(t, s).Newest {
+			names = append(names, snap.Signal)
+		}
+		if got := strings.Join(names, " "); got != "memory event_loop client" {
+			t.Errorf("snapshots of %q, want those of all but the CPU", got)
+		}
+	})
+}
+
 func TestWithEverySignalDisabledNothingIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := start(t, snapshot.Config{Disabled: []string{"cpu", "memory", "event_loop", "client"}})
@@ -526,7 +540,7 @@ func TestReportedSignalsComeAndGo(t *testing.T) {
 		})
 		defer stop()
 		report := snapshot.Report{TTL: 2 * time.Second, Signals: map[string]snapshot.ReportedSignal{
-			"proxies": {Value: 9, Limit: 5}, "both": {Value: 3, Limit: 1},
+			"proxies": {Value: 9, Limit: 5}, "both": {Value: 3, Limit: 1}, "quota": {Value: 5, Limit: 5},
 		}}
 		sleep(500 * time.Millisecond)
 		put(t, reports, 500*time.Millisecond, "alice", "w1", report)
@@ -536,7 +550,7 @@ func TestReportedSignalsComeAndGo(t *testing.T) {
 			t.Errorf("proxies sampled at %v, want at once", got)
 		}
 		sleep(time.Second)
-		if got := strings.Join(s.Signals(), " "); got != "cpu memory event_loop client both proxies" {
+		if got := strings.Join(s.Signals(), " "); got != "cpu memory event_loop client both proxies quota" {
 			t.Errorf("Signals = %s", got)
 		}
 		if v := view(t, s); v.Verdict == before.Verdict {
@@ -544,6 +558,9 @@ func TestReportedSignalsComeAndGo(t *testing.T) {
 		}
 		if got := signal(t, s, "proxies"); got.State != overloaded || got.Value != 9 || got.Bound != 5 || got.Limit != 0.3 || got.Resource != snapshot.Custom {
 			t.Errorf("proxies = %+v, want overloaded by 9 of 5", got)
+		}
+		if got := signal(t, s, "quota"); got.State != idle {
+			t.Errorf("quota = %+v, want idle at its limit", got)
 		}
 		if got := signal(t, s, "both"); got.Value != 3 || got.Bound != 1 {
 			t.Errorf("both = %+v, want the reported 3 of 1, which is worse than the program's own", got)
