@@ -76,6 +76,20 @@ func TestReportNamesAllItsFaults(t *testing.T) {
 	}
 }
 
+func TestReportAtItsLimitsIsTaken(t *testing.T) {
+	report := snapshot.Report{
+		HasEventLoop: true, EventLoopDelay: time.Hour, TTL: time.Minute,
+		ClientErrors: map[int]int64{}, Signals: map[string]snapshot.ReportedSignal{},
+	}
+	for i := range 32 {
+		report.ClientErrors[1000-i] = math.MaxInt64
+	}
+	for i := range 16 {
+		report.Signals[strings.Repeat("s", 64-i)] = snapshot.ReportedSignal{Value: math.MaxFloat64, Limit: -math.MaxFloat64}
+	}
+	put(t, newReports(t, 1, 16), 0, "alice", strings.Repeat("w", 64), report)
+}
+
 func TestReportTTL(t *testing.T) {
 	r := newReports(t, 10, 10)
 	for _, tt := range []struct {

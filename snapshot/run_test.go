@@ -600,6 +600,28 @@ func TestReportedSignalsStayWithinTheLimitOfReports(t *testing.T) {
 	})
 }
 
+func TestInventedSignalsDoNotSetThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports := newReports(t, 10, 10)
+		s, stop := start(t, snapshot.Config{Reports: reports})
+		defer stop()
+		sleep(500 * time.Millisecond)
+		for i, name := range []string{"a", "b", "c"} { // at 500, 510 and 520 ms
+			put(t, reports, 500*time.Millisecond, "alice", name, snapshot.Report{Signals: map[string]snapshot.ReportedSignal{name: {}}})
+			sleep(10 * time.Millisecond)
+			if got := len(s.Signals()); i > 0 && got != 5 {
+				t.Errorf("%d signals before 100 ms are over, want the four and a", got)
+			}
+		}
+		sleep(time.Second / 10)
+		for name, want := range map[string]time.Duration{"a": 500 * time.Millisecond, "b": 600 * time.Millisecond, "c": 600 * time.Millisecond} {
+			if got := times(t, s, name); !slices.Equal(got, []time.Duration{want}) {
+				t.Errorf("%s sampled at %v, want %v", name, got, want)
+			}
+		}
+	})
+}
+
 func TestInventedSignalsDoNotEachTakeAHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const names, historyBytes = 40, 1 << 20 // an hour of snapshots takes more
