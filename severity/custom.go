@@ -78,7 +78,6 @@ type call struct {
 // its function returns; until then it is not called again. Ask may run while another goroutine steps the
 // Engine, but only once at a time.
 func (e *Engine) Ask(ctx context.Context, in *Input) {
-	in.custom = nil
 	if len(e.calls) == 0 {
 		return
 	}

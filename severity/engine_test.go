@@ -174,6 +174,9 @@ func TestSteps(t *testing.T) {
 		{"a clock that goes back stands still", severity.Config{Levels: free(func(level *severity.Level) { level.Dwell = 10 * s })}, []step{
 			{100 * s, 40, 1, "entered1", none}, {0, 100, 1, "remaining1", severity.HeldDwell}, {110 * s, 100, 0, "left1 normal0", none},
 		}},
+		{"a clock that goes back makes no gap when it catches up", severity.Config{Levels: free(func(level *severity.Level) { level.HoldFor = 2 * s })}, []step{
+			{100 * s, 40, 0, "remaining0", severity.HeldEnter}, {0, 40, 0, "remaining0", severity.HeldEnter}, {102 * s, 40, 1, "entered1", none},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := engine(t, tt.config)
@@ -294,6 +297,15 @@ func TestOutcomeExplainsItself(t *testing.T) {
 	out = e.Step(in)
 	if got, want := texts(out.Firing), []string{"1 global_relative(60) true"}; !slices.Equal(got, want) || len(out.Unknown) != 0 {
 		t.Errorf("firing %q, unknown %q, want %q and none", got, texts(out.Unknown), want)
+	}
+}
+
+func TestAgesCountFromTheLatestInstant(t *testing.T) {
+	e := engine(t, severity.Config{Levels: free()})
+	e.Step(memory(10*s, 40, 100))
+	in := memory(5*s, 40, 100)
+	if out := e.Step(in); out.Firing[0].Age != 5*s {
+		t.Errorf("age %v, want 5s", out.Firing[0].Age)
 	}
 }
 

@@ -407,6 +407,24 @@ func TestOverflowIsReported(t *testing.T) {
 	})
 }
 
+func TestCloseDropsWhatWaitsForAHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, j := newHandlers(t, severity.HandlersConfig{})
+		must(t)(h.OnEntered(1, func(ctx context.Context, _ severity.Event) error {
+			j.add("called")
+			<-ctx.Done()
+			return nil
+		}))
+		for range 3 {
+			move(h, 0, 1)
+			move(h, 1, 0)
+		}
+		time.Sleep(5 * s)
+		h.Close()
+		j.expect(t, "called")
+	})
+}
+
 func TestCloseWaitsAndDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, j := newHandlers(t, severity.HandlersConfig{})
@@ -418,7 +436,9 @@ func TestCloseWaitsAndDrops(t *testing.T) {
 			return nil
 		}))
 		must(t)(h.OnEntered(1, note(h, j, "never")))
-		move(h, 0, 2)
+		move(h, 0, 1)
+		move(h, 1, 0)
+		move(h, 0, 1)
 		synctest.Wait()
 		h.Close()
 		j.add("closed")

@@ -81,7 +81,8 @@ func TestHistoryTellsOfTheNext(t *testing.T) {
 	default:
 		t.Error("not closed by Append")
 	}
-	if err := h.Append(severity.Transition{Sequence: 3}); err == nil {
+	fill(t, &h, 2, 2) // nobody asked
+	if err := h.Append(severity.Transition{Sequence: 4}); err == nil {
 		t.Error("took a gap")
 	}
 	if err := h.Append(severity.Transition{Sequence: 1}); err == nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// Level is one severity level.
+// Level is one severity level. HoldFor and Unless are about the level that is the target; one that is passed on
+// the way to it waits for nothing.
 type Level struct {
 	// Name is for people. Optional.
 	Name string

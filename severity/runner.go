@@ -204,8 +204,12 @@ func (r *Runner) evaluate(ctx context.Context) (changed <-chan struct{}) {
 	if ctx.Err() != nil {
 		return changed
 	}
-	for _, e := range r.step(in) {
+	events, held := r.step(in)
+	for _, e := range events {
 		r.tell(ctx, e)
+	}
+	if held != nil {
+		r.cfg.Log.WarnContext(ctx, "severity unknown, level held", "why", why(held))
 	}
 	return changed
 }
@@ -225,12 +229,13 @@ func (r *Runner) readProcess(ctx context.Context, in *Input) {
 	in.Process = process
 }
 
-// step has the Engine decide, publishes that, and returns the events.
-func (r *Runner) step(in Input) []Event {
+// step has the Engine decide, publishes that, and returns the events, and what is unknown if that holds the level
+// since just now.
+func (r *Runner) step(in Input) (events []Event, held []Evidence) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := r.engine.Step(in)
-	events := slices.Clone(out.Events)
+	events = slices.Clone(out.Events)
 	for _, e := range events {
 		if e.Kind == Entered || e.Kind == Left {
 			// The Engine numbers without gaps, so it follows.
@@ -243,10 +248,13 @@ func (r *Runner) step(in Input) []Event {
 	if r.cfg.Config.ProcessMax > 0 {
 		process.Max = r.cfg.Config.ProcessMax
 	}
+	if out.Held == HeldUnknown && r.report.Held != HeldUnknown {
+		held = out.Unknown
+	}
 	r.publishLocked(Report{
 		Outcome: out, At: in.At, Time: in.Time, Memory: in.Memory, Process: process, Exhaustion: in.Exhaustion,
 	})
-	return events
+	return events, held
 }
 
 // fail publishes that nothing can be judged.

@@ -207,8 +207,10 @@ func TestRunHoldsWhatItCannotSee(t *testing.T) {
 		if report, _ := r.Latest(); report.Level != 2 || !errors.Is(report.Err, snapshot.ErrInactive) {
 			t.Errorf("report %+v, want level 2 and ErrInactive", report)
 		}
-		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "severity unknown, level held") {
-			t.Errorf("log %q, want one line", text)
+		text := log.String()
+		if strings.Count(text, "severity unknown, level held") != 2 || strings.Count(text, "\n") != 2 ||
+			!strings.Contains(text, "global_relative(50) is unknown: ") || !strings.Contains(text, "not active") {
+			t.Errorf("log %q, want a line for each cause", text)
 		}
 		inactive.Store(false)
 		h.free.Store(100)
@@ -282,6 +284,7 @@ func TestRunReadsTheProcess(t *testing.T) {
 			View:   h.View, EverySnapshot: true,
 			Process: func(context.Context) (severity.Process, error) { return severity.Process{Used: 3201, Known: true}, nil },
 		})
+		time.Sleep(5 * s)
 		background(t, r.Run)
 		synctest.Wait()
 		if report, _ := r.Latest(); report.Level != 1 || report.Process.Max != 4000 || report.Firing[0].Age != 0 {

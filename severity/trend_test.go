@@ -39,6 +39,13 @@ func TestTrend(t *testing.T) {
 			return 0
 		}, math.NaN(), 0},
 		{"a fall that turned to a rise", 60, s, func(x float64) float64 { return math.Abs(x - 45) }, math.NaN(), 0},
+		{"an explosion", 30, s, math.Exp2, math.NaN(), 0},
+		{"every third point astray", 30, s, func(x float64) float64 {
+			if math.Mod(x, 3) == 0 {
+				return 2000
+			}
+			return 1000 - 10*x
+		}, math.NaN(), 0},
 		{"every fifth point astray", 30, s, func(x float64) float64 {
 			if math.Mod(x, 5) == 0 {
 				return 1000 - 10*x - 40
@@ -73,26 +80,26 @@ func TestTrend(t *testing.T) {
 
 func TestTrendForgets(t *testing.T) {
 	add := func(trend *severity.Trend, from, to, slope float64) {
-		for x := from; x <= to; x++ {
+		for x := from; x <= to; x += 2 {
 			trend.Add(time.Duration(x)*s, slope*x)
 		}
 	}
 	var trend severity.Trend
 	add(&trend, 0, 30, 5)
-	add(&trend, 31, 70, -5) // only the last 30 s count
-	if got, reason := trend.Line(); reason != "" || math.Abs(got.PerSecond+5) > 1e-9 {
-		t.Errorf("after the window: %v, %q; want -5", got.PerSecond, reason)
+	add(&trend, 32, 70, 1) // only the last 30 s count
+	if got, reason := trend.Line(); reason != "" || math.Abs(got.PerSecond-1) > 1e-9 {
+		t.Errorf("after the window: %v, %q; want 1", got.PerSecond, reason)
 	}
-	for name, at := range map[string]time.Duration{"a gap": 90 * s, "a clock that goes back": 20 * s} {
+	for name, at := range map[string]time.Duration{"a gap": 81 * s, "a clock that goes back": 69 * s} {
 		copied := trend
-		copied.Add(at, 0)
+		copied.Add(at, at.Seconds())
 		if _, reason := copied.Line(); reason == "" {
 			t.Errorf("%s: the past still counts", name)
 		}
 	}
 	trend.Add(70*s, 1e9)
-	if got, _ := trend.Line(); math.Abs(got.PerSecond+5) > 1e-9 {
-		t.Errorf("the same time again: %v, want -5", got.PerSecond)
+	if got, _ := trend.Line(); math.Abs(got.PerSecond-1) > 1e-9 {
+		t.Errorf("the same time again: %v, want 1", got.PerSecond)
 	}
 	trend.Reset()
 	if _, reason := trend.Line(); reason == "" {
@@ -201,5 +208,11 @@ func TestExhaustionAndRates(t *testing.T) {
 	}
 	if e := in.Exhaustion; !e.Known || e.InSight {
 		t.Errorf("flat: exhaustion %+v, want known and out of sight", e)
+	}
+	for x := int64(61); x <= 100; x++ {
+		in = r.Read(viewOf(time.Duration(x)*s, snapshot.MemoryReading{Used: x, Total: 10_000}))
+	}
+	if e := in.Exhaustion; !e.Known || e.InSight || e.PerSecond != -1 {
+		t.Errorf("hours away: exhaustion %+v, want known and out of sight", e)
 	}
 }
