@@ -90,6 +90,19 @@ func TestReportAtItsLimitsIsTaken(t *testing.T) {
 	put(t, newReports(t, 1, 16), 0, "alice", strings.Repeat("w", 64), report)
 }
 
+func TestReporterNames(t *testing.T) {
+	r := newReports(t, 100, 0)
+	for name, want := range map[string]bool{
+		"a": true, "z": true, "A": true, "Z": true, "0": true, "9": true, "aZ09._:/-": true, strings.Repeat("w", 64): true,
+		"": false, ".a": false, "-a": false, "a b": false, "a@": false, "a[": false, "a`": false, "a{": false, "a\x00": false, "aé": false,
+		strings.Repeat("w", 65): false,
+	} {
+		if _, err := r.Put(0, snapshot.Reporter{Identity: "alice", Name: name}, snapshot.Report{}); (err == nil) != want {
+			t.Errorf("name %q: %v, want it taken: %v", name, err, want)
+		}
+	}
+}
+
 func TestReportTTL(t *testing.T) {
 	r := newReports(t, 10, 10)
 	for _, tt := range []struct {
