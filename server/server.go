@@ -30,6 +30,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -51,6 +52,16 @@ type Config struct {
 	// switches them off. On a loopback address the Host header must name loopback. The Server closes it
 	// once Run was called.
 	HTTP net.Listener
+
+	// Levels are the severity levels of the machine, from 1 on, judged on every new snapshot. None of their
+	// conditions may be local. nil means [severity.BuiltinLevels]; an empty list that is not nil means none.
+	Levels []severity.Level
+
+	// ProcessLevels are the severity levels of each process that somebody watches, judged once a second. nil
+	// means Levels, where each of the three highest holds also while the process has little left of its
+	// maximum: less than 5 % for the highest, 15 % and 25 % for those below it, until it has 8 %, 20 % and
+	// 30 %. Each watched process calls their custom conditions anew.
+	ProcessLevels []severity.Level
 
 	// Access says who may do what. The zero value is the default.
 	Access Access
@@ -99,7 +110,7 @@ func (c Config) validate() error {
 			fault(part.name, "%w", part.err)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.validateLevels())...)
 }
 
 // Server serves one Snapshotter. Make one with [New].
@@ -109,6 +120,7 @@ type Server struct {
 	drainTimeout time.Duration
 	snapshotter  *snapshot.Snapshotter
 	service      *statusService
+	severity     *severity.Runner // of the machine
 	hub          *hub
 	metrics      *metrics
 	health       *health.Server
@@ -156,6 +168,10 @@ func New(c Config) (*Server, error) {
 	}
 	if s.drainTimeout == 0 {
 		s.drainTimeout = DefaultDrainTimeout
+	}
+	levels, _ := c.levels()
+	if s.severity, err = newSeverity(c.Snapshotter, levels, s.log); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
 	}
 	s.noticed, s.notice = context.WithCancel(context.Background())
 	s.guard = newGuard(s.limits, s.log)
@@ -235,6 +251,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return s.hub.run(working) })
+	group.Go(func() error {
+		select {
+		case <-ready:
+			return s.severity.Run(working)
+		case <-working.Done():
+			return nil
+		}
+	})
 	for _, e := range s.endpoints {
 		group.Go(func() error { return s.serve(e) })
 	}

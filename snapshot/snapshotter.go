@@ -125,6 +125,9 @@ func (s *Snapshotter) View() (View, <-chan struct{}, error) {
 // Now returns the time by the clock of the Snapshotter, that of Snapshot.At and of [Reports.Put].
 func (s *Snapshotter) Now() time.Duration { return s.cfg.Clock() }
 
+// Scope is what the memory signal judges.
+func (s *Snapshotter) Scope() Scope { return s.cfg.Scope }
+
 // Reports returns where workers report to, or nil where nobody does.
 func (s *Snapshotter) Reports() *Reports { return s.cfg.Reports }
 

@@ -32,8 +32,8 @@ var table = map[string]row{
 
 	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "severity",
 		"snapshot"}},
-	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "snapshot",
-		"snapshot/host"}},
+	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "severity",
+		"snapshot", "snapshot/host"}},
 
 	"cmd/headroom":      {floor: 4, any: true},
 	"internal/sim":      {floor: 4, any: true},
