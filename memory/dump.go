@@ -20,9 +20,10 @@ const (
 	maxFrames  = 4
 )
 
-// Dumper writes where the live memory of this program was allocated. It takes the memory that it needs when it
-// is made, about 2.5 MiB, and under 1 KiB later: a dump is wanted most when there is none to be had, and one
-// that allocates then fails, or is itself what brings the program down. Its methods are safe for concurrent use.
+// Dumper writes where the live memory of this program was allocated. It takes the memory that it needs when
+// it is made, about 2.5 MiB, and under 1 KiB later: a dump is wanted most when there is none to be had, and
+// one that allocates then fails, or is itself what brings the program down. Its methods are safe for
+// concurrent use.
 type Dumper struct {
 	mu      sync.Mutex
 	out     *bufio.Writer
@@ -45,8 +46,8 @@ func NewDumper(w io.Writer) *Dumper {
 // Dump writes one line for each site that allocated memory which is still live, the most bytes first: bytes,
 // objects, and the innermost four functions. It blocks while the writer does, and returns its error.
 //
-// It shows sites and not types, since Go keeps no type for an object on the heap. The figures are those of the
-// runtime's heap profile: estimates from one sample in each runtime.MemProfileRate bytes, as of the last
+// It shows sites and not types, since Go keeps no type for an object on the heap. The figures are those of
+// the runtime's heap profile: estimates from one sample in each runtime.MemProfileRate bytes, as of the last
 // completed garbage collection. What is garbage by now but was not then is still in them. Of more than 4,096
 // sites it writes only how many they are.
 func (d *Dumper) Dump() error {
@@ -71,8 +72,8 @@ func (d *Dumper) DumpAll() error {
 	return d.out.Flush()
 }
 
-// DumpOn calls DumpAll whenever the program gets one of the signals, which then no longer end it. It starts one
-// goroutine; stop ends it and waits for it. Signals that come during a dump are one more dump.
+// DumpOn calls DumpAll whenever the program gets one of the signals, which then no longer end it. It starts
+// one goroutine; stop ends it and waits for it. Signals that come during a dump are one more dump.
 func (d *Dumper) DumpOn(signals ...os.Signal) (stop func()) {
 	if len(signals) == 0 {
 		return func() {} // signal.Notify would take none for all
@@ -126,8 +127,8 @@ func (d *Dumper) writeMemory() {
 	}
 }
 
-// unsample turns what was sampled into an estimate of what there is: an object of a size is in the sample with
-// the probability 1 - exp(-size/rate).
+// unsample turns what was sampled into an estimate of what there is: an object of a size is in the sample
+// with the probability 1 - exp(-size/rate).
 func unsample(r *runtime.MemProfileRecord, rate int) {
 	objects, bytes := r.InUseObjects(), r.InUseBytes()
 	r.FreeObjects, r.FreeBytes = 0, 0

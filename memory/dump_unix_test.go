@@ -5,6 +5,7 @@ package memory_test
 import (
 	"bytes"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,24 @@ type sink chan []byte
 func (s sink) Write(p []byte) (int, error) {
 	s <- bytes.Clone(p)
 	return len(p), nil
+}
+
+// No signal must not mean every signal.
+func TestDumpOnNothing(t *testing.T) {
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, syscall.SIGUSR1)
+	defer signal.Stop(got)
+	out := make(sink, 1000)
+	stop := memory.NewDumper(out).DumpOn()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	<-got
+	stop()
+	stop()
+	if len(out) > 0 {
+		t.Error("a dump for a signal that was not asked for")
+	}
 }
 
 func TestDumpOn(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 // be no time for a collection, and a program that waits for a lower level collects what nobody misses.
 const ReleaseLevel = 1
 
-// Release forces a garbage collection, returns as much memory to the operating system as it can, and returns by how
-// many bytes the program's use fell; 0 if it grew meanwhile. It blocks for as long as a collection takes and
-// costs its CPU time, so call it on entering a level, not while it lasts.
+// Release forces a garbage collection, returns as much memory to the operating system as it can, and returns
+// by how many bytes the program's use fell; 0 if it grew meanwhile. It blocks for as long as a collection
+// takes and costs its CPU time, so call it on entering a level, not while it lasts.
 //
 //	handlers.OnEntered(memory.ReleaseLevel, func(context.Context, severity.Event) error {
 //		memory.Release()

@@ -16,8 +16,8 @@ type Size struct {
 	// capacities; the allocator rounds up to its size classes. Maps are estimated from their length.
 	Bytes int64
 
-	// Objects counts the separate pieces of memory. Pointers into one piece do not make another; a map
-	// is one, and so is a channel.
+	// Objects counts the separate pieces of memory. Pointers into one piece do not make another; a map is
+	// one, and so is a channel.
 	Objects int
 
 	// Unseen names what could not be followed, in order, and how often. Empty when all was seen.
@@ -33,9 +33,9 @@ type Unseen struct {
 	Count int
 }
 
-// What SizeOf cannot see. Beyond these, which it counts, there is what it cannot even notice: memory that C or the
-// operating system allocated, objects that are referred to as something else by way of unsafe, stacks of
-// goroutines, and what the runtime keeps of its own, such as finalizers.
+// What SizeOf cannot see. Beyond these, which it counts, there is what it cannot even notice: memory that C
+// or the operating system allocated, objects that are referred to as something else by way of unsafe, stacks
+// of goroutines, and what the runtime keeps of its own, such as finalizers.
 const (
 	UnseenChannels = "elements in the buffers of channels"
 	UnseenClosures = "variables of closures"

@@ -20,9 +20,10 @@ type cleanupGroup struct {
 	pruneAt int // look for garbage when there are so many
 }
 
-// CleanUp has collect called with the object whenever the level is entered, after the handlers of "entered". The
-// object is referred to weakly: once it is garbage, so is the registration. So collect must not refer to the
-// object but through its argument. If it is nil, the object must be a [Cleaner] and its Cleanup is called.
+// CleanUp has collect called with the object whenever the level is entered, after the handlers of "entered".
+// The object is referred to weakly: once it is garbage, so is the registration. So collect must not refer to
+// the object but through its argument. If it is nil, the object must be a [Cleaner] and its Cleanup is
+// called.
 func CleanUp[T any](h *Handlers, level int, object *T, collect func(*T)) (*Registration, error) {
 	switch {
 	case level < 0:

@@ -10,9 +10,9 @@ import (
 // Condition judges an [Input]. A program may implement it; one that combines others is a single leaf to the
 // Engine, which looks into [All], [Any], [Not] and [WhereKnown] only.
 type Condition interface {
-	// Judge returns the verdict on the input, which it must not change or keep. It is called on the
-	// goroutine that steps the Engine, so it must neither block nor panic; a panic is Unknown. What may
-	// block belongs into [Custom].
+	// Judge returns the verdict on the input, which it must not change or keep. It is called on the goroutine
+	// that steps the Engine, so it must neither block nor panic; a panic is Unknown. What may block belongs
+	// into [Custom].
 	Judge(in *Input) Finding
 
 	// String returns the condition as text. It never changes.
@@ -56,8 +56,8 @@ type checked interface {
 	check(c *Config) error
 }
 
-// measured is a leaf that names what it compares. The fraction between two levels runs from the bound of
-// the lower to that of the higher where both compare the same.
+// measured is a leaf that names what it compares. The fraction between two levels runs from the bound of the
+// lower to that of the higher where both compare the same.
 type measured interface {
 	measure() string
 }

@@ -30,9 +30,9 @@ type customAnswer struct {
 
 // Custom holds while the function returns true. It is called by [Engine.Ask], on a goroutine of its own, once
 // for each evaluation however often the condition is used; it may block until its context ends, after the
-// deadline, and must not change the Input. An error, a panic, a missed deadline, or a call that is still going
-// on from an earlier evaluation is Unknown. The deadline is at most 1 minute; 0 means 1 s. The name is for
-// people.
+// deadline, and must not change the Input. An error, a panic, a missed deadline, or a call that is still
+// going on from an earlier evaluation is Unknown. The deadline is at most 1 minute; 0 means 1 s. The name is
+// for people.
 func Custom(name string, judge func(context.Context, Input) (bool, error), deadline time.Duration) Condition {
 	if deadline == 0 {
 		deadline = DefaultCustomDeadline
@@ -73,10 +73,10 @@ type call struct {
 	busy atomic.Bool
 }
 
-// Ask calls all custom conditions at once and puts their answers into the Input. It returns when all
-// have answered or missed their deadline, at once without any. A call that overruns its deadline goes on until
-// its function returns; until then it is not called again. Ask may run while another goroutine steps the
-// Engine, but only once at a time.
+// Ask calls all custom conditions at once and puts their answers into the Input. It returns when all have
+// answered or missed their deadline, at once without any. A call that overruns its deadline goes on until its
+// function returns; until then it is not called again. Ask may run while another goroutine steps the Engine,
+// but only once at a time.
 func (e *Engine) Ask(ctx context.Context, in *Input) {
 	if len(e.calls) == 0 {
 		return

@@ -37,8 +37,7 @@ var (
 	ErrOverflow = errors.New("severity: too many events waiting for a handler")
 )
 
-// Handler is a function of the program that is told of events. Its context ends at the deadline and on
-// Close.
+// Handler is a function of the program that is told of events. Its context ends at the deadline and on Close.
 type Handler func(ctx context.Context, e Event) error
 
 // A HandlerError is a handler that failed. The handler stays registered.
@@ -60,8 +59,7 @@ func (e *HandlerError) Unwrap() error { return e.Err }
 
 // HandlersConfig says how handlers are called. Its zero value is complete.
 type HandlersConfig struct {
-	// Deadline is how long one call may take before its context ends and it is reported. The default is
-	// 10 s.
+	// Deadline is how long one call may take before its context ends and it is reported. The default is 10 s.
 	Deadline time.Duration
 
 	// OnFault is told of each handler that failed. It may be called by several goroutines at once and should
@@ -72,8 +70,8 @@ type HandlersConfig struct {
 // Handlers calls functions of the program as levels change. It is fed transitions by a [Runner] or from
 // elsewhere. Within one event, handlers are called in the order of their registration, after "entered" come
 // the clean-ups, and events never overtake each other: each call begins when the one before it returned, or
-// [HandlerPatience] after it began. A handler that is slower, panics or hangs is called on alone, from a queue
-// of its own, and delays nobody else.
+// [HandlerPatience] after it began. A handler that is slower, panics or hangs is called on alone, from a
+// queue of its own, and delays nobody else.
 //
 // All methods are safe for concurrent use. None but Close blocks, so a handler may call them.
 type Handlers struct {
@@ -136,8 +134,8 @@ func (h *Handlers) OnLeft(level int, f Handler) (*Registration, error) {
 	return h.register(&Registration{kind: Left, level: level, call: f})
 }
 
-// OnRemaining has f called at each check that leaves the level in effect, but not earlier than gap after its last call
-// returned, and not while events wait to be told. Level 0 is normal.
+// OnRemaining has f called at each check that leaves the level in effect, but not earlier than gap after its
+// last call returned, and not while events wait to be told. Level 0 is normal.
 func (h *Handlers) OnRemaining(level int, gap time.Duration, f Handler) (*Registration, error) {
 	if gap < 0 {
 		return nil, fmt.Errorf("severity: gap %v is negative", gap)
@@ -211,8 +209,8 @@ func (h *Handlers) tell(e Event) {
 	}
 }
 
-// mayRemainLocked reports whether a Remaining event is news: behind a transition it is not true any more when its
-// turn comes, and one that waits already says the same.
+// mayRemainLocked reports whether a Remaining event is news: behind a transition it is not true any more when
+// its turn comes, and one that waits already says the same.
 func (h *Handlers) mayRemainLocked(e Event) bool {
 	return !slices.ContainsFunc(h.pending, func(other Event) bool {
 		return other.Kind != Remaining || other.Level == e.Level
@@ -262,8 +260,8 @@ func (h *Handlers) groupLocked(e Event) []*Registration {
 	return group
 }
 
-// await waits until a call returned, as long as is fair to the others. done is nil for a call that nobody
-// has to wait for.
+// await waits until a call returned, as long as is fair to the others. done is nil for a call that nobody has
+// to wait for.
 func (h *Handlers) await(done <-chan struct{}) {
 	if done == nil {
 		return

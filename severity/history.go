@@ -24,8 +24,8 @@ type History struct {
 	changed chan struct{} // closed on the next Append; nil while nobody asked
 }
 
-// Append adds the next transition. It returns an error and changes nothing if the sequence does not follow that
-// of the last one.
+// Append adds the next transition. It returns an error and changes nothing if the sequence does not follow
+// that of the last one.
 func (h *History) Append(t Transition) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -46,8 +46,9 @@ func (h *History) Append(t Transition) error {
 }
 
 // After returns the transitions after the one of the sequence, oldest first, and a channel that is closed on
-// the next Append. 0 asks for all since the start. It returns ErrEvicted when some of them are no longer kept, and
-// ErrFuture for a sequence that is not reached yet. The caller owns the list and shares the evidence.
+// the next Append. 0 asks for all since the start. It returns ErrEvicted when some of them are no longer
+// kept, and ErrFuture for a sequence that is not reached yet. The caller owns the list and shares the
+// evidence.
 func (h *History) After(sequence uint64) ([]Transition, <-chan struct{}, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -77,8 +77,8 @@ type Rate struct {
 	// Signal is the name of the signal.
 	Signal string
 
-	// PerSecond is the change in a second, in the unit of the signal. Fit is how well a straight line
-	// fits, in [0, 1].
+	// PerSecond is the change in a second, in the unit of the signal. Fit is how well a straight line fits,
+	// in [0, 1].
 	PerSecond, Fit float64
 
 	// At is when the newest reading behind it was made.
@@ -135,8 +135,8 @@ func (in *Input) signal(name string) *snapshot.Snapshot {
 
 // ReaderConfig says how views are read. Its zero value reads the memory of a Snapshotter of scope process.
 type ReaderConfig struct {
-	// Scope is that of the Snapshotter. In scope process its memory signal is the process, and the memory
-	// is that of the host; in scope host it is the memory.
+	// Scope is that of the Snapshotter. In scope process its memory signal is the process, and the memory is
+	// that of the host; in scope host it is the memory.
 	Scope snapshot.Scope
 
 	// MaxMemory is a limit in bytes that stands for the total memory in scope host. 0 means the total.

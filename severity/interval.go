@@ -20,11 +20,12 @@ var intervalUnits = []struct {
 	{[]string{"ms", "msec", "msecs", "millisecond", "milliseconds"}, time.Millisecond},
 }
 
-// ParseInterval returns the time that a string says, as satella's documentation promises: "10s", "30 minutes",
-// "1.5h", "2 days", "1 week", "500ms". A number alone is seconds. Several parts add up where each unit is
-// smaller than the one before it: "1h30m", "1 hour 30 minutes". A number is decimal digits, perhaps with a
-// point between them; units are in lower case. Everything else is an error: a sign, an exponent, "inf", "nan",
-// digits of other scripts, units that have no fixed length ("1month"), and what is longer than 292 years.
+// ParseInterval returns the time that a string says, as satella's documentation promises: "10s", "30
+// minutes", "1.5h", "2 days", "1 week", "500ms". A number alone is seconds. Several parts add up where each
+// unit is smaller than the one before it: "1h30m", "1 hour 30 minutes". A number is decimal digits, perhaps
+// with a point between them; units are in lower case. Everything else is an error: a sign, an exponent,
+// "inf", "nan", digits of other scripts, units that have no fixed length ("1month"), and what is longer than
+// 292 years.
 func ParseInterval(text string) (time.Duration, error) {
 	rest := strings.Trim(text, " \t")
 	sum, last := 0.0, -1

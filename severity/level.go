@@ -8,8 +8,8 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// Level is one severity level. HoldFor and Unless are about the level that is the target; one that is passed on
-// the way to it waits for nothing.
+// Level is one severity level. HoldFor and Unless are about the level that is the target; one that is passed
+// on the way to it waits for nothing.
 type Level struct {
 	// Name is for people. Optional.
 	Name string
@@ -17,17 +17,17 @@ type Level struct {
 	// Enter is the condition under which the level is entered. Required.
 	Enter Condition
 
-	// Stay is the condition under which it stays in effect, with the bounds at which it is left. Enter
-	// keeps it in effect too, so Stay need only be wider. nil means Enter.
+	// Stay is the condition under which it stays in effect, with the bounds at which it is left. Enter keeps
+	// it in effect too, so Stay need only be wider. nil means Enter.
 	Stay Condition
 
-	// Unless keeps the level from being entered, and the level below it from being left, while it holds:
-	// do not escalate what is recovering already. Unknown does not. nil means never.
+	// Unless keeps the level from being entered, and the level below it from being left, while it holds: do
+	// not escalate what is recovering already. Unknown does not. nil means never.
 	Unless Condition
 
-	// HoldFor is how long Enter must hold, in every Step, before the level is entered, from 0 to 1 h. A
-	// Step in which it is Unknown does not count against it, but the level is not entered then. It is
-	// measured from the first Step that saw it, and again after a gap of more than three check intervals.
+	// HoldFor is how long Enter must hold, in every Step, before the level is entered, from 0 to 1 h. A Step
+	// in which it is Unknown does not count against it, but the level is not entered then. It is measured
+	// from the first Step that saw it, and again after a gap of more than three check intervals.
 	HoldFor time.Duration
 
 	// Dwell is how long the level stays in effect at least, from 0 to 24 h.
@@ -45,8 +45,8 @@ type Config struct {
 	// Levels are the levels, from 1 on, at most 64.
 	Levels []Level
 
-	// CheckInterval is the time between two Steps, from 50 ms to 1 day. The default is 10 s. The Engine only uses
-	// it to tell a gap.
+	// CheckInterval is the time between two Steps, from 50 ms to 1 day. The default is 10 s. The Engine only
+	// uses it to tell a gap.
 	CheckInterval time.Duration
 
 	// ProcessMax is the memory in bytes that the process may use. The Local conditions need it.

@@ -2,8 +2,8 @@ package severity
 
 import "fmt"
 
-// A node is one combinator or leaf of a compiled condition. Nothing about it changes, so it evaluates
-// without allocating, over findings that were made once.
+// A node is one combinator or leaf of a compiled condition. Nothing about it changes, so it evaluates without
+// allocating, over findings that were made once.
 type node struct {
 	kind nodeKind
 	of   []node

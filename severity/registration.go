@@ -104,13 +104,17 @@ func (r *Registration) next() (told, bool) {
 func (r *Registration) handle(t told) {
 	h := r.of
 	ctx, cancel := context.WithTimeoutCause(h.ctx, h.cfg.Deadline, ErrDeadline)
-	overdue := context.AfterFunc(ctx, func() {
+	reported := make(chan struct{})
+	stopReport := context.AfterFunc(ctx, func() {
+		defer close(reported)
 		if errors.Is(context.Cause(ctx), ErrDeadline) {
 			h.fault(t.event, ErrDeadline)
 		}
 	})
 	guard(func() error { return r.call(ctx, t.event) }, func(err error) {
-		overdue()
+		if !stopReport() {
+			<-reported // so that nothing is reported after Close
+		}
 		cancel()
 		if err != nil {
 			h.fault(t.event, err)

@@ -44,15 +44,15 @@ type RunnerConfig struct {
 	// nil means the process that the view is about, if any. Its At may be left zero.
 	Process func(context.Context) (Process, error)
 
-	// EverySnapshot evaluates whenever there is a newer snapshot, up to ten times a second, and at least
-	// once a second; by default it is every Config.CheckInterval.
+	// EverySnapshot evaluates whenever there is a newer snapshot, up to ten times a second, and at least once
+	// a second; by default it is every Config.CheckInterval.
 	EverySnapshot bool
 
 	// Handlers are told of events. Optional; the Runner does not close them.
 	Handlers *Handlers
 
-	// Log gets each transition as a warning, unless SilentTransitions is true, and why nothing can be judged. The
-	// default discards it.
+	// Log gets each transition as a warning, unless SilentTransitions is true, and why nothing can be judged.
+	// The default discards it.
 	Log               *slog.Logger
 	SilentTransitions bool
 }
@@ -75,8 +75,8 @@ type Report struct {
 	Err error
 }
 
-// Runner feeds an [Engine] and publishes what it decides. All methods are safe for concurrent use and none but
-// Run blocks.
+// Runner feeds an [Engine] and publishes what it decides. All methods are safe for concurrent use and none
+// but Run blocks.
 type Runner struct {
 	cfg     RunnerConfig
 	engine  *Engine
@@ -110,8 +110,8 @@ func NewRunner(c RunnerConfig) (*Runner, error) {
 	return &Runner{cfg: c, engine: engine, reader: NewReader(c.Reader), changed: make(chan struct{})}, nil
 }
 
-// Latest returns the newest report and a channel that is closed when there is a newer one. A slow caller misses
-// reports; [Runner.History] has all transitions.
+// Latest returns the newest report and a channel that is closed when there is a newer one. A slow caller
+// misses reports; [Runner.History] has all transitions.
 func (r *Runner) Latest() (Report, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -229,8 +229,8 @@ func (r *Runner) readProcess(ctx context.Context, in *Input) {
 	in.Process = process
 }
 
-// step has the Engine decide, publishes that, and returns the events, and what is unknown if that holds the level
-// since just now.
+// step has the Engine decide, publishes that, and returns the events, and what is unknown if that holds the
+// level since just now.
 func (r *Runner) step(in Input) (events []Event, held []Evidence) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -312,7 +312,8 @@ func (e Evidence) String() string {
 	case e.Truth == Unknown:
 		return fmt.Sprintf("%s is unknown: %s", e.Text, e.Reason)
 	case e.HasValue:
-		return fmt.Sprintf("%s is %v: %s %.4g %s, bound %.4g, %v old", e.Text, e.Truth, e.Signal, e.Value, e.Unit, e.Bound, age)
+		return fmt.Sprintf("%s is %v: %s %.4g %s, bound %.4g, %v old",
+			e.Text, e.Truth, e.Signal, e.Value, e.Unit, e.Bound, age)
 	default:
 		return fmt.Sprintf("%s is %v", e.Text, e.Truth)
 	}

@@ -104,8 +104,8 @@ func (h Hold) String() string {
 	}
 }
 
-// Outcome is what one Step decided. Events, Unknown and Firing are overwritten by the next Step; a
-// Transition and its evidence are the caller's to keep.
+// Outcome is what one Step decided. Events, Unknown and Firing are overwritten by the next Step; a Transition
+// and its evidence are the caller's to keep.
 type Outcome struct {
 	// Level is the level now; all from 1 to it are in effect.
 	Level int
@@ -115,8 +115,8 @@ type Outcome struct {
 
 	// Fraction is how far the way from Level to the next one is gone, in [0, 1]; 1 if the next one's
 	// condition holds. Each leaf counts from the bound that the level below has for the same thing to its
-	// own, or from where there is no pressure at all; "any" takes the furthest leaf and "all" the least
-	// far. It is 0 at the highest level and while nothing is known.
+	// own, or from where there is no pressure at all; "any" takes the furthest leaf and "all" the least far.
+	// It is 0 at the highest level and while nothing is known.
 	Fraction float64
 
 	// Events are what to tell, in order.

@@ -29,14 +29,14 @@ type Line struct {
 	// stray points cannot move far.
 	PerSecond float64
 
-	// Fit is the lesser of two figures in [0, 1]: Kendall's tau, which is how consistently the points go one way,
-	// and 1 - d/D, with d the median distance of the points from the line and D that from their median.
+	// Fit is the lesser of two figures in [0, 1]: Kendall's tau, which is how consistently the points go one
+	// way, and 1 - d/D, with d the median distance of the points from the line and D that from their median.
 	// It is 1 for points that do not move.
 	Fit float64
 }
 
-// Trend follows one value over [TrendWindow] with at most 32 points; of points closer than 1/32 of the
-// window only the last is kept. The zero value is empty and ready. It is not safe for concurrent use.
+// Trend follows one value over [TrendWindow] with at most 32 points; of points closer than 1/32 of the window
+// only the last is kept. The zero value is empty and ready. It is not safe for concurrent use.
 type Trend struct {
 	n     int
 	at    [trendPoints]time.Duration
@@ -53,8 +53,8 @@ type Trend struct {
 func (t *Trend) Reset() { t.n, t.fresh = 0, false }
 
 // Add adds the value at a time. A time before the newest point, or more than a third of the window after it,
-// forgets what was before; one of the same time changes nothing, and one that is not finite is left out. It does not
-// allocate.
+// forgets what was before; one of the same time changes nothing, and one that is not finite is left out. It
+// does not allocate.
 func (t *Trend) Add(at time.Duration, value float64) {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
 		return
@@ -84,8 +84,8 @@ func (t *Trend) Add(at time.Duration, value float64) {
 	t.n++
 }
 
-// Line returns the line through the points, or why there is none: fewer than 10 points, a span of less than
-// a third of the window, or a fit under [MinTrendFit]. It does not allocate.
+// Line returns the line through the points, or why there is none: fewer than 10 points, a span of less than a
+// third of the window, or a fit under [MinTrendFit]. It does not allocate.
 func (t *Trend) Line() (line Line, reason string) {
 	if !t.fresh {
 		t.line, t.reason = t.draw()
@@ -164,8 +164,8 @@ type Exhaustion struct {
 	Known  bool
 	Reason string
 
-	// InSight is whether the memory falls so fast that it runs out within [ExhaustionHorizon], and then In
-	// is how soon.
+	// InSight is whether the memory falls so fast that it runs out within [ExhaustionHorizon], and then In is
+	// how soon.
 	InSight bool
 	In      time.Duration
 

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"math"
+	"strconv"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -65,43 +66,76 @@ type variable struct {
 	unit string
 	help string
 	read source
+
+	// below and pressure make the term that holds while the variable is below or above a bound; nil for none.
+	below    func(bound ref.Val) severity.Condition
+	pressure func(ratio float64) severity.Condition
 }
 
 var variableTable = []variable{
-	{"memory.available", cel.IntType, "bytes", "memory that can be had without pushing others out",
-		through(severity.GlobalAbsolute(1), whole)},
-	{"memory.available_ratio", cel.DoubleType, "ratio", "the same as a share of the total",
-		through(severity.GlobalRelative(100), fractional)},
-	{"memory.used", cel.IntType, "bytes", "memory in use",
-		memory(func(m *severity.Memory) ref.Val { return types.Int(m.Used) })},
-	{"memory.used_ratio", cel.DoubleType, "ratio", "the same as a share of the total",
-		memory(func(m *severity.Memory) ref.Val { return types.Double(float64(m.Used) / float64(m.Total)) })},
-	{"memory.total", cel.IntType, "bytes", "memory of the machine, or what a limit leaves of it",
-		memory(func(m *severity.Memory) ref.Val { return types.Int(m.Total) })},
-	{"memory.change", cel.DoubleType, "bytes per second", "how fast the available memory grows; negative while it falls",
-		through(severity.Recovering(), fractional)},
-	{"memory.exhaustion", cel.DurationType, "", "time until the memory will have run out; 1 h where that is further away or out of sight",
-		through(severity.ExhaustionWithin(severity.ExhaustionHorizon), untilExhaustion)},
-	{"process.used", cel.IntType, "bytes", "memory that the process uses",
-		process(func(p *severity.Process) ref.Val { return types.Int(p.Used) })},
-	{"process.max", cel.IntType, "bytes", "memory that the process may use",
-		process(func(p *severity.Process) ref.Val { return types.Int(p.Max) })},
-	{"process.left", cel.IntType, "bytes", "what is left of it; negative when the process uses more",
-		through(severity.LocalAbsolute(1), whole)},
-	{"process.left_ratio", cel.DoubleType, "ratio", "the same as a share of the maximum",
-		through(severity.LocalRelative(100), fractional)},
-	{"psi.cpu.some", cel.DoubleType, "ratio", "share of the time in which some task waits for the CPU",
-		through(severity.PressureSome(snapshot.CPU, 0), fractional)},
-	{"psi.cpu.full", cel.DoubleType, "ratio", "share of the time in which all tasks wait for the CPU",
-		through(severity.PressureFull(snapshot.CPU, 0), fractional)},
-	{"psi.memory.some", cel.DoubleType, "ratio", "share of the time in which some task waits for memory",
-		through(severity.PressureSome(snapshot.Memory, 0), fractional)},
-	{"psi.memory.full", cel.DoubleType, "ratio", "share of the time in which all tasks wait for memory",
-		through(severity.PressureFull(snapshot.Memory, 0), fractional)},
-	{"psi.io.some", cel.DoubleType, "ratio", "share of the time in which some task waits for I/O",
-		through(severity.PressureSome(0, 0), fractional)},
-	{"psi.io.full", cel.DoubleType, "ratio", "share of the time in which all tasks wait for I/O",
-		through(severity.PressureFull(0, 0), fractional)},
+	{name: "memory.available", kind: cel.IntType, unit: "bytes",
+		help: "memory that can be had without pushing others out",
+		read: through(severity.GlobalAbsolute(1), whole), below: bytesBelow(severity.GlobalAbsolute)},
+	{name: "memory.available_ratio", kind: cel.DoubleType, unit: "ratio",
+		help: "the same as a share of the total",
+		read: through(severity.GlobalRelative(100), fractional), below: shareBelow(severity.GlobalRelative)},
+	{name: "memory.used", kind: cel.IntType, unit: "bytes", help: "memory in use",
+		read: memory(func(m *severity.Memory) ref.Val { return types.Int(m.Used) })},
+	{name: "memory.used_ratio", kind: cel.DoubleType, unit: "ratio", help: "the same as a share of the total",
+		read: memory(func(m *severity.Memory) ref.Val { return types.Double(float64(m.Used) / float64(m.Total)) })},
+	{name: "memory.total", kind: cel.IntType, unit: "bytes", help: "memory of the machine, or what a limit leaves of it",
+		read: memory(func(m *severity.Memory) ref.Val { return types.Int(m.Total) })},
+	{name: "memory.change", kind: cel.DoubleType, unit: "bytes per second",
+		help: "how fast the available memory grows; negative while it falls",
+		read: through(severity.Recovering(), fractional)},
+	{name: "memory.exhaustion", kind: cel.DurationType,
+		help: "time until the memory will have run out; 1 h where that is further away or out of sight",
+		read: through(severity.ExhaustionWithin(severity.ExhaustionHorizon), untilExhaustion)},
+	{name: "process.used", kind: cel.IntType, unit: "bytes", help: "memory that the process uses",
+		read: process(func(p *severity.Process) ref.Val { return types.Int(p.Used) })},
+	{name: "process.max", kind: cel.IntType, unit: "bytes", help: "memory that the process may use",
+		read: process(func(p *severity.Process) ref.Val { return types.Int(p.Max) })},
+	{name: "process.left", kind: cel.IntType, unit: "bytes",
+		help: "what is left of it; negative when the process uses more",
+		read: through(severity.LocalAbsolute(1), whole), below: bytesBelow(severity.LocalAbsolute)},
+	{name: "process.left_ratio", kind: cel.DoubleType, unit: "ratio", help: "the same as a share of the maximum",
+		read: through(severity.LocalRelative(100), fractional), below: shareBelow(severity.LocalRelative)},
+	pressure("psi.cpu.some", snapshot.CPU, severity.PressureSome, "some task waits for the CPU"),
+	pressure("psi.cpu.full", snapshot.CPU, severity.PressureFull, "all tasks wait for the CPU"),
+	pressure("psi.memory.some", snapshot.Memory, severity.PressureSome, "some task waits for memory"),
+	pressure("psi.memory.full", snapshot.Memory, severity.PressureFull, "all tasks wait for memory"),
+	pressure("psi.io.some", 0, severity.PressureSome, "some task waits for I/O"),
+	pressure("psi.io.full", 0, severity.PressureFull, "all tasks wait for I/O"),
+}
+
+func pressure(name string, of snapshot.Resource, term func(snapshot.Resource, float64) severity.Condition,
+	help string) variable {
+	return variable{
+		name: name, kind: cel.DoubleType, unit: "ratio", help: "share of the time in which " + help,
+		read:     through(term(of, 0), fractional),
+		pressure: func(ratio float64) severity.Condition { return term(of, ratio) },
+	}
+}
+
+// bytesBelow is for the terms with a bound in whole bytes, of at least 1.
+func bytesBelow(term func(int64) severity.Condition) func(ref.Val) severity.Condition {
+	return func(bound ref.Val) severity.Condition {
+		if n, ok := bound.(types.Int); ok && n >= 1 {
+			return term(int64(n))
+		}
+		return nil
+	}
+}
+
+// shareBelow is for the terms with a bound in percent, where that is the same bound to the last bit.
+func shareBelow(term func(float64) severity.Condition) func(ref.Val) severity.Condition {
+	return func(bound ref.Val) severity.Condition {
+		share := toFloat(bound)
+		if percent := share * 100; percent > 0 && percent <= 100 && percent/100 == share {
+			return term(percent)
+		}
+		return nil
+	}
 }
 
 func findVariable(name string) (variable, bool) {
@@ -219,18 +253,43 @@ func findFunction(name string) *function {
 	return nil
 }
 
+// whereKnown is the one function that takes a condition.
+const whereKnown = "where_known"
+
+// windowType is the type of the two windows; nothing can be calculated with it.
+var windowType = cel.OpaqueType("window")
+
+func windowOf(arguments []ref.Val) severity.Window {
+	if len(arguments) == 0 {
+		return severity.Current
+	}
+	return severity.Window(arguments[0].(types.Int))
+}
+
 // A constant is a name for one value.
 type constant struct {
 	Symbol
+	kind  *cel.Type
 	value ref.Val
+}
+
+func size(name string, bytes int64) constant {
+	help := strconv.FormatInt(bytes, 10) + " bytes"
+	return constant{Symbol{name, "int", "bytes", help}, cel.IntType, types.Int(bytes)}
+}
+
+func span(name string, d time.Duration) constant {
+	return constant{Symbol{name, "duration", "", d.String()}, cel.DurationType, types.Duration{Duration: d}}
+}
+
+func window(w severity.Window, help string) constant {
+	return constant{Symbol{w.String(), "window", "", help}, windowType, types.Int(w)}
 }
 
 var constantTable = []constant{
 	size("KiB", 1<<10), size("MiB", 1<<20), size("GiB", 1<<30), size("TiB", 1<<40),
 	size("kB", 1e3), size("MB", 1e6), size("GB", 1e9), size("TB", 1e12),
-	{Symbol{"second", "duration", "", "1 s"}, types.Duration{Duration: time.Second}},
-	{Symbol{"minute", "duration", "", "60 s"}, types.Duration{Duration: time.Minute}},
-	{Symbol{"hour", "duration", "", "3600 s"}, types.Duration{Duration: time.Hour}},
-	{Symbol{"current", "window", "", "the last seconds (setting current-window)"}, window(severity.Current)},
-	{Symbol{"historical", "window", "", "the whole history (setting history)"}, window(severity.Historical)},
+	span("second", time.Second), span("minute", time.Minute), span("hour", time.Hour),
+	window(severity.Current, "the last seconds (setting current-window)"),
+	window(severity.Historical, "the whole history (setting history)"),
 }
