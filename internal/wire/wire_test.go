@@ -188,6 +188,18 @@ func TestUnknownIsAbsent(t *testing.T) {
 	}
 }
 
+func TestHalfOfTheHostsMemoryIsUnknown(t *testing.T) {
+	for _, m := range []*headroomv1.MemoryReading{{HostUsedBytes: proto.Int64(1)}, {HostTotalBytes: proto.Int64(1)}} {
+		got := wire.SnapshotFrom(&headroomv1.Snapshot{
+			Resource: headroomv1.ResourceKind_RESOURCE_KIND_MEMORY, Value: proto.Float64(0), Limit: proto.Float64(1),
+			Reading: &headroomv1.Snapshot_Memory{Memory: m},
+		}, 0).Memory
+		if got.HostKnown || got.HostUsed != 0 || got.HostTotal != 0 {
+			t.Errorf("memory = %+v of %v, want nothing known of the host", got, m)
+		}
+	}
+}
+
 func TestNumbersThatDoNotFit(t *testing.T) {
 	p := wire.ReportRequest("r", snapshot.Report{ClientErrors: map[int]int64{math.MaxInt: 1}})
 	if got := p.GetClientErrors()[0].GetRetryIndex(); got != math.MaxInt32 {
