@@ -26,13 +26,14 @@ const tryTimeout = 10 * time.Second
 // Client is a connection to one headroom server, which it re-establishes as needed. Its methods are safe
 // for concurrent use.
 type Client struct {
-	conn    *grpc.ClientConn
-	service headroomv1.StatusServiceClient
-	log     *slog.Logger
-	jitter  float64
-	version string               // the client's own
-	clock   func() time.Duration // runs through suspend
-	start   time.Duration        // the zero of Now, by clock
+	conn     *grpc.ClientConn
+	service  headroomv1.StatusServiceClient
+	severity headroomv1.SeverityServiceClient
+	log      *slog.Logger
+	jitter   float64
+	version  string               // the client's own
+	clock    func() time.Duration // runs through suspend
+	start    time.Duration        // the zero of Now, by clock
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by Close
@@ -95,15 +96,16 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		}
 	}()
 	c := &Client{
-		conn:    conn,
-		service: headroomv1.NewStatusServiceClient(conn),
-		log:     cfg.log,
-		jitter:  cfg.jitter,
-		clock:   cfg.clock,
-		start:   cfg.clock(),
-		closed:  make(chan struct{}),
-		server:  Server{Address: e.String()},
-		version: cfg.version,
+		conn:     conn,
+		service:  headroomv1.NewStatusServiceClient(conn),
+		severity: headroomv1.NewSeverityServiceClient(conn),
+		log:      cfg.log,
+		jitter:   cfg.jitter,
+		clock:    cfg.clock,
+		start:    cfg.clock(),
+		closed:   make(chan struct{}),
+		server:   Server{Address: e.String()},
+		version:  cfg.version,
 	}
 	// Not a deadline: the server would be told, and could answer with it before the cause is set.
 	ctx, cancel := context.WithCancelCause(ctx)

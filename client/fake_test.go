@@ -21,14 +21,21 @@ import (
 // have, but GetStatus, which then answers at once.
 type script struct {
 	headroomv1.UnimplementedStatusServiceServer
+	headroomv1.UnimplementedSeverityServiceServer
 
 	getStatus func(context.Context) (*headroomv1.GetStatusResponse, error)
 	getSample func(*headroomv1.GetSampleRequest) (*headroomv1.GetSampleResponse, error)
 	report    func(*headroomv1.ReportLoadRequest) (*headroomv1.ReportLoadResponse, error)
 	watch     func(*headroomv1.WatchSnapshotsRequest, stream) error
+
+	getSeverity   func(*headroomv1.GetSeverityRequest) (*headroomv1.GetSeverityResponse, error)
+	watchSeverity func(*headroomv1.WatchSeverityRequest, severityStream) error
 }
 
-type stream = grpc.ServerStreamingServer[headroomv1.WatchSnapshotsResponse]
+type (
+	stream         = grpc.ServerStreamingServer[headroomv1.WatchSnapshotsResponse]
+	severityStream = grpc.ServerStreamingServer[headroomv1.WatchSeverityResponse]
+)
 
 func (s *script) GetStatus(ctx context.Context, _ *headroomv1.GetStatusRequest) (*headroomv1.GetStatusResponse, error) {
 	if s.getStatus == nil {
@@ -58,6 +65,20 @@ func (s *script) WatchSnapshots(req *headroomv1.WatchSnapshotsRequest, st stream
 	return s.watch(req, st)
 }
 
+func (s *script) GetSeverity(ctx context.Context, req *headroomv1.GetSeverityRequest) (*headroomv1.GetSeverityResponse, error) {
+	if s.getSeverity == nil {
+		return s.UnimplementedSeverityServiceServer.GetSeverity(ctx, req)
+	}
+	return s.getSeverity(req)
+}
+
+func (s *script) WatchSeverity(req *headroomv1.WatchSeverityRequest, st severityStream) error {
+	if s.watchSeverity == nil {
+		return s.UnimplementedSeverityServiceServer.WatchSeverity(req, st)
+	}
+	return s.watchSeverity(req, st)
+}
+
 // machine is a host on which a server runs or does not.
 type machine struct {
 	start time.Time
@@ -74,6 +95,7 @@ func (m *machine) serve(s *script, opts ...grpc.ServerOption) (stop func()) {
 	lis := bufconn.Listen(64 << 10)
 	srv := grpc.NewServer(append(opts, grpc.WaitForHandlers(true))...)
 	headroomv1.RegisterStatusServiceServer(srv, s)
+	headroomv1.RegisterSeverityServiceServer(srv, s)
 	m.mu.Lock()
 	m.lis = lis
 	m.mu.Unlock()

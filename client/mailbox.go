@@ -1,6 +1,9 @@
 package client
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // mailbox holds what a receiver, which never waits, has for the loop that takes.
 type mailbox[T any] struct {
@@ -45,6 +48,25 @@ func (m *mailbox[T]) take() (oldest T, ok bool) {
 		m.waiting = m.waiting[1:]
 	}
 	return oldest, true
+}
+
+// awaitEmpty blocks until everything was taken, ctx is done or closed is.
+func (m *mailbox[T]) awaitEmpty(ctx context.Context, closed <-chan struct{}) {
+	for m.count() > 0 {
+		select {
+		case <-m.emptied:
+		case <-ctx.Done():
+			return
+		case <-closed:
+			return
+		}
+	}
+}
+
+func (m *mailbox[T]) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.waiting)
 }
 
 // signal leaves an element in a channel of capacity 1.
