@@ -17,6 +17,8 @@ var closures = []struct {
 	packages int
 }{
 	{"snapshot", nil, 0},
+	{"severity", nil, 0},
+	{"memory", nil, 0},
 	{"internal/boottime", []string{"golang.org/x/sys"}, 1},
 	{"client", []string{
 		"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go",

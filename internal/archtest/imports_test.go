@@ -23,6 +23,7 @@ type row struct {
 var table = map[string]row{
 	"proto/headroom/v1": {floor: 0},
 	"snapshot":          {floor: 0},
+	"memory":            {floor: 0},
 	"internal/boottime": {floor: 0},
 
 	"snapshot/host": {floor: 1, imports: []string{"snapshot"}},
