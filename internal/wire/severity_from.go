@@ -19,37 +19,45 @@ func TransitionFrom(p *headroomv1.Transition) severity.Transition {
 	return t
 }
 
-// EvidenceFrom returns the evidence of a message, with the verdict that its place in the message stands for:
-// True on the way up and for what holds a level, False on the way down. What has a reason for being unknown
-// is Unknown. Zero, of which only a fraction is made, is not sent.
+// EvidenceFrom returns the evidence of a message. truth is the verdict that its place in the message stands for,
+// where it states none itself: True on the way up and for what holds a level, False on the way down. What has a
+// reason for being unknown is Unknown. Zero, of which only a fraction is made, is not sent.
 func EvidenceFrom(list []*headroomv1.Evidence, truth severity.Truth) []severity.Evidence {
 	if len(list) == 0 {
 		return nil
 	}
 	all := make([]severity.Evidence, len(list))
 	for i, p := range list {
-		all[i] = severity.Evidence{
-			Level: LevelFrom(p.GetLevel()),
-			Text:  p.GetCondition(),
-			Finding: severity.Finding{
-				Truth:  truth,
-				Unit:   p.GetUnit(),
-				Age:    max(p.GetAge().AsDuration(), 0),
-				Reason: p.GetUnknownReason(),
-			},
-		}
-		e := &all[i]
-		if r := ResourceFrom(p.GetResource()); r != 0 && r != snapshot.Custom {
-			e.Signal = r.String()
-		}
-		if p != nil && p.Value != nil && p.Bound != nil {
-			e.Value, e.Bound, e.HasValue = p.GetValue(), p.GetBound(), true
-		}
-		if e.Reason != "" {
-			e.Truth = severity.Unknown
-		}
+		all[i] = evidenceFrom(p, truth)
 	}
 	return all
+}
+
+func evidenceFrom(p *headroomv1.Evidence, truth severity.Truth) severity.Evidence {
+	e := severity.Evidence{
+		Level: LevelFrom(p.GetLevel()),
+		Text:  p.GetCondition(),
+		Finding: severity.Finding{
+			Truth:  truth,
+			Value:  p.GetValue(),
+			Bound:  p.GetBound(),
+			Unit:   p.GetUnit(),
+			Signal: p.GetSignal(),
+			Age:    max(p.GetAge().AsDuration(), 0),
+			Reason: p.GetUnknownReason(),
+		},
+	}
+	e.HasValue = p != nil && p.Value != nil && p.Bound != nil
+	switch {
+	case e.Reason != "":
+		e.Truth = severity.Unknown
+	case p != nil && p.Holds != nil:
+		e.Truth = severity.TruthOf(p.GetHolds())
+	}
+	if r := ResourceFrom(p.GetResource()); e.Signal == "" && r != 0 && r != snapshot.Custom {
+		e.Signal = r.String()
+	}
+	return e
 }
 
 // LevelFrom returns a level of a message, within those that there can be.

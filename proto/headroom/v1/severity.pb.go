@@ -42,7 +42,8 @@ type Severity struct {
 	Unknown []*Evidence `protobuf:"bytes,6,rep,name=unknown,proto3" json:"unknown,omitempty"`
 	// States the position of the last transition in this run's order, from 1; 0 before the first.
 	Sequence int64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// States when the present level was reached, by the server's wall clock.
+	// States when the present level was reached, by the server's wall clock. Absent before the first
+	// transition.
 	SinceTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
 	// States the highest level that is configured; 0 when there are none.
 	MaxLevel      int32 `protobuf:"varint,9,opt,name=max_level,json=maxLevel,proto3" json:"max_level,omitempty"`

@@ -305,6 +305,10 @@ type Evidence struct {
 	Level int32 `protobuf:"varint,7,opt,name=level,proto3" json:"level,omitempty"`
 	// Says why nothing is known, where `value` is absent for that reason.
 	UnknownReason string `protobuf:"bytes,8,opt,name=unknown_reason,json=unknownReason,proto3" json:"unknown_reason,omitempty"`
+	// Names the signal that a condition looked at, where it looked at one.
+	Signal string `protobuf:"bytes,9,opt,name=signal,proto3" json:"signal,omitempty"`
+	// States whether the condition holds. Absent when that is unknown, and where `level` is 0.
+	Holds         *bool `protobuf:"varint,10,opt,name=holds,proto3,oneof" json:"holds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +399,20 @@ func (x *Evidence) GetUnknownReason() string {
 	return ""
 }
 
+func (x *Evidence) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Evidence) GetHolds() bool {
+	if x != nil && x.Holds != nil {
+		return *x.Holds
+	}
+	return false
+}
+
 var File_headroom_v1_status_proto protoreflect.FileDescriptor
 
 const file_headroom_v1_status_proto_rawDesc = "" +
@@ -420,7 +438,7 @@ const file_headroom_v1_status_proto_rawDesc = "" +
 	" \x01(\x05R\rsnapshotCountB\x0f\n" +
 	"\r_actual_ratioB\b\n" +
 	"\x06_valueB\b\n" +
-	"\x06_limit\"\xa7\x02\n" +
+	"\x06_limit\"\xe4\x02\n" +
 	"\bEvidence\x125\n" +
 	"\bresource\x18\x01 \x01(\x0e2\x19.headroom.v1.ResourceKindR\bresource\x12\x1c\n" +
 	"\tcondition\x18\x02 \x01(\tR\tcondition\x12\x19\n" +
@@ -429,9 +447,13 @@ const file_headroom_v1_status_proto_rawDesc = "" +
 	"\x03age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x12\n" +
 	"\x04unit\x18\x06 \x01(\tR\x04unit\x12\x14\n" +
 	"\x05level\x18\a \x01(\x05R\x05level\x12%\n" +
-	"\x0eunknown_reason\x18\b \x01(\tR\runknownReasonB\b\n" +
+	"\x0eunknown_reason\x18\b \x01(\tR\runknownReason\x12\x16\n" +
+	"\x06signal\x18\t \x01(\tR\x06signal\x12\x19\n" +
+	"\x05holds\x18\n" +
+	" \x01(\bH\x02R\x05holds\x88\x01\x01B\b\n" +
 	"\x06_valueB\b\n" +
-	"\x06_bound*\x88\x01\n" +
+	"\x06_boundB\b\n" +
+	"\x06_holds*\x88\x01\n" +
 	"\tLoadState\x12\x1a\n" +
 	"\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLOAD_STATE_IDLE\x10\x01\x12\x19\n" +
