@@ -176,3 +176,30 @@ func TestHandlersEnds(t *testing.T) {
 		}
 	})
 }
+
+// A severity that is ahead of the transitions told is not told as lasting.
+func TestHandlersWaitForTransitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		defer m.serve(&script{watchSeverity: func(_ *headroomv1.WatchSeverityRequest, st severityStream) error {
+			for _, msg := range []*headroomv1.WatchSeverityResponse{
+				{Started: &headroomv1.SeverityStarted{InstanceId: "a"}, Severity: &headroomv1.Severity{}},
+				{Severity: &headroomv1.Severity{Level: 1, Sequence: 1}},
+				{Transition: transition(severity.Transition{To: 1, Sequence: 1})},
+				{Severity: &headroomv1.Severity{Level: 1, Sequence: 1}},
+			} {
+				if err := st.Send(msg); err != nil {
+					return err
+				}
+				time.Sleep(time.Second)
+			}
+			<-st.Context().Done()
+			return nil
+		}})()
+		j := feed(t, m)
+		time.Sleep(5 * time.Second)
+		if got, want := j.take(), "remaining 0, entered 1, remaining 1"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	})
+}

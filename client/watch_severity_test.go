@@ -134,6 +134,33 @@ func TestWatchSeverityTellsWhatWasEvicted(t *testing.T) {
 	})
 }
 
+// A gap is not lost on a loop that is busy when it happens.
+func TestWatchSeveritySlowLoopSeesTheGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, a, b := newMachine(), newPressure("a"), newPressure("b")
+		stop := m.serve(&script{watchSeverity: a.watch})
+		c := m.client(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var seen []string
+		for u, err := range c.WatchSeverity(ctx, client.SeverityOptions{}) {
+			if seen = append(seen, line(time.Since(m.start), u, err)); len(seen) == 1 {
+				stop()
+				stop = m.serve(&script{watchSeverity: b.watch})
+				time.Sleep(5 * time.Second)
+				b.move(1)
+				synctest.Wait()
+			}
+		}
+		expect(t, seen,
+			"0s a 0@0",
+			"5s b 0@0 gap: the server was restarted",
+			"5s b 1@1 #1 0->1",
+		)
+		stop()
+	})
+}
+
 // A loop that is slower than the buffer is long gets every transition, in order.
 func TestWatchSeveritySlowLoopMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
