@@ -33,7 +33,7 @@ func Compile(text string) (severity.Condition, error) {
 	l := &lowering{env: env, ast: checked.NativeRep()}
 	root := l.ast.Expr()
 	if kind := checked.OutputType(); !kind.IsExactType(cel.BoolType) {
-		return nil, Faults{l.fault(root, fmt.Sprintf("is %s, not true or false", kind))}
+		return nil, Faults{l.fault(root, plain(fmt.Sprintf("is %s, not true or false", kind)))}
 	}
 	cost, err := env.EstimateCost(checked, unsized{})
 	if err != nil {

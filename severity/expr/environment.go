@@ -74,9 +74,9 @@ var notCalled functions.FunctionOp = func(...ref.Val) ref.Val { return types.New
 // standard returns what is taken from the standard library.
 func standard() []*celenv.Function {
 	only := func(name string, ids ...string) *celenv.Function {
-		f := celenv.NewFunction(name)
+		f := &celenv.Function{Name: name}
 		for _, id := range ids {
-			f.AddOverloads(celenv.NewOverload(id, nil, nil))
+			f.Overloads = append(f.Overloads, &celenv.Overload{ID: id})
 		}
 		return f
 	}

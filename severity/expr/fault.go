@@ -59,7 +59,8 @@ func faultsOf(issues *cel.Issues) Faults {
 
 var (
 	expecting = regexp.MustCompile(`(?s) expecting .*$`)
-	operator  = regexp.MustCompile(`'_?(\?_:|\[_\]|[^'_ ]+)_?'`)
+	operator  = regexp.MustCompile(`^found no matching overload for '[_@]?([^' ]+?)_?' applied to '(.*)'$`)
+	unread    = regexp.MustCompile(`^(mismatched|extraneous) input `)
 )
 
 // plain rids a message of CEL of what says nothing to people who never saw its inside.
@@ -68,11 +69,12 @@ func plain(message string) string {
 	message = strings.ReplaceAll(message, " (in container '')", "")
 	message = strings.ReplaceAll(message, "undeclared reference to", "no such variable, function or constant:")
 	message = expecting.ReplaceAllString(message, "")
-	message = strings.ReplaceAll(message, "'<EOF>'", "the end")
-	if strings.HasPrefix(message, "found no matching overload for ") {
-		message = "no " + operator.ReplaceAllString(strings.TrimPrefix(message, "found no matching overload for "), "$1")
-		message = strings.Replace(message, " applied to '", " of ", 1)
-		message = strings.TrimSuffix(message, "'")
+	message = unread.ReplaceAllString(message, "unexpected ")
+	message = strings.ReplaceAll(message, "'<EOF>'", "end")
+	message = operator.ReplaceAllString(message, "no $1 of $2")
+	message = strings.ReplaceAll(message, "google.protobuf.Duration", "duration")
+	if strings.HasPrefix(message, "type conversion error from 'string' to 'duration'") {
+		message = `no duration; want one such as "30s"`
 	}
 	return message
 }

@@ -39,26 +39,17 @@ func (o *operand) add(name string, read source) {
 	o.slots = append(o.slots, slot{name, read, unknown})
 }
 
-// A looked is what an operand found in one input.
-type looked struct {
-	value  ref.Val // nil while unknown
-	reason string
-	signal string
-	age    time.Duration // of the oldest reading
-	rest   float64
-}
-
-func (o *operand) look(in *severity.Input) looked {
+// look returns what the operand is in one input. The age is that of the oldest reading.
+func (o *operand) look(in *severity.Input) reading {
 	switch {
 	case o.fixed != nil:
-		return looked{value: o.fixed}
+		return reading{value: o.fixed}
 	case o.program == nil:
-		r := o.slots[0].read(in)
-		return looked{r.value, r.reason, r.signal, r.age, r.rest}
+		return o.slots[0].read(in)
 	}
 	a := &activation{in: in, of: o}
 	value, _, err := o.program.Eval(a)
-	found := looked{value: value, signal: a.signal, age: a.age, rest: math.Inf(1)}
+	found := reading{value: value, signal: a.signal, age: a.age, rest: math.Inf(1)}
 	switch v := value.(type) {
 	case *types.Unknown:
 		found.value, found.reason = nil, o.reasons(in, v)

@@ -26,8 +26,25 @@ type lowering struct {
 }
 
 func (l *lowering) fault(e ast.Expr, text string) Fault {
+	back := 0
+	for e.Kind() == ast.CallKind {
+		name := e.AsCall().FunctionName()
+		if !strings.HasPrefix(name, "_") {
+			break
+		}
+		e = e.AsCall().Args()[0]
+	}
+	// CEL's place for a call is its bracket, and that for a name with dots the last dot.
+	switch e.Kind() {
+	case ast.CallKind:
+		if name := e.AsCall().FunctionName(); name != operators.LogicalNot && name != operators.Negate {
+			back = len(name)
+		}
+	case ast.IdentKind:
+		back = max(strings.LastIndexByte(e.AsIdent(), '.'), 0)
+	}
 	at := l.ast.SourceInfo().GetStartLocation(e.ID())
-	return Fault{Line: max(at.Line(), 1), Column: max(at.Column(), 0) + 1, Text: text}
+	return Fault{Line: max(at.Line(), 1), Column: max(at.Column()-back, 0) + 1, Text: text}
 }
 
 func (l *lowering) wrong(e ast.Expr, format string, arguments ...any) {
@@ -189,7 +206,11 @@ func (l *lowering) known(e, left ast.Expr, c comparator, bound ref.Val) (term se
 	}
 	switch {
 	case v.name == "memory.exhaustion":
-		within := bound.(types.Duration).Duration
+		d, ok := bound.(types.Duration)
+		if !ok {
+			return nil, true
+		}
+		within := d.Duration
 		if within <= 0 || within > severity.ExhaustionHorizon {
 			l.wrong(e, "%v is outside (0, %v]", within, severity.ExhaustionHorizon)
 			return nil, false

@@ -32,7 +32,7 @@ type Symbol struct {
 // they are to be shown. The caller owns them.
 func Symbols() (variables, functions, constants []Symbol) {
 	for _, v := range variableTable {
-		variables = append(variables, Symbol{v.name, v.kind.String(), v.unit, v.help})
+		variables = append(variables, Symbol{v.name, plain(v.kind.String()), v.unit, v.help})
 	}
 	variables = append(variables,
 		Symbol{`signals["NAME"]`, "double", "", "newest value of a signal, built-in or custom, in its unit"},
@@ -131,7 +131,8 @@ func bytesBelow(term func(int64) severity.Condition) func(ref.Val) severity.Cond
 func shareBelow(term func(float64) severity.Condition) func(ref.Val) severity.Condition {
 	return func(bound ref.Val) severity.Condition {
 		share := toFloat(bound)
-		if percent := share * 100; percent > 0 && percent <= 100 && percent/100 == share {
+		percent, err := strconv.ParseFloat(strconv.FormatFloat(share*100, 'g', 12, 64), 64)
+		if err == nil && percent > 0 && percent <= 100 && percent/100 == share {
 			return term(percent)
 		}
 		return nil
