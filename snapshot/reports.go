@@ -25,12 +25,20 @@ type Report struct {
 	// Signals are the worker's own, by name: at most 16, and none with the name of a built-in signal.
 	Signals map[string]ReportedSignal
 
+	// Memory is that of the worker's process, where HasMemory is true. It is not combined with that of others;
+	// see [Reports.Memory].
+	Memory    ReportedMemory
+	HasMemory bool
+
 	// TTL is how long the report holds without a new one, from 100 ms to 1 minute. 0 means 5 s.
 	TTL time.Duration
 }
 
 // ReportedSignal is one value of a worker's own signal and its bound, in the same unit; both are finite.
 type ReportedSignal struct{ Value, Limit float64 }
+
+// ReportedMemory is the memory of a worker's process in bytes: Used, at least 0, of Max, at least 1.
+type ReportedMemory struct{ Used, Max int64 }
 
 // Reporter names one worker: its identity, as the transport knows it, and its own name within that, which
 // is 1 to 64 of letters, digits, '.', '_', ':', '/' and '-', beginning with a letter or a digit.
@@ -116,10 +124,23 @@ func (r *Reports) Put(now time.Duration, from Reporter, report Report) (time.Dur
 	r.setSignalsLocked(w, report.Signals)
 	w.expire = now + ttl
 	w.delay, w.loop = report.EventLoopDelay, report.HasEventLoop
+	w.memory, w.hasMemory, w.reported = report.Memory, report.HasMemory, now
 	if report.ClientErrors != nil {
 		w.count(report.ClientErrors)
 	}
 	return ttl, nil
+}
+
+// Memory returns the memory that the last report of a reporter states, and when it came by the Snapshotter's
+// clock. It is false where there is no such report, or where it has expired at the time now.
+func (r *Reports) Memory(now time.Duration, from Reporter) (m ReportedMemory, at time.Duration, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.workers[from]
+	if w == nil || !w.hasMemory || w.expired(now) {
+		return ReportedMemory{}, 0, false
+	}
+	return w.memory, w.reported, true
 }
 
 // validate reports every fault of the report and of the reporter's name.
@@ -160,6 +181,14 @@ func (report *Report) validate(from Reporter) error {
 			if !isFinite(sig.Limit) {
 				f.add("%s.Limit: %v is not finite", field, sig.Limit)
 			}
+		}
+	}
+	if report.HasMemory {
+		if report.Memory.Used < 0 {
+			f.add("Memory.Used: %d bytes is negative", report.Memory.Used)
+		}
+		if report.Memory.Max < 1 {
+			f.add("Memory.Max: %d bytes is less than 1", report.Memory.Max)
 		}
 	}
 	if report.TTL != 0 {

@@ -13,6 +13,10 @@ type worker struct {
 	loop     bool // whether delay means anything
 	signals  map[string]ReportedSignal
 
+	memory    ReportedMemory
+	hasMemory bool          // whether memory means anything
+	reported  time.Duration // when it was stated
+
 	// errors counts rate-limit errors by retry index; nil until the worker said something about them.
 	// began is whether it counts on from its previous report.
 	errors map[int]*retryErrors

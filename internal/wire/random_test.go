@@ -100,6 +100,9 @@ func randomReport(r *rand.Rand) snapshot.Report {
 	if flip(r) {
 		p.TTL = randomDuration(r)
 	}
+	if p.HasMemory = flip(r); p.HasMemory {
+		p.Memory = snapshot.ReportedMemory{Used: r.Int64N(3), Max: r.Int64()}
+	}
 	for range r.IntN(4) {
 		if p.ClientErrors == nil {
 			p.ClientErrors = make(map[int]int64)

@@ -16,6 +16,9 @@ func ReportRequest(reporter string, r snapshot.Report) *headroomv1.ReportLoadReq
 		EventLoopDelay: durationIf(r.HasEventLoop, r.EventLoopDelay),
 		Ttl:            durationIf(r.TTL != 0, r.TTL),
 	}
+	if r.HasMemory {
+		p.Memory = &headroomv1.ProcessMemory{UsedBytes: r.Memory.Used, MaxBytes: r.Memory.Max}
+	}
 	for _, i := range slices.Sorted(maps.Keys(r.ClientErrors)) {
 		p.ClientErrors = append(p.ClientErrors, &headroomv1.RetryErrors{
 			RetryIndex: int32Of(i),
@@ -38,6 +41,8 @@ func Report(p *headroomv1.ReportLoadRequest) snapshot.Report {
 	r := snapshot.Report{
 		EventLoopDelay: p.GetEventLoopDelay().AsDuration(),
 		HasEventLoop:   p.GetEventLoopDelay() != nil,
+		Memory:         snapshot.ReportedMemory{Used: p.GetMemory().GetUsedBytes(), Max: p.GetMemory().GetMaxBytes()},
+		HasMemory:      p.GetMemory() != nil,
 		TTL:            p.GetTtl().AsDuration(),
 	}
 	if n := len(p.GetClientErrors()); n > 0 {

@@ -1,0 +1,26 @@
+package host
+
+import (
+	"errors"
+	"slices"
+	"sync"
+)
+
+// ErrNoProcess reports a process that does not exist, or no longer.
+var ErrNoProcess = errors.New("host: no such process")
+
+// Process is one process of this host, without its children. It stays that process: when it has ended, its pid
+// is not followed to whoever has it next. Its methods are safe for concurrent use.
+type Process struct {
+	process
+	uids []int // real, effective and saved; nil where they are not known
+
+	mu     sync.Mutex
+	handle processHandle
+}
+
+// OwnedBy reports whether the process runs as the user and as nobody else besides, as one with the set-user-ID
+// bit does. It is false where the system does not say.
+func (p *Process) OwnedBy(uid int) bool {
+	return len(p.uids) > 0 && !slices.ContainsFunc(p.uids, func(u int) bool { return u != uid })
+}
