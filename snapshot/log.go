@@ -87,21 +87,17 @@ func statusText(v *View) string {
 	return b.String()
 }
 
+// statusAttrs holds the share of the window that each signal was over its limit, for programs.
 func statusAttrs(name string, st *Status) slog.Attr {
 	attrs := []any{slog.String("state", st.State.String())}
 	for i := range st.Signals {
-		sig := &st.Signals[i]
-		if sig.State == StateDisabled {
-			continue
+		switch sig := &st.Signals[i]; sig.State {
+		case StateDisabled:
+		case StateUnknown:
+			attrs = append(attrs, slog.String(sig.Signal, sig.State.String()))
+		default:
+			attrs = append(attrs, slog.Float64(sig.Signal, sig.Actual))
 		}
-		group := []any{slog.String("state", sig.State.String()), slog.Float64("actual_ratio", sig.Actual), slog.Float64("limit_ratio", sig.Limit)}
-		if sig.HasValue {
-			group = append(group, slog.Float64("value", sig.Value), slog.Float64("limit", sig.Bound), slog.Duration("age", sig.Age))
-		}
-		if sig.Reason != "" {
-			group = append(group, slog.String("reason", sig.Reason))
-		}
-		attrs = append(attrs, slog.Group(sig.Signal, group...))
 	}
 	return slog.Group(name, attrs...)
 }
