@@ -26,6 +26,9 @@ var methodRoles = map[string]Role{
 	headroomv1.StatusService_WatchSnapshots_FullMethodName: RoleReader,
 	headroomv1.StatusService_ReportLoad_FullMethodName:     RoleWorker,
 
+	headroomv1.SeverityService_GetSeverity_FullMethodName:   RoleReader,
+	headroomv1.SeverityService_WatchSeverity_FullMethodName: RoleReader,
+
 	healthpb.Health_Check_FullMethodName: RoleReader,
 	healthpb.Health_List_FullMethodName:  RoleReader,
 	healthpb.Health_Watch_FullMethodName: RoleReader,

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -33,6 +35,12 @@ const (
 	reasonSlowReader      = "SLOW_READER"
 	reasonReporters       = "REPORTERS"
 	reasonReportsDisabled = "REPORTS_DISABLED"
+	reasonInstanceChanged = "INSTANCE_CHANGED"
+	reasonHistoryEvicted  = "HISTORY_EVICTED"
+	reasonNoProcess       = "PROCESS_NOT_FOUND"
+	reasonProcessEnded    = "PROCESS_ENDED"
+	reasonReporterSilent  = "REPORTER_SILENT"
+	reasonReporterChanged = "REPORTER_CHANGED"
 	reasonConnections     = "CONNECTIONS"
 	reasonRoleRequired    = "ROLE_REQUIRED"
 	reasonUnknownMethod   = "UNKNOWN_METHOD"
@@ -55,6 +63,12 @@ var reasonCodes = map[string]codes.Code{
 	reasonSlowReader:          codes.ResourceExhausted,
 	reasonReporters:           codes.ResourceExhausted,
 	reasonReportsDisabled:     codes.Unimplemented,
+	reasonInstanceChanged:     codes.OutOfRange,
+	reasonHistoryEvicted:      codes.OutOfRange,
+	reasonNoProcess:           codes.NotFound,
+	reasonProcessEnded:        codes.NotFound,
+	reasonReporterSilent:      codes.Unavailable,
+	reasonReporterChanged:     codes.Aborted,
 	reasonConnections:         codes.ResourceExhausted,
 	reasonRoleRequired:        codes.PermissionDenied,
 	reasonUnknownMethod:       codes.Unimplemented,
@@ -70,12 +84,20 @@ var (
 	errStarting = errors.New("server: no sample was taken yet")
 	// errReportsDisabled reports a load report to a server that keeps none.
 	errReportsDisabled = errors.New("server: load reports are switched off")
+	// errInstanceChanged reports a position in the order of transitions of another run.
+	errInstanceChanged = errors.New("server: the transition is of another run")
 )
 
-// subscribersError reports that Limits.MaxSubscribers is reached.
-type subscribersError struct{ max int }
+// subscribersError reports that Limits.MaxSubscribers is reached, or MaxProcessSubscribers.
+type subscribersError struct {
+	max       int
+	processes bool
+}
 
 func (e *subscribersError) Error() string {
+	if e.processes {
+		return fmt.Sprintf("server: all %d streams of single processes are in use", e.max)
+	}
 	return fmt.Sprintf("server: all %d state streams are in use", e.max)
 }
 
@@ -139,6 +161,8 @@ func toStatus(ctx context.Context, err error) error {
 		credential    *credentialError
 		method        *unknownMethodError
 		connections   *connectionLimitError
+		process       *processError
+		reporter      *reporterError
 		violations    *protovalidate.ValidationError
 	)
 	switch {
@@ -157,13 +181,25 @@ func toStatus(ctx context.Context, err error) error {
 		return refuse(reasonDraining, "the server is shutting down", retryAfter(time.Second))
 	case errors.As(err, &tooLarge):
 		return refuse(reasonTooLarge, fmt.Sprintf("the response would be larger than %d bytes: ask for a shorter duration, "+
-			"or for one resource at a time", tooLarge.max))
+			"for one resource at a time, or for fewer transitions", tooLarge.max))
 	case errors.As(err, &subscribers):
-		return refuse(reasonSubscribers, fmt.Sprintf("all %d state streams of this server are in use", subscribers.max),
-			retryAfter(5*time.Second))
+		return refuse(reasonSubscribers, subscribers.Error(), retryAfter(5*time.Second))
 	case errors.As(err, &slow):
 		return refuse(reasonSlowReader, fmt.Sprintf("a message of this stream was not read for %v: read all of them, "+
 			"or ask for a longer interval", slow.timeout), retryAfter(time.Second))
+	case errors.Is(err, errInstanceChanged):
+		return refuse(reasonInstanceChanged, "the transition is of another run of the server: take the present severity "+
+			"for what was missed")
+	case errors.Is(err, severity.ErrEvicted):
+		return refuse(reasonHistoryEvicted, fmt.Sprintf("more than %d transitions followed: take the present severity for "+
+			"what was missed", severity.HistorySize))
+	case errors.As(err, &process):
+		return refuseProcess(process)
+	case errors.As(err, &reporter):
+		return refuse(reasonReporterSilent, fmt.Sprintf("reporter %q of this identity states no memory: report it, then "+
+			"watch", reporter.name), retryAfter(time.Second))
+	case errors.Is(err, errReporterChanged):
+		return refuse(reasonReporterChanged, "the reporter states another maximum: watch it anew", retryAfter(time.Second))
 	case errors.Is(err, snapshot.ErrReporters):
 		return refuse(reasonReporters, "this server keeps as many reporters or custom signals as it may; "+
 			"some are forgotten when they fall silent", retryAfter(5*time.Second))
@@ -208,6 +244,17 @@ func fieldViolations(violations *validate.Violations) *invalidError {
 		invalid.add(protovalidate.FieldPathString(v.GetField()), "%s", v.GetMessage())
 	}
 	return invalid
+}
+
+// refuseProcess says the same of a process that there is not and of one that the caller may not know of.
+func refuseProcess(err *processError) error {
+	resource := &errdetails.ResourceInfo{
+		ResourceType: "headroom.v1.Process", ResourceName: strconv.FormatInt(err.pid, 10),
+	}
+	if err.ended {
+		return refuse(reasonProcessEnded, fmt.Sprintf("process %d has ended", err.pid), resource)
+	}
+	return refuse(reasonNoProcess, fmt.Sprintf("there is no process %d that the caller may watch", err.pid), resource)
 }
 
 func refuse(reason, text string, details ...protoadapt.MessageV1) error {

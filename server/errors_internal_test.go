@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -87,6 +88,13 @@ func TestToStatus(t *testing.T) {
 		{&slowReaderError{timeout: time.Second}, reasonSlowReader},
 		{snapshot.ErrReporters, reasonReporters},
 		{errReportsDisabled, reasonReportsDisabled},
+		{&subscribersError{max: 1, processes: true}, reasonSubscribers},
+		{errInstanceChanged, reasonInstanceChanged},
+		{severity.ErrEvicted, reasonHistoryEvicted},
+		{&processError{pid: 7}, reasonNoProcess},
+		{&processError{pid: 7, ended: true}, reasonProcessEnded},
+		{&reporterError{name: "x"}, reasonReporterSilent},
+		{errReporterChanged, reasonReporterChanged},
 		{&connectionLimitError{}, reasonConnections},
 		{&deniedError{need: RoleWorker, identity: Identity{Role: RoleReader}}, reasonRoleRequired},
 		{&credentialError{reason: reasonCredentialsRequired}, reasonCredentialsRequired},

@@ -63,9 +63,9 @@ type hub struct {
 	mu       sync.Mutex
 	sequence int64
 	feeds    map[feedKey]*feed
-	count    int         // of subscribers
-	handoffs []*delivery // made outside the loop, to be started by it
-	ended    bool
+	count    int           // of subscribers, and of streams that are served elsewhere
+	handoffs []*delivery   // made outside the loop, to be started by it
+	ended    chan struct{} // closed by end
 
 	// Of the loop alone.
 	running []*delivery   // that have workers which are not stuck
@@ -81,6 +81,7 @@ func newHub(sendTimeout time.Duration, maxSubscribers int) *hub {
 		maxSubscribers: maxSubscribers,
 		begin:          time.Now(),
 		wake:           make(chan struct{}, 1),
+		ended:          make(chan struct{}),
 		feeds:          make(map[feedKey]*feed),
 	}
 }
@@ -137,11 +138,8 @@ func (h *hub) serve(stream grpc.ServerStream, key feedKey, first func(state) (*f
 func (h *hub) join(sub *subscriber, key feedKey) (state, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case h.ended:
-		return state{}, errDraining
-	case h.count >= h.maxSubscribers:
-		return state{}, &subscribersError{max: h.maxSubscribers}
+	if err := h.admitLocked(); err != nil {
+		return state{}, err
 	}
 	view, _, err := h.view()
 	if err != nil {
@@ -159,6 +157,44 @@ func (h *hub) join(sub *subscriber, key feedKey) (state, error) {
 	f.subs = append(f.subs, sub)
 	h.count++
 	return st, nil
+}
+
+// admitLocked returns nil if there may be one more stream.
+func (h *hub) admitLocked() error {
+	if h.isEnded() {
+		return errDraining
+	}
+	if h.count >= h.maxSubscribers {
+		return &subscribersError{max: h.maxSubscribers}
+	}
+	return nil
+}
+
+func (h *hub) isEnded() bool {
+	select {
+	case <-h.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// enter counts a stream that is served elsewhere, which is to end with OK when ended is closed.
+func (h *hub) enter() (ended <-chan struct{}, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.admitLocked(); err != nil {
+		return nil, err
+	}
+	h.count++
+	return h.ended, nil
+}
+
+// exit undoes enter.
+func (h *hub) exit() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.count--
 }
 
 func (h *hub) numberLocked(view snapshot.View) state {
@@ -194,7 +230,10 @@ func (h *hub) handOff(sub *subscriber, f *frame) {
 func (h *hub) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ended = true
+	if h.isEnded() {
+		return
+	}
+	close(h.ended)
 	for _, f := range h.feeds {
 		for _, sub := range f.subs {
 			sub.end(nil)

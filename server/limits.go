@@ -41,6 +41,10 @@ type Limits struct {
 	// is 16,384.
 	MaxSubscribers int
 
+	// MaxProcessSubscribers bounds those of them that are of single processes, from 1 to 16,384. Each is judged
+	// by an engine of its own. The default is 256.
+	MaxProcessSubscribers int
+
 	// MaxReceiveBytes bounds a request, from 1 KiB to 64 MiB. The default is 256 KiB.
 	MaxReceiveBytes int
 
@@ -132,6 +136,7 @@ func (l *Limits) ints() []bounded[int] {
 		{"MaxConnectionsPerAddress", &l.MaxConnectionsPerAddress, 1, million, 64},
 		{"MaxStreamsPerConnection", &l.MaxStreamsPerConnection, 1, 10_000, 64},
 		{"MaxSubscribers", &l.MaxSubscribers, 1, million, 16_384},
+		{"MaxProcessSubscribers", &l.MaxProcessSubscribers, 1, 16_384, 256},
 		{"MaxReceiveBytes", &l.MaxReceiveBytes, 1 << 10, 64 << 20, 256 << 10},
 		{"MaxSendBytes", &l.MaxSendBytes, 1 << 10, 64 << 20, 4 << 20},
 		{"MaxHeaderBytes", &l.MaxHeaderBytes, 1 << 10, 1 << 20, 16 << 10},

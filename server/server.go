@@ -1,5 +1,5 @@
-// Package server serves the load of this machine over gRPC: headroom.v1.StatusService, health, reflection and,
-// on a unix socket, channelz.
+// Package server serves the load of this machine over gRPC: headroom.v1.StatusService and SeverityService, health,
+// reflection and, on a unix socket, channelz.
 //
 // A [Server] is one unit with one owner: [Server.Run] runs the Snapshotter, every listener and the streams, and
 // returns when all of them have ended. Every caller has an [Identity] and every method needs a [Role]; what no
@@ -120,7 +120,7 @@ type Server struct {
 	drainTimeout time.Duration
 	snapshotter  *snapshot.Snapshotter
 	service      *statusService
-	severity     *severity.Runner // of the machine
+	severity     *severityService
 	hub          *hub
 	metrics      *metrics
 	health       *health.Server
@@ -151,6 +151,7 @@ func New(c Config) (*Server, error) {
 	validator, err := protovalidate.New(protovalidate.WithMessages(
 		&headroomv1.GetSampleRequest{}, &headroomv1.GetStatusRequest{},
 		&headroomv1.WatchSnapshotsRequest{}, &headroomv1.ReportLoadRequest{},
+		&headroomv1.GetSeverityRequest{}, &headroomv1.WatchSeverityRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("server: compile the validation rules: %w", err)
@@ -169,10 +170,6 @@ func New(c Config) (*Server, error) {
 	if s.drainTimeout == 0 {
 		s.drainTimeout = DefaultDrainTimeout
 	}
-	levels, _ := c.levels()
-	if s.severity, err = newSeverity(c.Snapshotter, levels, s.log); err != nil {
-		return nil, fmt.Errorf("server: %w", err)
-	}
 	s.noticed, s.notice = context.WithCancel(context.Background())
 	s.guard = newGuard(s.limits, s.log)
 	s.hub = newHub(s.limits.SendTimeout, s.limits.MaxSubscribers)
@@ -183,15 +180,22 @@ func New(c Config) (*Server, error) {
 		instanceID:   newInstanceID(),
 		version:      c.Version,
 	}
+	if s.severity, err = s.newSeverityService(c); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	s.metrics = newMetrics(c.Version, func() (snapshot.View, error) {
 		view, _, err := c.Snapshotter.View()
 		return view, err
-	}, s.hub, s.guard)
+	}, s.hub, s.guard, s.severity.metrics)
 	s.hub.view = c.Snapshotter.View
 	s.hub.encode = s.service.encodeState
 	s.hub.observe = s.metrics.countErrors
 	s.hub.stalled = s.guard.stalled
-	s.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
+	for _, service := range []string{
+		"", headroomv1.StatusService_ServiceDesc.ServiceName, headroomv1.SeverityService_ServiceDesc.ServiceName,
+	} {
+		s.health.SetServingStatus(service, healthv1.HealthCheckResponse_NOT_SERVING)
+	}
 
 	access := newAccessTable(c.Access, s.log)
 	for _, l := range c.Listeners {
@@ -216,17 +220,13 @@ func (s *Server) newGRPCServer(l *Listener, access *accessTable, validator proto
 	options = append(options, s.interceptors(access, validator)...)
 	srv := grpc.NewServer(options...)
 	headroomv1.RegisterStatusServiceServer(srv, s.service)
+	headroomv1.RegisterSeverityServiceServer(srv, s.severity)
 	healthv1.RegisterHealthServer(srv, s.health)
 	if l.class == classUnix {
 		channelz.RegisterChannelzServiceToServer(srv)
 	}
 	reflection.RegisterV1(srv)
 	return srv
-}
-
-func (s *Server) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
-	s.health.SetServingStatus("", status)
-	s.health.SetServingStatus(headroomv1.StatusService_ServiceDesc.ServiceName, status)
 }
 
 // InstanceID returns the 128 random bits, in hex, that identify this Server to its clients.
@@ -254,7 +254,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error {
 		select {
 		case <-ready:
-			return s.severity.Run(working)
+			return s.severity.run(working)
 		case <-working.Done():
 			return nil
 		}
@@ -288,12 +288,18 @@ func (s *Server) serve(e endpoint) error {
 	return fmt.Errorf("server: serve on %v: %w", e.listener.Addr(), err)
 }
 
-// announce turns health to SERVING once the first sample was taken.
+// announce turns health to SERVING once the first sample was taken, and that of severity once that was judged.
 func (s *Server) announce(ctx context.Context, ready <-chan struct{}) {
 	select {
 	case <-ready:
-		s.setHealth(healthv1.HealthCheckResponse_SERVING)
 	case <-ctx.Done():
+		return
+	}
+	for _, service := range []string{"", headroomv1.StatusService_ServiceDesc.ServiceName} {
+		s.health.SetServingStatus(service, healthv1.HealthCheckResponse_SERVING)
+	}
+	if firstReport(ctx, s.severity.host.runner, nil, nil) == nil {
+		s.health.SetServingStatus(headroomv1.SeverityService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	}
 }
 

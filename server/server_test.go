@@ -223,7 +223,7 @@ func TestHealthFollowsTheFirstSample(t *testing.T) {
 		health := healthv1.NewHealthClient(f.conn)
 		check := func(want healthv1.HealthCheckResponse_ServingStatus) {
 			t.Helper()
-			for _, service := range []string{"", "headroom.v1.StatusService"} {
+			for _, service := range []string{"", "headroom.v1.StatusService", "headroom.v1.SeverityService"} {
 				resp, err := health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
 				if err != nil || resp.GetStatus() != want {
 					t.Errorf("health of %q = %v, %v, want %v", service, resp.GetStatus(), err, want)

@@ -3,11 +3,9 @@ package server
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/headroom-rpc/headroom/severity"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // severityInterval is the longest time between two evaluations, and the time between two of a process.
@@ -56,15 +54,4 @@ func (c *Config) validateLevels() error {
 		errs = append(errs, fmt.Errorf("ProcessLevels: %w", err))
 	}
 	return errors.Join(errs...)
-}
-
-// newSeverity returns what judges the machine whenever there is a newer snapshot.
-func newSeverity(s *snapshot.Snapshotter, levels []severity.Level, log *slog.Logger) (*severity.Runner, error) {
-	return severity.NewRunner(severity.RunnerConfig{
-		Config:        severity.Config{Levels: levels, CheckInterval: severityInterval},
-		View:          s.View,
-		Reader:        severity.ReaderConfig{Scope: s.Scope()},
-		EverySnapshot: true,
-		Log:           log,
-	})
 }

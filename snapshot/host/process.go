@@ -19,6 +19,12 @@ type Process struct {
 	handle processHandle
 }
 
+// PID returns the pid that the process has, or had.
+func (p *Process) PID() int { return p.pid }
+
+// Is reports whether both are one process.
+func (p *Process) Is(other *Process) bool { return p.pid == other.pid && p.start == other.start }
+
 // OwnedBy reports whether the process runs as the user and as nobody else besides, as one with the set-user-ID
 // bit does. It is false where the system does not say.
 func (p *Process) OwnedBy(uid int) bool {

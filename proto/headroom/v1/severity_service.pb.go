@@ -336,8 +336,8 @@ type isProcessScope_Process interface {
 }
 
 type ProcessScope_Pid struct {
-	// Is a process of the server's host, by its id there. The caller must run as the same user or have the
-	// role observer. Goes with `max_bytes`.
+	// Is a process of the server's host, by its id there, without its children. The caller must run as the
+	// same user and call over the unix socket, or have the role observer. Goes with `max_bytes`.
 	Pid int64 `protobuf:"varint,1,opt,name=pid,proto3,oneof"`
 }
 

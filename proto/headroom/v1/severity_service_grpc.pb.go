@@ -35,6 +35,12 @@ type SeverityServiceClient interface {
 	// least one message per `max_silence`. With `after` it begins with the transition after that one, so that
 	// none is missed over a reconnect.
 	//
+	// With `process` it is the severity of that process, judged once a second from then on, in an order of its
+	// own. NOT_FOUND means that there is no such process, that the caller may not watch it, or that it has ended;
+	// do not retry, as another may have its pid later. UNAVAILABLE with the reason REPORTER_SILENT means that the
+	// reporter has yet to report its memory, and ABORTED that it reports another maximum than before. Once it
+	// falls silent, the local conditions are unknown.
+	//
 	// OUT_OF_RANGE means that it cannot be resumed there: the reason is INSTANCE_CHANGED when the server was
 	// restarted since and HISTORY_EVICTED when more than 4,096 transitions were. Call without `after`, and
 	// take the present severity for what was missed. A reader that is so slow that what it has yet to read is
@@ -91,6 +97,12 @@ type SeverityServiceServer interface {
 	// Streams transitions. Sends the present severity at once, then every transition in its order, and at
 	// least one message per `max_silence`. With `after` it begins with the transition after that one, so that
 	// none is missed over a reconnect.
+	//
+	// With `process` it is the severity of that process, judged once a second from then on, in an order of its
+	// own. NOT_FOUND means that there is no such process, that the caller may not watch it, or that it has ended;
+	// do not retry, as another may have its pid later. UNAVAILABLE with the reason REPORTER_SILENT means that the
+	// reporter has yet to report its memory, and ABORTED that it reports another maximum than before. Once it
+	// falls silent, the local conditions are unknown.
 	//
 	// OUT_OF_RANGE means that it cannot be resumed there: the reason is INSTANCE_CHANGED when the server was
 	// restarted since and HISTORY_EVICTED when more than 4,096 transitions were. Call without `after`, and
