@@ -56,17 +56,20 @@ func (o *callObserver) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.
 	return context.WithValue(ctx, callKey{}, c)
 }
 
-// HandleRPC counts the streams that the client reset. The status that grpc-go reports at the end does not
+// HandleRPC ends the wait for a request, and counts the streams that the client reset. The status that grpc-go reports at the end does not
 // tell: it is also that of handlers that were quicker than the reset. But trailers are sent, and reported,
 // only on streams that nobody else has ended; one without is the client's reset, a deadline, or the end of
 // the connection, after which counting no longer matters.
 func (o *callObserver) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	switch s := s.(type) {
+	case *stats.InPayload:
+		requested(ctx)
 	case *stats.OutTrailer:
 		if c, ok := ctx.Value(callKey{}).(*call); ok {
 			c.answered = true // by the goroutine that will report the end
 		}
 	case *stats.End:
+		requested(ctx) // one that was refused unread
 		c, ok := ctx.Value(callKey{}).(*call)
 		if !ok {
 			return

@@ -74,8 +74,8 @@ type Limits struct {
 	// default is 5 s.
 	SendTimeout time.Duration
 
-	// UnaryTimeout is the deadline of a unary call whose caller set none, from 100 ms to 10 min. The
-	// default is 10 s.
+	// UnaryTimeout is the deadline of a unary call whose caller set none, and how long any call may take
+	// to send its first request, from 100 ms to 10 min. The call is DEADLINE_EXCEEDED. The default is 10 s.
 	UnaryTimeout time.Duration
 
 	// KeepaliveTime is the silence after which the server asks whether a client is there, from 1 s to

@@ -44,7 +44,7 @@ func limitSettings(l *server.Limits) []setting {
 		durationSetting("send-timeout", &l.SendTimeout, 100*ms, time.Minute,
 			"time that one message of a stream may wait for a slow reader"),
 		durationSetting("unary-timeout", &l.UnaryTimeout, 100*ms, 10*time.Minute,
-			"deadline of a call whose caller set none"),
+			"deadline of a call whose caller set none, and time to send a request"),
 		durationSetting("keepalive-time", &l.KeepaliveTime, time.Second, time.Hour,
 			"silence after which the server asks whether a client is there"),
 		durationSetting("keepalive-timeout", &l.KeepaliveTimeout, time.Second, time.Minute,

@@ -1,0 +1,56 @@
+package server
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/tap"
+)
+
+// begin sees each call when its headers are there, before anything is done for it, and gives it
+// Limits.UnaryTimeout to send a request.
+func (g *guard) begin(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &unrequested{Context: ctx}
+	c.timer = time.AfterFunc(g.limits.UnaryTimeout, func() {
+		c.late.Store(true)
+		cancel()
+	})
+	return c, nil
+}
+
+// unrequested is the context of a call until its first request came, and of what becomes of it then. It is a
+// context because gRPC, which waits for the request before any interceptor runs, looks at nothing else.
+type unrequested struct {
+	context.Context
+
+	timer *time.Timer
+	late  atomic.Bool
+}
+
+type unrequestedKey struct{}
+
+// Err tells a request that did not come from a call that the client cancelled.
+func (c *unrequested) Err() error {
+	err := c.Context.Err()
+	if err != nil && c.late.Load() {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+// Value finds c itself below what others wrapped around it.
+func (c *unrequested) Value(key any) any {
+	if key == (unrequestedKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// requested ends the wait for the request of the call of ctx.
+func requested(ctx context.Context) {
+	if c, ok := ctx.Value(unrequestedKey{}).(*unrequested); ok {
+		c.timer.Stop()
+	}
+}
