@@ -32,6 +32,8 @@ func limitSettings(l *server.Limits) []setting {
 		countSetting("max-streams-per-connection", &l.MaxStreamsPerConnection, 1, 10_000,
 			"calls in flight on one connection"),
 		countSetting("max-subscribers", &l.MaxSubscribers, 1, million, "open state streams"),
+		countSetting("max-process-subscribers", &l.MaxProcessSubscribers, 1, 16_384,
+			"of these, streams of the severity of single processes"),
 		sizeSetting("max-receive-size", &l.MaxReceiveBytes, 1<<10, 64<<20, "size of a request"),
 		sizeSetting("max-send-size", &l.MaxSendBytes, 1<<10, 64<<20, "size of a response"),
 		sizeSetting("max-header-size", &l.MaxHeaderBytes, 1<<10, 1<<20, "size of the headers of a call"),
