@@ -42,6 +42,7 @@ const (
 	reasonReporterSilent  = "REPORTER_SILENT"
 	reasonReporterChanged = "REPORTER_CHANGED"
 	reasonConnections     = "CONNECTIONS"
+	reasonCalls           = "CALLS"
 	reasonRoleRequired    = "ROLE_REQUIRED"
 	reasonUnknownMethod   = "UNKNOWN_METHOD"
 	reasonDeadline        = "DEADLINE"
@@ -70,6 +71,7 @@ var reasonCodes = map[string]codes.Code{
 	reasonReporterSilent:      codes.Unavailable,
 	reasonReporterChanged:     codes.Aborted,
 	reasonConnections:         codes.ResourceExhausted,
+	reasonCalls:               codes.ResourceExhausted,
 	reasonRoleRequired:        codes.PermissionDenied,
 	reasonUnknownMethod:       codes.Unimplemented,
 	reasonDeadline:            codes.DeadlineExceeded,
@@ -163,6 +165,7 @@ func toStatus(ctx context.Context, err error) error {
 		connections   *connectionLimitError
 		process       *processError
 		reporter      *reporterError
+		calls         *callLimitError
 		violations    *protovalidate.ValidationError
 	)
 	switch {
@@ -213,6 +216,8 @@ func toStatus(ctx context.Context, err error) error {
 		return refuse(reasonUnknownMethod, method.Error())
 	case errors.As(err, &connections):
 		return refuse(reasonConnections, connections.Error(), retryAfter(time.Second))
+	case errors.As(err, &calls):
+		return refuse(reasonCalls, calls.Error(), retryAfter(time.Second))
 	case errors.Is(err, context.DeadlineExceeded):
 		return refuse(reasonDeadline, "the deadline of the call passed")
 	case errors.Is(err, context.Canceled):

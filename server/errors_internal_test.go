@@ -96,6 +96,7 @@ func TestToStatus(t *testing.T) {
 		{&reporterError{name: "x"}, reasonReporterSilent},
 		{errReporterChanged, reasonReporterChanged},
 		{&connectionLimitError{}, reasonConnections},
+		{&callLimitError{}, reasonCalls},
 		{&deniedError{need: RoleWorker, identity: Identity{Role: RoleReader}}, reasonRoleRequired},
 		{&credentialError{reason: reasonCredentialsRequired}, reasonCredentialsRequired},
 		{&credentialError{reason: reasonTokenInvalid}, reasonTokenInvalid},

@@ -27,6 +27,7 @@ type guard struct {
 	lines  occasional
 
 	refused, cutForResets, cutForStalls atomic.Int64
+	calls                               atomic.Int64 // in flight
 
 	mu      sync.Mutex
 	open    int

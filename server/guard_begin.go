@@ -2,15 +2,34 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/tap"
 )
 
-// begin sees each call when its headers are there, before anything is done for it, and gives it
-// Limits.UnaryTimeout to send a request.
+// A callLimitError reports a call that is one too many for the server.
+type callLimitError struct{ limit int }
+
+func (e *callLimitError) Error() string {
+	return fmt.Sprintf("all connections together have %d calls in flight, which is the most (MaxStreams)", e.limit)
+}
+
+// begin sees each call when its headers are there, before anything is done for it. It refuses one that is over
+// Limits.MaxStreams, and gives the others Limits.UnaryTimeout to send a request. Calls that begin at the same
+// instant on several connections may together pass the limit by as many as there are connections.
 func (g *guard) begin(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	if most := g.limits.MaxStreams; g.calls.Load() >= int64(most) {
+		err := &callLimitError{limit: most}
+		if left, due := g.lines.due(time.Now(), "calls"); due {
+			g.log.LogAttrs(ctx, slog.LevelWarn, "refused a call",
+				slog.String("reason", err.Error()),
+				slog.Int("unlogged", left))
+		}
+		return ctx, toStatus(ctx, err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	c := &unrequested{Context: ctx}
 	c.timer = time.AfterFunc(g.limits.UnaryTimeout, func() {

@@ -13,6 +13,41 @@ import (
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
+// Calls of any method and on any connection count, whether their request came or not; what ended does not.
+func TestCallsOfAllConnectionsAreBounded(t *testing.T) {
+	p := startProbe(t, listenLoopback(t), probeConfig{limits: Limits{MaxStreams: 3}})
+	health := healthpb.NewHealthClient(p.dial(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watch, err := health.Watch(ctx, &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	a, b := newAttacker(t, p), newAttacker(t, p)
+	for _, attacker := range []*attacker{a, b} {
+		if _, err := attacker.open(headers(checkPath)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "three calls in flight", func() bool { return p.guard.calls.Load() == 3 })
+	_, err = health.Check(t.Context(), &healthpb.HealthCheckRequest{})
+	if got := status.Code(err); got != codes.ResourceExhausted {
+		t.Errorf("the fourth call: %v, want ResourceExhausted", err)
+	}
+	if len(status.Convert(err).Details()) != 2 {
+		t.Errorf("the fourth call is refused with details %v, want ErrorInfo and RetryInfo", status.Convert(err).Details())
+	}
+	a.conn.Close()
+	cancel()
+	eventually(t, "one call in flight", func() bool { return p.guard.calls.Load() == 1 })
+	if _, err := health.Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+		t.Errorf("after two have ended: %v, want an answer", err)
+	}
+}
+
 // A call whose request does not come ends, whatever deadline it brought; one whose request came does not.
 func TestHalfOpenCallsEnd(t *testing.T) {
 	p := startProbe(t, listenLoopback(t), probeConfig{

@@ -53,6 +53,7 @@ func (o *callObserver) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.
 		delete(headers, authorization) // the map is a copy
 		ctx = metadata.NewIncomingContext(ctx, headers)
 	}
+	o.guard.calls.Add(1)
 	return context.WithValue(ctx, callKey{}, c)
 }
 
@@ -74,6 +75,7 @@ func (o *callObserver) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		if !ok {
 			return
 		}
+		o.guard.calls.Add(-1)
 		lived := s.EndTime.Sub(s.BeginTime)
 		deadline, timed := ctx.Deadline()
 		// The client's timer and the server's run out together, and either may win.

@@ -37,6 +37,10 @@ type Limits struct {
 	// that keeps to the protocol waits; a stream over it is refused. The default is 64.
 	MaxStreamsPerConnection int
 
+	// MaxStreams bounds the calls in flight on all connections together, state streams among them, from 1 to
+	// 1,000,000. One takes about 16 KiB. The default is 32,768.
+	MaxStreams int
+
 	// MaxSubscribers bounds the open state streams of all connections, from 1 to 1,000,000. The default
 	// is 16,384.
 	MaxSubscribers int
@@ -135,6 +139,7 @@ func (l *Limits) ints() []bounded[int] {
 		{"MaxConnectionsPerUser", &l.MaxConnectionsPerUser, 1, million, 256},
 		{"MaxConnectionsPerAddress", &l.MaxConnectionsPerAddress, 1, million, 64},
 		{"MaxStreamsPerConnection", &l.MaxStreamsPerConnection, 1, 10_000, 64},
+		{"MaxStreams", &l.MaxStreams, 1, million, 32_768},
 		{"MaxSubscribers", &l.MaxSubscribers, 1, million, 16_384},
 		{"MaxProcessSubscribers", &l.MaxProcessSubscribers, 1, 16_384, 256},
 		{"MaxReceiveBytes", &l.MaxReceiveBytes, 1 << 10, 64 << 20, 256 << 10},

@@ -31,6 +31,8 @@ func limitSettings(l *server.Limits) []setting {
 			"open connections of one IPv4 address or IPv6 /64 network; loopback is exempt"),
 		countSetting("max-streams-per-connection", &l.MaxStreamsPerConnection, 1, 10_000,
 			"calls in flight on one connection"),
+		countSetting("max-streams", &l.MaxStreams, 1, million,
+			"calls in flight on all connections, state streams among them"),
 		countSetting("max-subscribers", &l.MaxSubscribers, 1, million, "open state streams"),
 		countSetting("max-process-subscribers", &l.MaxProcessSubscribers, 1, 16_384,
 			"of these, streams of the severity of single processes"),
