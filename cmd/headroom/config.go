@@ -52,7 +52,9 @@ func printSettings(w io.Writer, e *effective) error {
 		}
 		rows = append(rows, []cell{{text: s.name}, {text: clean(value)}, {text: clean(e.from(s.name))}})
 	}
-	_, err := io.WriteString(w, formatTable(rows))
+	// In a table of their own, for conditions are far wider than settings.
+	levels := append([][]cell{header("LEVEL", "VALUE", "FROM")}, e.settings.severity.rows()...)
+	_, err := io.WriteString(w, formatTable(rows)+"\n"+formatTable(levels))
 	return err
 }
 
@@ -76,6 +78,7 @@ func printSettingsYAML(w io.Writer, e *effective) error {
 		}
 		root.Content = append(root.Content, key, value)
 	}
+	root.Content = append(root.Content, e.settings.severity.nodes()...)
 	encoder := yaml.NewEncoder(w)
 	if err := encoder.Encode(root); err != nil {
 		return err

@@ -105,7 +105,7 @@ func parseFile(path string, text []byte) ([]given, faults) {
 		if value.Kind == yaml.AliasNode {
 			continue // reported by aliases
 		}
-		g := given{name: key.Value, where: at(key.Line), line: key.Line}
+		g := given{name: key.Value, where: at(key.Line), line: key.Line, file: path, node: value}
 		g.text, g.shape = valueOf(value)
 		all = append(all, g)
 	}

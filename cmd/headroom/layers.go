@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 )
 
 // A given is one value that somebody gave to a setting, and where.
@@ -16,6 +17,9 @@ type given struct {
 	where string // "FILE:LINE", "$VARIABLE" or "--flag"
 	line  int    // in the file; 0 elsewhere
 	shape string // what the file holds in place of a single value; empty for a value
+
+	file string     // its path; empty elsewhere
+	node *yaml.Node // what it holds
 }
 
 // A fault is one thing that is wrong with the settings.
@@ -161,6 +165,9 @@ func unknownName(table []setting, g given) fault {
 	names := make([]string, len(table))
 	for i := range table {
 		names[i] = table[i].name
+	}
+	if g.node != nil {
+		names = append(names, severitySections...)
 	}
 	want := "no such setting"
 	if near := nearest(g.name, names); near != "" {

@@ -62,6 +62,8 @@ type effective struct {
 func (l *loader) load() (*effective, error) {
 	e := &effective{settings: l.settings, table: l.table}
 	fromFile, wrong := e.readFile(l)
+	fromFile, inLevels := e.settings.severity.take(fromFile)
+	wrong = append(wrong, inLevels...)
 	origin, more := apply(l.table, fromFile, fromEnvironment(l.table, os.LookupEnv), l.given())
 	if wrong = append(wrong, more...); len(wrong) > 0 {
 		return nil, &exitError{exitUsage, wrong}

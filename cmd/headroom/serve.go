@@ -137,12 +137,14 @@ func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Conf
 		wrong = append(wrong, err)
 	}
 	return server.Config{
-		Snapshotter:  snapshotter,
-		Access:       access,
-		Limits:       c.limits,
-		DrainTimeout: c.drainTimeout,
-		Version:      version,
-		Log:          log,
+		Snapshotter:   snapshotter,
+		Levels:        conditions(c.severity.levels),
+		ProcessLevels: conditions(c.severity.processLevels),
+		Access:        access,
+		Limits:        c.limits,
+		DrainTimeout:  c.drainTimeout,
+		Version:       version,
+		Log:           log,
 	}, tlsConf, errors.Join(wrong...)
 }
 

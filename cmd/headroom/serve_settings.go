@@ -32,6 +32,7 @@ type serveSettings struct {
 	logLevel                   slog.Level
 	logFormat                  string
 	snapshot                   snapshot.Config
+	severity                   severitySettings
 	limits                     server.Limits
 	maxReporters, maxSignals   int
 }

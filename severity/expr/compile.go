@@ -14,7 +14,13 @@ import (
 // wrong with the text, each fault with its place; only a fault of syntax hides those of types, and these those
 // of values. It does not block, and no text makes it panic or take long. The condition starts no goroutine and
 // is safe for concurrent use.
-func Compile(text string) (severity.Condition, error) {
+func Compile(text string) (severity.Condition, error) { return compile(text, false) }
+
+// CompileHost is [Compile] for the levels of a machine, where nothing is ever known of a process: to look at
+// one is a fault.
+func CompileHost(text string) (severity.Condition, error) { return compile(text, true) }
+
+func compile(text string, host bool) (severity.Condition, error) {
 	if fault := measure(text); fault != "" {
 		return nil, Faults{{1, 1, fault}}
 	}
@@ -30,7 +36,7 @@ func Compile(text string) (severity.Condition, error) {
 	if issues.Err() != nil {
 		return nil, faultsOf(issues)
 	}
-	l := &lowering{env: env, ast: checked.NativeRep()}
+	l := &lowering{env: env, ast: checked.NativeRep(), host: host}
 	root := l.ast.Expr()
 	if kind := checked.OutputType(); !kind.IsExactType(cel.BoolType) {
 		return nil, Faults{l.fault(root, plain(fmt.Sprintf("is %s, not true or false", kind)))}

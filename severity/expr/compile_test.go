@@ -118,6 +118,28 @@ func TestCompileReportsFaults(t *testing.T) {
 	}
 }
 
+func TestCompileHost(t *testing.T) {
+	for text, want := range map[string]string{
+		"memory.available < GiB || psi.cpu.some >= 0.5":       "",
+		"recovering() || local_relative(5)":                   "1:17: looks at a process, and there is none",
+		"process.left < GiB":                                  "1:1: looks at a process, and there is none",
+		"GiB <= process.left":                                 "1:8: looks at a process, and there is none",
+		"memory.used > process.used":                          "1:15: looks at a process, and there is none",
+		"(local_absolute(5) ? memory.used : process.max) > 5": "1:2: looks at a process, and there is none\n1:36: looks at a process, and there is none",
+	} {
+		got := ""
+		if _, err := expr.CompileHost(text); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+		if _, err := expr.Compile(text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // What documentation shows is what compiles.
 func TestSymbols(t *testing.T) {
 	variables, functions, constants := expr.Symbols()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -21,6 +20,7 @@ import (
 type lowering struct {
 	env    *cel.Env
 	ast    *ast.AST
+	host   bool // what looks at a process is a fault
 	leaves int
 	faults Faults
 }
@@ -120,6 +120,10 @@ func (l *lowering) leaf(e ast.Expr) severity.Condition {
 
 // term makes the condition that a call stands for.
 func (l *lowering) term(e ast.Expr, f *function) severity.Condition {
+	if l.host && strings.HasPrefix(f.name, "local_") {
+		l.wrong(e, wantHost)
+		return nil
+	}
 	var arguments []ref.Val
 	for _, a := range e.AsCall().Args() {
 		if !l.constant(a) {
@@ -199,6 +203,10 @@ func (l *lowering) known(e, left ast.Expr, c comparator, bound ref.Val) (term se
 	if !found {
 		return nil, true
 	}
+	if l.host && v.ofProcess() {
+		l.wrong(left, wantHost)
+		return nil, false
+	}
 	number := toFloat(bound)
 	if v.unit == "ratio" && number > 1 {
 		l.wrong(e, "%v is more than 1, which is everything; %[1]v percent is %v", number, number/100)
@@ -256,6 +264,8 @@ func (l *lowering) knownSignal(e ast.Expr, table, name string, c comparator, bou
 
 const wantRate = `want rates["NAME"] > a constant of at least 0, or < one of at most 0`
 
+const wantHost = "looks at a process, and there is none"
+
 // variableName returns the name of the variable that an expression is, or "".
 func (l *lowering) variableName(e ast.Expr) string {
 	if kind := e.Kind(); kind != ast.IdentKind && kind != ast.SelectKind {
@@ -279,142 +289,4 @@ func (l *lowering) indexed(e ast.Expr) (table, name string, ok bool) {
 	}
 	key, ok := args[1].AsLiteral().(types.String)
 	return table, string(key), ok
-}
-
-// constant reports whether an expression looks at nothing.
-func (l *lowering) constant(e ast.Expr) bool {
-	switch e.Kind() {
-	case ast.LiteralKind:
-		return true
-	case ast.IdentKind, ast.SelectKind:
-		r := l.ast.ReferenceMap()[e.ID()]
-		return r != nil && r.Value != nil
-	case ast.CallKind:
-		call := e.AsCall()
-		if findFunction(call.FunctionName()) != nil {
-			return false
-		}
-		for _, a := range call.Args() {
-			if !l.constant(a) {
-				return false
-			}
-		}
-		return !call.IsMemberFunction() || l.constant(call.Target())
-	default:
-		return false
-	}
-}
-
-// evaluate returns the value of a constant expression. It reports false where it reported a fault.
-func (l *lowering) evaluate(e ast.Expr) (ref.Val, bool) {
-	program, err := l.program(e)
-	if err == nil {
-		var v ref.Val
-		if v, _, err = program.Eval(cel.NoVars()); err == nil {
-			return v, true
-		}
-	}
-	l.wrong(e, "%s", plain(err.Error()))
-	return nil, false
-}
-
-func (l *lowering) program(e ast.Expr) (cel.Program, error) {
-	part := ast.NewCheckedAST(ast.NewAST(e, l.ast.SourceInfo()), l.ast.TypeMap(), l.ast.ReferenceMap())
-	return l.env.PlanProgram(part, cel.CostLimit(MaxCost))
-}
-
-// operand plans an expression and finds what it reads. It reports false where it reported a fault.
-func (l *lowering) operand(e ast.Expr) (operand, bool) {
-	o := operand{}
-	if l.constant(e) {
-		v, ok := l.evaluate(e)
-		o.fixed = v
-		return o, ok
-	}
-	before := len(l.faults)
-	single := l.variableName(e) != ""
-	if _, _, ok := l.indexed(e); ok {
-		single = true
-	}
-	o.unit = l.unit(e)
-	l.read(e, &o)
-	if len(l.faults) > before {
-		return o, false
-	}
-	if single {
-		return o, true
-	}
-	program, err := l.program(e)
-	if err != nil {
-		l.wrong(e, "%s", plain(err.Error()))
-		return o, false
-	}
-	o.program = program
-	return o, true
-}
-
-func (l *lowering) unit(e ast.Expr) string {
-	if l.ast.GetType(e.ID()).IsExactType(cel.DurationType) {
-		return "seconds"
-	}
-	v, _ := findVariable(l.variableName(e))
-	return v.unit
-}
-
-// read gives each thing that an expression looks at a slot of the operand, and puts the name of the slot in
-// the place of what is no variable to CEL.
-func (l *lowering) read(e ast.Expr, o *operand) {
-	switch e.Kind() {
-	case ast.LiteralKind:
-	case ast.IdentKind, ast.SelectKind:
-		if l.constant(e) {
-			return
-		}
-		name := l.variableName(e)
-		v, ok := findVariable(name)
-		if !ok {
-			l.wrong(e, `want the name of a signal, as in %s["cpu"]`, name)
-			return
-		}
-		o.add(name, v.read)
-	case ast.CallKind:
-		l.readCall(e, o)
-	default:
-		l.wrong(e, "lists, maps and messages are not part of the language")
-	}
-}
-
-func (l *lowering) readCall(e ast.Expr, o *operand) {
-	call := e.AsCall()
-	if f := findFunction(call.FunctionName()); f != nil {
-		if term := l.term(e, f); term != nil {
-			l.replace(e, o, verdict(term))
-		}
-		return
-	}
-	if table, name, ok := l.indexed(e); ok {
-		if table == rates {
-			l.wrong(e, "%s", wantRate)
-			return
-		}
-		if term := l.checked(e, severity.Above(name, 0)); term != nil {
-			l.replace(e, o, through(term, fractional))
-		}
-		return
-	}
-	if call.FunctionName() == operators.Index {
-		l.wrong(e, `want the name of a signal in quotes, as in signals["cpu"]`)
-		return
-	}
-	for _, a := range call.Args() {
-		l.read(a, o)
-	}
-}
-
-// replace makes an expression the name of a slot, which no text can spell.
-func (l *lowering) replace(e ast.Expr, o *operand, read source) {
-	name := "@" + strconv.Itoa(len(o.slots))
-	o.add(name, read)
-	e.SetKindCase(ast.NewExprFactory().NewIdent(e.ID(), name))
-	l.ast.SetReference(e.ID(), ast.NewIdentReference(name, nil))
 }

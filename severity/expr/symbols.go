@@ -3,6 +3,7 @@ package expr
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -138,6 +139,8 @@ func shareBelow(term func(float64) severity.Condition) func(ref.Val) severity.Co
 		return nil
 	}
 }
+
+func (v *variable) ofProcess() bool { return strings.HasPrefix(v.name, "process.") }
 
 func findVariable(name string) (variable, bool) {
 	for _, v := range variableTable {
