@@ -18,12 +18,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// callLevel returns the level of a finished call: what the caller did is info, and what an operator may have
-// to look at is a warning. UNAVAILABLE is what every caller is told while the server starts or drains. Refusals for lack of a role and faults of the server have lines of their own, so
-// theirs here is debug.
+// callLevel returns the level of a finished call: what the caller did wrong is info, and what an operator may
+// have to look at is a warning. UNAVAILABLE is what every caller is told while the server starts or drains.
+// Refusals for lack of a role and faults of the server have lines of their own, so theirs here is debug; so is
+// the caller's own end of a call, which is how most streams end.
 func callLevel(code codes.Code) logging.Level {
 	switch code {
-	case codes.OK, codes.PermissionDenied, codes.Unauthenticated, codes.Internal:
+	case codes.OK, codes.Canceled, codes.PermissionDenied, codes.Unauthenticated, codes.Internal:
 		return logging.LevelDebug
 	case codes.ResourceExhausted, codes.Unknown:
 		return logging.LevelWarn

@@ -142,6 +142,27 @@ func TestLogOfCalls(t *testing.T) {
 	})
 }
 
+// A client that ends its stream has done nothing that an operator need know of.
+func TestLogOfStreamsThatTheirClientEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		f := serving(t, settings{server: withLog(&log, slog.LevelInfo)})
+		ctx, cancel := context.WithCancel(t.Context())
+		stream, err := f.client.WatchSnapshots(ctx, &headroomv1.WatchSnapshotsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		synctest.Wait()
+		if strings.Contains(log.String(), "finished call") {
+			t.Errorf("at level info the log holds the end of a stream that its client cancelled:\n%s", log.String())
+		}
+	})
+}
+
 // A caller whose calls all fail fills no disk.
 func TestLogOfFailuresIsSpaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
