@@ -224,7 +224,7 @@ func TestTLSCallers(t *testing.T) {
 		CertRoles: map[string]Role{"spiffe://example.org/ops": RoleOperator, "CN=banned": RoleNone},
 	}
 
-	config, err := LoadTLS(cert, key, "")
+	config, err := LoadTLS(cert, key, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestTLSCallers(t *testing.T) {
 		t.Error("plaintext to a TLS listener was served")
 	}
 
-	if config, err = LoadTLS(cert, key, ca); err != nil {
+	if config, err = LoadTLS(cert, key, ca, nil); err != nil {
 		t.Fatal(err)
 	}
 	mutual := startProbe(t, listenFrom(t, "192.0.2.7", config), probeConfig{access: access})

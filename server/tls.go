@@ -21,12 +21,15 @@ import (
 // version is 1.2. All faults are reported together; a certificate that has expired is one.
 //
 // The files are read again, at most every 5 s, when somebody connects. New content takes effect as a whole,
-// for new connections; content with a fault is logged once, to slog's default logger, and the old one stays.
-func LoadTLS(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
+// for new connections; content with a fault is logged once, and the old one stays. A nil log discards that.
+func LoadTLS(certFile, keyFile, clientCAFile string, log *slog.Logger) (*tls.Config, error) {
 	if certFile == "" || keyFile == "" {
 		return nil, errors.New("TLS: --tls-cert and --tls-key go together, and --tls-client-ca goes with both")
 	}
-	files := &tlsFiles{cert: certFile, key: keyFile, clientCA: clientCAFile}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	files := &tlsFiles{cert: certFile, key: keyFile, clientCA: clientCAFile, log: log}
 	now := time.Now()
 	content := files.read()
 	config, err := content.config(now)
@@ -44,6 +47,7 @@ func LoadTLS(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
 // tlsFiles keeps the configuration that the files last held without a fault.
 type tlsFiles struct {
 	cert, key, clientCA string
+	log                 *slog.Logger
 
 	current atomic.Pointer[tls.Config]
 
@@ -73,11 +77,11 @@ func (f *tlsFiles) at(now time.Time) *tls.Config {
 	f.seen = sum
 	config, err := content.config(now)
 	if err != nil {
-		slog.Error("the TLS files have a fault; the old ones stay in force", "error", err)
+		f.log.Error("the TLS files have a fault; the old ones stay in force", "error", err)
 		return f.current.Load()
 	}
 	f.current.Store(config)
-	slog.Info("took up new TLS files", "cert", f.cert)
+	f.log.Info("took up new TLS files", "cert", f.cert)
 	return config
 }
 

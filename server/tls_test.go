@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,7 +38,7 @@ func TestLoadTLSReportsAllFaults(t *testing.T) {
 			"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...)), []string{"certificate 2"}},
 		{"directory", dir, key, "", []string{"not a regular file"}},
 	} {
-		config, err := LoadTLS(tt.cert, tt.key, tt.ca)
+		config, err := LoadTLS(tt.cert, tt.key, tt.ca, nil)
 		if (err != nil) != (tt.want != nil) {
 			t.Errorf("%s: LoadTLS = %v, want an error: %t", tt.name, err, tt.want != nil)
 			continue
@@ -57,15 +56,11 @@ func TestLoadTLSReportsAllFaults(t *testing.T) {
 
 func TestTLSFilesAreTakenUpAsAWhole(t *testing.T) {
 	log := &lines{}
-	standard := slog.Default()
-	slog.SetDefault(log.logger())
-	defer slog.SetDefault(standard)
-
 	dir := t.TempDir()
 	a := newAuthority(t)
 	firstCert, firstKey := a.serverCert()
 	secondCert, secondKey := a.serverCert()
-	files := &tlsFiles{cert: writeFile(t, dir, "cert", firstCert), key: writeFile(t, dir, "key", firstKey)}
+	files := &tlsFiles{cert: writeFile(t, dir, "cert", firstCert), key: writeFile(t, dir, "key", firstKey), log: log.logger()}
 	now := time.Now()
 	content := files.read()
 	config, err := content.config(now)

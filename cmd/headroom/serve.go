@@ -133,7 +133,7 @@ func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Conf
 	}
 	var tlsConf *tls.Config
 	if c.tlsCert != "" {
-		tlsConf, err = server.LoadTLS(c.tlsCert, c.tlsKey, c.tlsClient)
+		tlsConf, err = server.LoadTLS(c.tlsCert, c.tlsKey, c.tlsClient, log)
 		wrong = append(wrong, err)
 	}
 	return server.Config{
