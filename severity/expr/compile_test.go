@@ -101,6 +101,8 @@ func TestCompileReportsFaults(t *testing.T) {
 		{`"a".matches("a")`, "1:12: no such variable, function or constant: 'matches'"},
 		{"[1, 2].all(x, x > memory.used)", "1:11: no such variable, function or constant: 'all'\n" +
 			"1:12: no such variable, function or constant: 'x'\n1:15: no such variable, function or constant: 'x'"},
+		{strings.Repeat("recovering() || recovering() && (", 16) + "recovering()" + strings.Repeat(")", 16),
+			"1:512: nested deeper than 32\n1:529: nested deeper than 32"},
 		{strings.Repeat("recovering() || ", 64) + "recovering()", "1:1: 65 comparisons are more than 64"},
 	} {
 		_, err := expr.Compile(tt.text)

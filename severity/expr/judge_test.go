@@ -153,6 +153,8 @@ func TestFindings(t *testing.T) {
 			Signal: "memory", Age: time.Second},
 		`signals["lag"] >= 0.5 * signals["queue"]`: {Truth: severity.False, Value: 2, Bound: 25, HasValue: true,
 			Signal: "lag, queue", Age: 4 * time.Second},
+		`signals["lag"] + signals["queue"] >= 1`: {Truth: severity.True, Value: 52, Bound: 1, HasValue: true,
+			Signal: "lag, queue", Age: 4 * time.Second},
 		`signals["broken"] >= 1`: {Signal: "broken", Reason: "no answer"},
 		`signals["broken"] + signals["absent"] >= 1`: {Reason: "broken: no answer; absent: not read",
 			Signal: "broken, absent"},
