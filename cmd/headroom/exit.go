@@ -25,16 +25,22 @@ const (
 	exitUsage      = 64  // the command line, a variable, the file or a request is wrong
 	exitDenied     = 77  // the server refused the caller
 	exitTimeout    = 124 // the time to wait ran out
-	exitPipe       = 141 // the reader of the output went away, as a shell shows SIGPIPE
+
+	exitNotExecutable = 126 // severity --exec: the command cannot be run
+	exitNotFound      = 127 // severity --exec: there is no such command
+
+	exitPipe = 141 // the reader of the output went away, as a shell shows SIGPIPE
 )
 
 const exitHelp = `Exit codes:
-  0    done; status: idle; health: serving
+  0    done; status: idle; health: serving; severity: any level
   1    status: overloaded; health: not serving; serve: could not start
   3    unknown, or the server cannot be reached
   64   wrong usage or settings
   77   the server refused the caller
   124  status --wait-idle: still not idle after --timeout
+  126  severity --exec: the command cannot be run
+  127  severity --exec: there is no such command
 `
 
 // An exitError ends the program with a code. A nil err says nothing.

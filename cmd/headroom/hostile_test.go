@@ -22,10 +22,41 @@ import (
 // scripted is a server that says what it is told to.
 type scripted struct {
 	headroomv1.UnimplementedStatusServiceServer
+	headroomv1.UnimplementedSeverityServiceServer
 	status *headroomv1.GetStatusResponse
 	sample *headroomv1.GetSampleResponse
 	states []*headroomv1.WatchSnapshotsResponse
 	err    error
+
+	severity    *headroomv1.GetSeverityResponse
+	updates     []*headroomv1.WatchSeverityResponse
+	severityErr error // of a call
+	updatesEnd  error // of a stream, after updates
+
+	beforeState  func(sequence int64) // called before each state is sent, if not nil
+	beforeUpdate func(index int)      // the same for updates
+}
+
+func (s *scripted) GetSeverity(context.Context, *headroomv1.GetSeverityRequest) (*headroomv1.GetSeverityResponse, error) {
+	return s.severity, s.severityErr
+}
+
+func (s *scripted) WatchSeverity(_ *headroomv1.WatchSeverityRequest, stream grpc.ServerStreamingServer[headroomv1.WatchSeverityResponse]) error {
+	if s.severityErr != nil {
+		return s.severityErr
+	}
+	for i, m := range s.updates {
+		if s.beforeUpdate != nil {
+			s.beforeUpdate(i)
+		}
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	if s.updatesEnd == nil {
+		<-stream.Context().Done()
+	}
+	return s.updatesEnd
 }
 
 func (s *scripted) GetStatus(context.Context, *headroomv1.GetStatusRequest) (*headroomv1.GetStatusResponse, error) {
@@ -38,6 +69,9 @@ func (s *scripted) GetSample(context.Context, *headroomv1.GetSampleRequest) (*he
 
 func (s *scripted) WatchSnapshots(_ *headroomv1.WatchSnapshotsRequest, stream grpc.ServerStreamingServer[headroomv1.WatchSnapshotsResponse]) error {
 	for _, m := range s.states {
+		if s.beforeState != nil {
+			s.beforeState(m.GetSequence())
+		}
 		if err := stream.Send(m); err != nil {
 			return err
 		}
@@ -56,6 +90,7 @@ func (s *scripted) start(t *testing.T, serving healthv1.HealthCheckResponse_Serv
 	}
 	server := grpc.NewServer()
 	headroomv1.RegisterStatusServiceServer(server, s)
+	headroomv1.RegisterSeverityServiceServer(server, s)
 	h := health.NewServer()
 	h.SetServingStatus("", serving)
 	healthv1.RegisterHealthServer(server, h)
@@ -129,11 +164,22 @@ func TestWhatAServerSaysCannotSteerTheTerminal(t *testing.T) {
 			Sequence: 1, Snapshots: snapshots, Current: judged, Historical: judged,
 		}},
 	}
+	found := []*headroomv1.Evidence{{
+		Condition: evil, Signal: evil, Unit: evil, UnknownReason: evil, Value: &value, Bound: &value, Holds: new(bool),
+	}, {Condition: evil, Signal: evil, Unit: evil, Value: &value, Bound: &value}}
+	pressed := &headroomv1.Severity{Level: 1, MaxLevel: 2, Evidence: found, Unknown: found}
+	moved := &headroomv1.Transition{ToLevel: 1, Sequence: 1, Evidence: found}
+	s.severity = &headroomv1.GetSeverityResponse{Severity: pressed, Transitions: []*headroomv1.Transition{moved}, ServerVersion: evil}
+	s.updates = []*headroomv1.WatchSeverityResponse{
+		{Started: &headroomv1.SeverityStarted{InstanceId: evil, ServerVersion: evil}, Severity: pressed},
+		{Severity: &headroomv1.Severity{}, Transition: moved},
+	}
 	address := s.start(t, healthv1.HealthCheckResponse_SERVING)
 	refusing := &scripted{status: s.status, err: status.Error(codes.InvalidArgument, evil)}
 	for _, args := range [][]string{
 		{"status"}, {"sample"}, {"watch", "-n1"}, {"version", "--server"},
 		{"status", "-o=json"}, {"sample", "-o=json"}, {"watch", "-n1", "-o=json"},
+		{"severity"}, {"severity", "--watch", "-n1"}, {"severity", "-o=json"}, {"severity", "--watch", "-n1", "-o=json"},
 		{"sample", "--addr=" + refusing.start(t, healthv1.HealthCheckResponse_SERVING)},
 	} {
 		_, stdout, stderr := ask(append([]string{args[0], "--addr=" + address}, args[1:]...)...)

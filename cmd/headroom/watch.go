@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/internal/wire"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -25,8 +27,9 @@ func newWatch() *cobra.Command {
 		Short: "Show the load of this machine as it changes, a line a state",
 		Long: `Show the load of this machine as it changes, a line a state. '!' stands after a
 value that is over its bound, '?' for one that could not be read. The verdict is
-that of the current window, with what makes it so. With -o json, one
-WatchSnapshotsResponse of the API a line.
+that of the current window, with what makes it so. A transition of the severity
+stands on a line between the states. With -o json, one WatchSnapshotsResponse of
+the API a line, and no transitions.
 
 It goes on through restarts of the server, and says so when it hears nothing.`,
 		Example: examples(
@@ -57,10 +60,17 @@ It goes on through restarts of the server, and says so when it hears nothing.`,
 		if skew := c.Skew(); skew != "" {
 			fmt.Fprintln(cmd.ErrOrStderr(), "headroom: warning:", clean(skew))
 		}
-		show := showLines(coloured(cmd.OutOrStdout()), onTerminal(cmd.OutOrStdout()))
+		lines := &lockedWriter{w: coloured(cmd.OutOrStdout())}
+		show := showLines(lines, onTerminal(cmd.OutOrStdout()))
 		if asJSON() {
 			show = showJSON(c.Now, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		}
+		var transitions sync.WaitGroup
+		ctx, leave := context.WithCancel(cmd.Context())
+		defer func() {
+			leave()
+			transitions.Wait()
+		}()
 		shown := 0
 		for state, err := range c.Snapshots(cmd.Context(), client.WatchOptions{Interval: interval}) {
 			if err != nil {
@@ -75,10 +85,48 @@ It goes on through restarts of the server, and says so when it hears nothing.`,
 			if shown == count && count > 0 {
 				break
 			}
+			if shown == 1 && !state.Stale && !asJSON() { // after the header
+				transitions.Go(func() { showTransitions(ctx, c, lines, cmd.ErrOrStderr()) })
+			}
 		}
 		return nil
 	}
 	return cmd
+}
+
+// showTransitions prints a line for each transition until ctx is done. The states beside them say what is stale.
+func showTransitions(ctx context.Context, c *client.Client, stdout, stderr io.Writer) {
+	var show func(*client.SeverityUpdate) error
+	for update, err := range c.WatchSeverity(ctx, client.SeverityOptions{}) {
+		if s := statusOf(err); s != nil && s.Code() == codes.Unimplemented {
+			return // a server of a version before
+		}
+		if err != nil {
+			fmt.Fprintln(stderr, "headroom: no transitions:", clean(callError(err).Error()))
+			return
+		}
+		if update.Stale {
+			continue
+		}
+		if show == nil {
+			show = showSeverity(stdout, update.Severity.Level == 0) // normal is no news
+		}
+		if err := show(&update); err != nil {
+			return // the states cannot be printed either
+		}
+	}
+}
+
+// lockedWriter lets several goroutines write to w, one line each.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(line)
 }
 
 // showLines returns a function that prints a state as a line for people, under a header that on a terminal

@@ -136,9 +136,17 @@ func TestDecidingReadsNoClock(t *testing.T) {
 	}
 }
 
+// executes are the only files that may run a program, and why.
+var executes = map[string]string{
+	"cmd/headroom/severity_exec.go": "the user names the command on the command line; nothing from the wire is run",
+}
+
 func TestNothingIsExecuted(t *testing.T) {
 	for _, s := range sources(t) {
 		for _, forbidden := range []string{"os/exec", "plugin"} {
+			if forbidden == "os/exec" && executes[s.name] != "" {
+				continue
+			}
 			if imported(s.file, forbidden) != "" {
 				t.Errorf("%s imports %s", s.name, forbidden)
 			}
