@@ -30,6 +30,15 @@ func addFlag(cmd *cobra.Command, s setting, shorthand string) {
 	if s.unset != "" {
 		f.DefValue = s.unset
 	}
+	completeFlag(cmd, &s)
+}
+
+// completeFlag lets a shell offer the words that the flag of s accepts.
+func completeFlag(cmd *cobra.Command, s *setting) {
+	if len(s.words) > 0 {
+		// It fails for a flag that is not defined, and this one was.
+		_ = cmd.RegisterFlagCompletionFunc(s.name, cobra.FixedCompletions(s.words, cobra.ShellCompDirectiveNoFileComp))
+	}
 }
 
 // flagsOf returns the flags of one group of settings; those that are no setting are the group "Flags".

@@ -34,6 +34,9 @@ func newLoader(cmd *cobra.Command) *loader {
 	l.flags.SortFlags = false
 	l.flags.StringVar(&l.path, "config", "", "file of settings, YAML (default "+defaultFile+", if it exists)")
 	l.given = addFlags(l.flags, l.table)
+	for i := range l.table {
+		completeFlag(cmd, &l.table[i])
+	}
 	return l
 }
 

@@ -37,6 +37,11 @@ One "headroom serve" runs on each machine; every other command asks it.
 	root.AddCommand(
 		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newConfig(), newHealth(), newVersion(),
 	)
+	for _, cmd := range root.Commands() {
+		if cmd.ValidArgsFunction == nil {
+			cmd.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	}
 	return root
 }
 

@@ -22,6 +22,12 @@ a line.`,
 			"headroom sample -o json > snapshots.json # everything, to be read by a program",
 		),
 		Args: takes(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return builtIn, cobra.ShellCompDirectiveNoFileComp
+		},
 	}
 	server := addServerFlags(cmd)
 	asJSON := addOutputFlag(cmd)

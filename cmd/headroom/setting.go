@@ -24,7 +24,7 @@ type setting struct {
 	help     string      // what it does, in one line
 	unset    string      // the default in words, where it depends on the machine or on another setting
 	isSwitch bool        // the flag needs no value
-	isChoice bool        // what is accepted is a few words
+	words    []string    // all that is accepted, where that is a few words
 	isList   bool        // several values; the file may hold a sequence
 }
 
@@ -35,7 +35,7 @@ func (s *setting) env() string {
 
 // usage is the help of the flag.
 func (s *setting) usage() string {
-	if s.isChoice {
+	if len(s.words) > 0 {
 		return s.help + ": " + s.accepts
 	}
 	return s.help
@@ -193,7 +193,7 @@ func choiceSetting[T comparable](name, kind string, p *T, choices []choice[T], h
 		return ""
 	}
 	return setting{
-		name: name, help: help, isChoice: true,
+		name: name, help: help, words: words,
 		value:   typed[T]{p, kind, parse, format},
 		accepts: orList(words),
 	}
