@@ -308,6 +308,8 @@ func TestMetrics(t *testing.T) {
 			`headroom_sample_age_seconds{signal="memory"} 0.5`,
 			`headroom_sample_age_seconds{signal="custom"}`,
 			`headroom_sample_errors_total{signal="cpu"} 2`,
+			`headroom_severity_level 1`,
+			`headroom_severity_transitions_total{from="0",to="1"} 1`,
 			`headroom_stream_subscribers 1`,
 			`headroom_stream_states_sent_total`,
 			`headroom_stream_skipped_states_total 0`,

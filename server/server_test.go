@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,14 +31,23 @@ import (
 type machine struct {
 	mu       sync.Mutex
 	cpu      float64
+	memory   float64 // share of 4 GiB; 0 is a quarter
 	panicked bool
 	broken   error
+
+	memoryBroken error
 }
 
 func (m *machine) set(cpu float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cpu = cpu
+}
+
+func (m *machine) setMemory(share float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.memory = share
 }
 
 func (m *machine) sources() snapshot.Sources {
@@ -51,7 +61,10 @@ func (m *machine) sources() snapshot.Sources {
 			return snapshot.CPUReading{Used: m.cpu, Cores: 2, Source: "script"}, m.broken
 		},
 		Memory: func(context.Context) (snapshot.MemoryReading, error) {
-			return snapshot.MemoryReading{Used: 1 << 30, Total: 4 << 30, Definition: "script", Source: "script"}, nil
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			used := int64(cmp.Or(m.memory, 0.25) * (4 << 30))
+			return snapshot.MemoryReading{Used: used, Total: 4 << 30, Definition: "script", Source: "script"}, m.memoryBroken
 		},
 	}
 }
