@@ -195,3 +195,46 @@ func TestLevelsSurvivePrinting(t *testing.T) {
 		t.Errorf("process levels: %v, want an empty list", second.processLevels)
 	}
 }
+
+// Levels without a fault are printed so that they are read as the same, and no fault is outside of the file.
+func FuzzLevels(f *testing.F) {
+	for _, text := range []string{
+		"levels:\n- when: recovering()\n  leave: '!recovering()'\n  hold: 1s\n",
+		"levels:\n- when: |\n    recovering() ||\n\n    foo\n  name: \"a\\nb\"\nprocess-levels: []",
+		"levels: [{when: !x y}, {unless: &a recovering()}, {leave: *a}]",
+		"levels:\n- when: >-\n   memory.used >\n   5\n  dwell: 1h0m1s\n  name: '- x'",
+		"process-levels:\n- {when: \"local_relative(5)\\t|| process.used > 3\", name: 5}",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		first, _, wrong := takeLevels(text)
+		lines := strings.Count(text, "\n") + strings.Count(text, "\r") + strings.Count(text, "\u0085") +
+			strings.Count(text, "\u2028") + strings.Count(text, "\u2029") + 1
+		for _, f := range wrong {
+			if f.line < 0 || f.line > lines {
+				t.Fatalf("%q of %d lines: fault on line %d", text, lines, f.line)
+			}
+		}
+		if len(wrong) > 0 {
+			return
+		}
+		printed, err := yaml.Marshal(&yaml.Node{Kind: yaml.MappingNode, Content: first.nodes()})
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		second, _, wrong := takeLevels(string(printed))
+		if len(wrong) > 0 {
+			t.Fatalf("%q is printed as %q: %v", text, printed, wrong)
+		}
+		if first.levels != nil && len(first.levels) != len(second.levels) ||
+			len(first.processLevels) != len(second.processLevels) {
+			t.Fatalf("%q is printed as %q", text, printed)
+		}
+		for i := range first.levels {
+			if got, want := second.levels[i].parts(), first.levels[i].parts(); !reflect.DeepEqual(got, want) {
+				t.Fatalf("%q is printed as %q: %q, want %q", text, printed, got, want)
+			}
+		}
+	})
+}

@@ -36,7 +36,8 @@ func Symbols() (variables, functions, constants []Symbol) {
 		variables = append(variables, Symbol{v.name, plain(v.kind.String()), v.unit, v.help})
 	}
 	variables = append(variables,
-		Symbol{`signals["NAME"]`, "double", "", "newest value of a signal, built-in or custom, in its unit"},
+		Symbol{`signals["NAME"]`, "double", "", "newest value of a signal: cpu and memory as ratios, event_loop in seconds, " +
+			"client in errors, others in their own unit"},
 		Symbol{`rates["NAME"]`, "double", "", "change of a signal a second, over 30 s; compare it with a constant: " +
 			"> one of at least 0, or < one of at most 0"})
 	for _, f := range functionTable {
