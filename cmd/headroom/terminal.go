@@ -25,18 +25,17 @@ func coloured(w io.Writer) io.Writer {
 	p := colorprofile.Detect(w, os.Environ())
 	return &colorprofile.Writer{
 		Forward: w,
-		Profile: profile(p, onTerminal(w), os.Getenv("NO_COLOR"), os.Getenv("CLICOLOR_FORCE")),
+		Profile: profile(p, os.Getenv("NO_COLOR"), os.Getenv("CLICOLOR_FORCE")),
 	}
 }
 
-// profile corrects what was detected: by their definitions any text in NO_COLOR counts, also off a
-// terminal, and any but "0" in CLICOLOR_FORCE; the former wins.
-func profile(detected colorprofile.Profile, terminal bool, noColor, force string) colorprofile.Profile {
+// profile corrects what was detected: by their definitions any text in NO_COLOR counts, and any but "0" in
+// CLICOLOR_FORCE; the former wins. With NO_COLOR there is no escape sequence at all: of a style whose colour
+// is taken away an empty one would be left.
+func profile(detected colorprofile.Profile, noColor, force string) colorprofile.Profile {
 	switch {
-	case noColor != "" && !terminal:
-		return colorprofile.NoTTY
 	case noColor != "":
-		return min(detected, colorprofile.ASCII)
+		return colorprofile.NoTTY
 	case force != "" && force != "0":
 		return max(detected, colorprofile.ANSI)
 	default:
