@@ -2,9 +2,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -80,11 +80,15 @@ func (l *loader) load() (*effective, error) {
 	conf := e.settings.snapshot
 	conf.Sources = host.NewSources(conf.Scope)
 	if _, err := snapshot.New(conf); err != nil {
-		return nil, &exitError{exitUsage, fmt.Errorf("the settings do not go together: %w", err)}
+		return nil, &exitError{exitUsage, errors.New("settings that do not go together: " + inSettings.Replace(err.Error()))}
 	}
 	e.warnings = misspelt(l.table, os.Environ())
 	return e, nil
 }
+
+// inSettings says in the words of the settings what the Snapshotter says in those of its fields.
+var inSettings = strings.NewReplacer("snapshot: config: ", "", "History", "history", "CPUInterval", "cpu-interval",
+	"MemoryInterval", "memory-interval", "EventLoopInterval", "event-loop-interval", "ClientInterval", "client-interval")
 
 // readFile reads the file that --config or $HEADROOM_CONFIG names, or else the default one if it exists.
 func (e *effective) readFile(l *loader) ([]given, faults) {
