@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -90,11 +89,14 @@ func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
 		log.Info("stopping", "drain_timeout", c.drainTimeout, "hint", "a second signal ends at once")
 		notify(log, daemon.SdNotifyStopping)
 	})
-	sampled, cancel := context.WithCancel(ctx)
+	sampled := config.Snapshotter.Ready() // in the run that begins now
+	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		if awaitFirstSample(sampled, config.Snapshotter) {
+		select {
+		case <-sampled:
 			notify(log, daemon.SdNotifyReady)
+		case <-running.Done():
 		}
 	}()
 	if err := s.Run(ctx); err != nil {
@@ -207,24 +209,5 @@ func newLogger(w io.Writer, c *serveSettings) *slog.Logger {
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("cannot notify systemd", "err", err)
-	}
-}
-
-// awaitFirstSample blocks until every signal was tried once, and reports whether ctx was not done before.
-func awaitFirstSample(ctx context.Context, s *snapshot.Snapshotter) bool {
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for !s.Active() {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-poll.C:
-		}
-	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-s.Ready():
-		return true
 	}
 }
