@@ -60,9 +60,8 @@ func newVersion() *cobra.Command {
 	addFlag(cmd, switchSetting("server", &ask, "ask the server too"), "")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		w := cmd.OutOrStdout()
-		fmt.Fprintln(w, buildText())
-		if !ask {
-			return nil
+		if _, err := fmt.Fprintln(w, buildText()); err != nil || !ask {
+			return err
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), server.timeout)
 		defer cancel()
@@ -72,7 +71,9 @@ func newVersion() *cobra.Command {
 		}
 		defer c.Close()
 		s := c.Server()
-		fmt.Fprintf(w, "server %s at %s\n", clean(s.Version), clean(s.Address))
+		if _, err := fmt.Fprintf(w, "server %s at %s\n", clean(s.Version), clean(s.Address)); err != nil {
+			return err
+		}
 		if skew := c.Skew(); skew != "" {
 			fmt.Fprintln(cmd.ErrOrStderr(), "headroom: warning:", clean(skew))
 		}
