@@ -4,7 +4,8 @@
 // [Dial] finds the server of this host by itself, and returns only once that server has given a first
 // judgement. [Client.Status] and [Client.Sample] ask once; [Client.Snapshots] follows the load and
 // survives restarts of the server: it says when what it knows is stale, and never shows an older state
-// after a newer one.
+// after a newer one. [Client.Severity] asks for the severity, [Client.WatchSeverity] follows each step of
+// it, and [Client.Handlers] calls functions of the program as levels change.
 package client
 
 import (

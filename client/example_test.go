@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"sync"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -48,4 +50,30 @@ func ExampleDial() {
 		log.Fatal(err)
 	}
 	fmt.Println(status.Current.State)
+}
+
+// Give up a cache whenever the pressure on the host is high, and say when it is over.
+func ExampleClient_Handlers() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	handlers := severity.NewHandlers(severity.HandlersConfig{})
+	defer handlers.Close()
+	cache := new(sync.Map)
+	if _, err := severity.CleanUp(handlers, 2, cache, (*sync.Map).Clear); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := handlers.OnNormal(func(context.Context, severity.Event) error {
+		fmt.Println("normal again")
+		return nil
+	}); err != nil {
+		log.Fatal(err)
+	}
+	if err := c.Handlers(ctx, handlers, client.SeverityOptions{}); err != nil {
+		log.Fatal(err)
+	}
 }

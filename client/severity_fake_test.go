@@ -22,7 +22,6 @@ type pressure struct {
 	mu       sync.Mutex
 	level    int
 	requests []*headroomv1.WatchSeverityRequest
-	streams  []time.Time // when each began
 	kick     chan struct{}
 }
 

@@ -85,12 +85,12 @@ func TestWatchSeverityResumes(t *testing.T) {
 func TestWatchSeverityTellsARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, a, b := newMachine(), newPressure("a"), newPressure("b")
-		stopA, stopB := m.serve(&script{watchSeverity: a.watch}), func() {}
+		stopA, stopB := m.serve(&script{watchSeverity: a.watch}), make(chan func(), 1)
 		c := m.client(t)
 		b.move(3)
 		after(map[time.Duration]func(){
 			1 * time.Second: func() { a.move(2) },
-			2 * time.Second: func() { go func() { stopA(); stopB = m.serve(&script{watchSeverity: b.watch}) }() },
+			2 * time.Second: func() { stopA(); stopB <- m.serve(&script{watchSeverity: b.watch}) },
 			3 * time.Second: func() { b.move(2) },
 		})
 		expect(t, followSeverity(t.Context(), c, client.SeverityOptions{}, 5*time.Second),
@@ -104,7 +104,7 @@ func TestWatchSeverityTellsARestart(t *testing.T) {
 		if asked := b.asked(); len(asked) != 2 || asked[0].GetAfter().GetInstanceId() != "a" || asked[1].GetAfter() != nil {
 			t.Errorf("requests %v, want one after a and one without a position", asked)
 		}
-		stopB()
+		(<-stopB)()
 	})
 }
 

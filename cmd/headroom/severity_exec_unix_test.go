@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -80,6 +81,30 @@ func TestExecRunsOneAtATime(t *testing.T) {
 	wait.Wait()
 	if want := "run for 1, #0\nrun for 3, #13\n"; code != exitOK || stdout.String() != want || wrote != nil {
 		t.Errorf("exits with %d and prints %q, want 0 and %q (%v)", code, stdout, want, wrote)
+	}
+}
+
+// A level that stays in effect while the level moves above it is not entered again.
+func TestExecRunsOncePerEntry(t *testing.T) {
+	s := pressed()
+	s.updates = s.updates[:1]
+	for i, levels := range [][2]int32{{2, 1}, {1, 2}, {2, 1}, {1, 0}, {0, 1}} {
+		s.updates = append(s.updates, &headroomv1.WatchSeverityResponse{
+			Severity: &headroomv1.Severity{MaxLevel: 3}, Transition: step(levels[0], levels[1], int64(8+i)),
+		})
+	}
+	out := &seeing{text: "#0", seen: make(chan struct{})}
+	s.beforeUpdate = func(i int) {
+		if i == 1 {
+			<-out.seen
+		}
+	}
+	var errs strings.Builder
+	code := run(t.Context(), []string{
+		"severity", s.serving(t), "--exec", "1", "-n2", "--", "sh", "-c", `echo "#$HEADROOM_SEVERITY_SEQUENCE x$HEADROOM_SEVERITY_ENTRIES"`,
+	}, out, &errs)
+	if want := "#0 x1\n#12 x1\n"; code != exitOK || out.String() != want || errs.Len() > 0 {
+		t.Errorf("exits with %d, prints %q and says %q, want 0 and %q", code, out, &errs, want)
 	}
 }
 
