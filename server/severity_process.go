@@ -68,7 +68,7 @@ func (s *severityService) watchProcess(scope *headroomv1.ProcessScope, stream gr
 	runner, err := severity.NewRunner(severity.RunnerConfig{
 		Config: severity.Config{Levels: s.processLevels, CheckInterval: severityInterval, ProcessMax: w.max},
 		View:   s.snapshotter.View,
-		Reader: severity.ReaderConfig{Scope: s.snapshotter.Scope()},
+		Reader: severity.ReaderConfig{Scope: s.snapshotter.Scope(), MaxMemory: s.snapshotter.MaxMemory()},
 		Process: func(ctx context.Context) (severity.Process, error) {
 			p, end, err := w.read(ctx)
 			if end != nil {

@@ -36,7 +36,7 @@ func (s *Server) newSeverityService(c Config) (*severityService, error) {
 	runner, err := severity.NewRunner(severity.RunnerConfig{
 		Config:        severity.Config{Levels: host, CheckInterval: severityInterval},
 		View:          c.Snapshotter.View,
-		Reader:        severity.ReaderConfig{Scope: c.Snapshotter.Scope()},
+		Reader:        severity.ReaderConfig{Scope: c.Snapshotter.Scope(), MaxMemory: c.Snapshotter.MaxMemory()},
 		EverySnapshot: true,
 		Log:           s.log,
 	})

@@ -131,6 +131,9 @@ func (s *Snapshotter) Scope() Scope { return s.cfg.Scope }
 // Reports returns where workers report to, or nil where nobody does.
 func (s *Snapshotter) Reports() *Reports { return s.cfg.Reports }
 
+// MaxMemory returns the memory budget in bytes that was set, or 0 where it is a share of the total.
+func (s *Snapshotter) MaxMemory() int64 { return s.cfg.MaxMemory }
+
 // History is how long snapshots are kept.
 func (s *Snapshotter) History() time.Duration { return s.cfg.History }
 

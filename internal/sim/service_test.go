@@ -20,6 +20,7 @@ import (
 type service struct {
 	t       *testing.T
 	host    *host
+	budget  int64 // Config.MaxMemory of the next start
 	mu      sync.Mutex
 	lis     *bufconn.Listener
 	stop    context.CancelFunc
@@ -43,8 +44,10 @@ func (s *service) start() {
 	snapshotter, err := snapshot.New(snapshot.Config{
 		Scope:   snapshot.ScopeHost,
 		Sources: s.host.sources(),
-		Reports: reports,
-		Clock:   s.host.clock,
+
+		MaxMemory: s.budget,
+		Reports:   reports,
+		Clock:     s.host.clock,
 	})
 	if err != nil {
 		s.t.Fatal(err)
