@@ -44,16 +44,15 @@ one ends the program at once.`,
 		if err != nil {
 			return err
 		}
-		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
-		defer stop()
-		context.AfterFunc(ctx, stop) // so that the second signal has its default effect
-		return serve(ctx, e, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		return serve(cmd.Context(), e, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
 
-// serve runs the server until ctx is done and calls in flight have ended.
+// serve runs the server until ctx is done or the first signal, and until calls in flight have ended.
 func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
 	c := e.settings
 	log := newLogger(stderr, c)
 	for _, w := range e.warnings {
@@ -86,6 +85,7 @@ func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stdout, "See this machine's load in another terminal with: headroom watch")
 	}
 	context.AfterFunc(ctx, func() {
+		stop() // before the hint is out: from here the second signal has its default effect
 		log.Info("stopping", "drain_timeout", c.drainTimeout, "hint", "a second signal ends at once")
 		notify(log, daemon.SdNotifyStopping)
 	})
