@@ -16,10 +16,12 @@ const roleEnv = "HEADROOM_BENCH_ROLE"
 
 // roles are the children, by name. Each serves one line of standard input after the other until it ends.
 var roles = map[string]func(p *peer) error{
-	"server":     runServer,
-	"load":       runLoad,
-	"rawsend":    runRawSend,
-	"rawreceive": runRawReceive,
+	"server":         runServer,
+	"load":           runLoad,
+	"rawsend":        runRawSend,
+	"rawreceive":     runRawReceive,
+	"severityserver": runSeverityServer,
+	"severityload":   runSeverityLoad,
 }
 
 func TestMain(m *testing.M) {
