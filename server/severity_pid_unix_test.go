@@ -150,7 +150,7 @@ func TestSeverityOfAPID(t *testing.T) {
 		_, err = stream.Recv()
 	}
 	checkError(t, err, codes.NotFound, "PROCESS_ENDED")
-	checkError(t, follow(t.Context(), f.conn, h.request(limit)).end(), codes.NotFound, "PROCESS_NOT_FOUND")
+	checkRefused(t, f.conn, h.request(limit), codes.NotFound, "PROCESS_NOT_FOUND")
 }
 
 // Who may not watch a process is told what he would be told of one that there is not.

@@ -172,6 +172,6 @@ func TestReporterOfAnotherIdentity(t *testing.T) {
 			c.Listeners = append(c.Listeners, server.NewListener(l, server.Identity{Name: "else", Role: server.RoleOperator}))
 		}})
 		reports(t, f, "worker", 1, 100)
-		checkError(t, follow(t.Context(), as(t, l), ofReporter("worker")).end(), codes.Unavailable, "REPORTER_SILENT")
+		checkRefused(t, as(t, l), ofReporter("worker"), codes.Unavailable, "REPORTER_SILENT")
 	})
 }

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,7 +92,7 @@ func TestWatchSeverityResumes(t *testing.T) {
 		}
 
 		second := serving(t, settings{server: steep(4)})
-		checkError(t, follow(t.Context(), second.conn, f.after(last)).end(), codes.OutOfRange, "INSTANCE_CHANGED")
+		checkRefused(t, second.conn, f.after(last), codes.OutOfRange, "INSTANCE_CHANGED")
 	})
 }
 
@@ -152,7 +153,7 @@ func TestWatchSeverityEviction(t *testing.T) {
 		if total <= severity.HistorySize {
 			t.Fatalf("%d transitions, want more than are kept", total)
 		}
-		checkError(t, follow(t.Context(), f.conn, f.after(total-severity.HistorySize-1)).end(), codes.OutOfRange, "HISTORY_EVICTED")
+		checkRefused(t, f.conn, f.after(total-severity.HistorySize-1), codes.OutOfRange, "HISTORY_EVICTED")
 		s := follow(t.Context(), f.conn, f.after(total-severity.HistorySize))
 		synctest.Wait()
 		list := s.transitions()
@@ -177,8 +178,12 @@ func TestWatchSeverityDrain(t *testing.T) {
 		reports(t, f, "worker", 1, 10)
 		p := follow(t.Context(), f.conn, ofReporter("worker"))
 		time.Sleep(time.Second)
+		begin := time.Now()
 		if err := f.shutdown(); err != nil {
 			t.Errorf("Run = %v", err)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("the drain took %v, want it to end with the streams", took)
 		}
 		for _, stream := range []*steps{s, p} {
 			if err := stream.end(); err != nil || len(stream.messages()) == 0 {
@@ -199,18 +204,21 @@ func TestWatchSeverityLimits(t *testing.T) {
 		defer cancel()
 		first := follow(ctx, f.conn, ofReporter("worker"))
 		time.Sleep(time.Second)
-		checkError(t, follow(t.Context(), f.conn, ofReporter("worker")).end(), codes.ResourceExhausted, "SUBSCRIBERS")
+		checkRefused(t, f.conn, ofReporter("worker"), codes.ResourceExhausted, "SUBSCRIBERS")
 		follow(ctx, f.conn, &headroomv1.WatchSeverityRequest{})
 		if _, err := f.client.WatchSnapshots(ctx, &headroomv1.WatchSnapshotsRequest{}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		checkError(t, follow(t.Context(), f.conn, &headroomv1.WatchSeverityRequest{}).end(), codes.ResourceExhausted, "SUBSCRIBERS")
+		checkRefused(t, f.conn, &headroomv1.WatchSeverityRequest{}, codes.ResourceExhausted, "SUBSCRIBERS")
 		_, err := collect(t.Context(), f.client, &headroomv1.WatchSnapshotsRequest{})
 		checkError(t, err, codes.ResourceExhausted, "SUBSCRIBERS")
 		cancel()
 		first.end()
 		synctest.Wait()
+		if _, body := page(t, lis.DialContext, "GET", "/metrics", "localhost"); !strings.Contains(body, "headroom_stream_subscribers 0") {
+			t.Error("streams that ended are still counted")
+		}
 		again := follow(t.Context(), f.conn, ofReporter("worker"))
 		synctest.Wait()
 		if len(again.messages()) != 1 {
@@ -230,7 +238,7 @@ func TestSeverityWhileStarting(t *testing.T) {
 		time.Sleep(time.Second)
 		_, err := f.severity().GetSeverity(t.Context(), &headroomv1.GetSeverityRequest{})
 		checkError(t, err, codes.Unavailable, "STARTING")
-		checkError(t, follow(t.Context(), f.conn, &headroomv1.WatchSeverityRequest{}).end(), codes.Unavailable, "STARTING")
-		checkError(t, follow(t.Context(), f.conn, ofReporter("worker")).end(), codes.Unavailable, "STARTING")
+		checkRefused(t, f.conn, &headroomv1.WatchSeverityRequest{}, codes.Unavailable, "STARTING")
+		checkRefused(t, f.conn, ofReporter("worker"), codes.Unavailable, "STARTING")
 	})
 }

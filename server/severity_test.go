@@ -53,6 +53,16 @@ func follow(ctx context.Context, conn grpc.ClientConnInterface, req *headroomv1.
 	return s
 }
 
+// checkRefused opens a stream that is to be refused.
+func checkRefused(t *testing.T, conn grpc.ClientConnInterface, req *headroomv1.WatchSeverityRequest, code codes.Code, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := follow(ctx, conn, req).end(); status.Code(err) != code || reason(err) != want {
+		t.Errorf("%v: %v with reason %q, want %v with reason %s", req, err, reason(err), code, want)
+	}
+}
+
 func (s *steps) messages() []step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,30 +347,27 @@ func TestSeverityRefusesBadInput(t *testing.T) {
 			return &headroomv1.SeverityPosition{InstanceId: instance, Sequence: sequence}
 		}
 		for _, tt := range []struct {
-			name   string
 			req    *headroomv1.WatchSeverityRequest
 			code   codes.Code
 			reason string
 		}{
-			{"no instance", &headroomv1.WatchSeverityRequest{After: at("", 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"a negative sequence", &headroomv1.WatchSeverityRequest{After: at(here, -1)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"a sequence of the future", &headroomv1.WatchSeverityRequest{After: at(here, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"a long instance", &headroomv1.WatchSeverityRequest{After: at(strings.Repeat("a", 65), 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"another instance", &headroomv1.WatchSeverityRequest{After: at("another", 0)}, codes.OutOfRange, "INSTANCE_CHANGED"},
-			{"a position and a process", &headroomv1.WatchSeverityRequest{After: at(here, 0), Process: pid(1, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"no process", &headroomv1.WatchSeverityRequest{Process: &headroomv1.ProcessScope{MaxBytes: 1}}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"pid 0", &headroomv1.WatchSeverityRequest{Process: pid(0, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"a negative pid", &headroomv1.WatchSeverityRequest{Process: pid(-1, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"no maximum", &headroomv1.WatchSeverityRequest{Process: pid(1, 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"a negative maximum", &headroomv1.WatchSeverityRequest{Process: pid(1, -1)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"no such pid", &headroomv1.WatchSeverityRequest{Process: pid(1<<40+1, 1)}, codes.NotFound, "PROCESS_NOT_FOUND"},
-			{"a maximum for a reporter", &headroomv1.WatchSeverityRequest{Process: reporter("x", 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"a bad name", &headroomv1.WatchSeverityRequest{Process: reporter("-x", 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
-			{"a silent reporter", &headroomv1.WatchSeverityRequest{Process: reporter("x", 0)}, codes.Unavailable, "REPORTER_SILENT"},
+			{&headroomv1.WatchSeverityRequest{After: at("", 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{After: at(here, -1)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{After: at(here, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{After: at(strings.Repeat("a", 65), 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{After: at("another", 0)}, codes.OutOfRange, "INSTANCE_CHANGED"},
+			{&headroomv1.WatchSeverityRequest{After: at(here, 0), Process: pid(1, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: &headroomv1.ProcessScope{MaxBytes: 1}}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: pid(0, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: pid(-1, 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: pid(1, 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: pid(1, -1)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: pid(1<<40+1, 1)}, codes.NotFound, "PROCESS_NOT_FOUND"},
+			{&headroomv1.WatchSeverityRequest{Process: reporter("x", 1)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: reporter("-x", 0)}, codes.InvalidArgument, "INVALID_FIELDS"},
+			{&headroomv1.WatchSeverityRequest{Process: reporter("x", 0)}, codes.Unavailable, "REPORTER_SILENT"},
 		} {
-			if err := follow(t.Context(), f.conn, tt.req).end(); status.Code(err) != tt.code || reason(err) != tt.reason {
-				t.Errorf("%s: %v with reason %q, want %v with reason %s", tt.name, err, reason(err), tt.code, tt.reason)
-			}
+			checkRefused(t, f.conn, tt.req, tt.code, tt.reason)
 		}
 		for _, n := range []int32{-1, 4097} {
 			_, err := f.severity().GetSeverity(t.Context(), &headroomv1.GetSeverityRequest{MaxTransitions: n})
