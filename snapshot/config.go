@@ -40,11 +40,11 @@ type StalePolicy uint8
 
 // The policies for a stale signal.
 const (
-	// StaleIgnore makes the signal unknown; it does not count.
-	StaleIgnore StalePolicy = iota
 	// StaleHold keeps the verdict as it was with the newest good reading until that is older than the
-	// history, then ignores the signal.
-	StaleHold
+	// history. Then the signal is unknown, and with it the whole unless another is overloaded.
+	StaleHold StalePolicy = iota
+	// StaleIgnore makes the signal unknown at once, and the whole is judged without it.
+	StaleIgnore
 	// StaleOverloaded counts the signal as overloaded.
 	StaleOverloaded
 )
@@ -156,7 +156,7 @@ type Config struct {
 	// of a window over which a signal is overloaded, in (0, 1]. The defaults are 0.4, 0.2, 0.6 and 0.3.
 	CPUOverloadRatio, MemoryOverloadRatio, EventLoopOverloadRatio, ClientOverloadRatio float64
 
-	// Stale is the policy for built-in signals whose source fell silent. The default is StaleIgnore. The
+	// Stale is the policy for built-in signals whose source fell silent. The default is StaleHold. The
 	// crawlee profiles ignore it.
 	Stale StalePolicy
 
@@ -200,7 +200,7 @@ type Signal struct {
 	// is 0.3, or that of the built-in signal that it replaces.
 	OverloadRatio float64
 
-	// Stale is the policy for when Read fails or hangs.
+	// Stale is the policy for when Read fails or hangs. The default is StaleHold.
 	Stale StalePolicy
 
 	// Read returns the value and its bound, in the same unit; overloaded is strictly over. It may block

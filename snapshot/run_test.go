@@ -249,7 +249,7 @@ func TestWithEverySignalDisabledNothingIsKnown(t *testing.T) {
 func TestFailingSourceIsUnknownAndComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails atomic.Bool
-		c := snapshot.Config{Sources: snapshot.Sources{CPU: func(context.Context) (snapshot.CPUReading, error) {
+		c := snapshot.Config{Stale: snapshot.StaleIgnore, Sources: snapshot.Sources{CPU: func(context.Context) (snapshot.CPUReading, error) {
 			if fails.Load() {
 				return snapshot.CPUReading{Used: 0.99}, errSource
 			}
@@ -277,10 +277,66 @@ func TestFailingSourceIsUnknownAndComesBack(t *testing.T) {
 	})
 }
 
+func TestTheWholeIsUnknownWithoutOneThatIsNotIgnored(t *testing.T) {
+	const short = 5 * time.Second
+	for policy, want := range map[snapshot.StalePolicy][3]snapshot.State{ // within 3 s, after it, after the history
+		snapshot.StaleHold:       {idle, idle, unknown},
+		snapshot.StaleIgnore:     {idle, idle, idle},
+		snapshot.StaleOverloaded: {idle, overloaded, overloaded},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var fails atomic.Bool
+			s, stop := start(t, snapshot.Config{
+				Stale: policy, History: short,
+				Sources: snapshot.Sources{CPU: func(context.Context) (snapshot.CPUReading, error) {
+					if fails.Load() {
+						return snapshot.CPUReading{}, errSource
+					}
+					return snapshot.CPUReading{Used: 0.1}, nil
+				}},
+			})
+			defer stop()
+			sleep(10*time.Second + time.Millisecond)
+			fails.Store(true)
+			var got [3]snapshot.State
+			for i, wait := range []time.Duration{2 * time.Second, 2 * time.Second, 2 * time.Second} {
+				sleep(wait)
+				got[i] = view(t, s).Current.State
+			}
+			if got != want {
+				t.Errorf("policy %d: %v after 2, 4 and 6 s, want %v", policy, got, want)
+			}
+		})
+	}
+}
+
+func TestAReporterThatFallsSilentLeavesTheWholeKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports, err := snapshot.NewReports(1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		clock := func() time.Duration { return time.Since(began) }
+		s, stop := start(t, snapshot.Config{Reports: reports, Clock: clock})
+		defer stop()
+		sleep(time.Second)
+		if _, err := reports.Put(clock(), snapshot.Reporter{Name: "w"}, snapshot.Report{
+			Signals: map[string]snapshot.ReportedSignal{"queue": {Value: 1, Limit: 10}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		sleep(12 * time.Second)
+		if got := view(t, s).Current.State; got != idle {
+			t.Errorf("%v after its reporter fell silent, want idle", got)
+		}
+	})
+}
+
 func TestHangingSourceDelaysNobodyAndBecomesUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
-		c := snapshot.Config{Sources: snapshot.Sources{Memory: func(ctx context.Context) (snapshot.MemoryReading, error) {
+		c := snapshot.Config{Stale: snapshot.StaleIgnore, Sources: snapshot.Sources{Memory: func(ctx context.Context) (snapshot.MemoryReading, error) {
 			if calls.Add(1) == 3 {
 				<-ctx.Done()
 				return snapshot.MemoryReading{}, ctx.Err()
@@ -476,6 +532,7 @@ func TestPassageOfTimeChangesVerdicts(t *testing.T) {
 		var hang atomic.Bool
 		c := snapshot.Config{
 			Disabled: []string{"memory", "event_loop", "client"},
+			Stale:    snapshot.StaleIgnore,
 			Sources: snapshot.Sources{CPU: func(ctx context.Context) (snapshot.CPUReading, error) {
 				if hang.Load() {
 					<-ctx.Done()
@@ -833,7 +890,7 @@ func TestStalePolicyOfACustomSignal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fail := func(context.Context) (float64, float64, error) { return 0, 0, errSource }
 		s, stop := start(t, snapshot.Config{Signals: []snapshot.Signal{
-			{Name: "ignored", Read: fail}, {Name: "feared", Read: fail, Stale: snapshot.StaleOverloaded},
+			{Name: "ignored", Read: fail, Stale: snapshot.StaleIgnore}, {Name: "feared", Read: fail, Stale: snapshot.StaleOverloaded},
 		}})
 		defer stop()
 		sleep(4 * time.Second)

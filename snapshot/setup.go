@@ -48,7 +48,7 @@ func (s *Snapshotter) newReportedSignal(name string, h *history) *signal {
 	}
 	return &signal{
 		name: name, resource: Custom, reported: true, sampler: &reportedSampler{s.cfg.Reports},
-		evidence: evidence{history: h, interval: keepInterval, limit: DefaultCustomOverloadRatio},
+		evidence: evidence{history: h, interval: keepInterval, limit: DefaultCustomOverloadRatio, stale: StaleIgnore},
 	}
 }
 

@@ -158,6 +158,7 @@ func (s *Snapshotter) statusLocked(w window, now time.Duration) Status {
 		State:   StateUnknown,
 		Signals: make([]SignalStatus, len(s.signals)),
 	}
+	missed := false
 	for i, sig := range s.signals {
 		st.Signals[i] = sig.status(&s.cfg, w, now)
 		switch state := st.Signals[i].State; {
@@ -165,7 +166,12 @@ func (s *Snapshotter) statusLocked(w window, now time.Duration) Status {
 			st.State = StateOverloaded
 		case state == StateIdle && st.State == StateUnknown:
 			st.State = StateIdle
+		case state == StateUnknown && sig.stale != StaleIgnore:
+			missed = true
 		}
+	}
+	if missed && st.State == StateIdle {
+		st.State = StateUnknown
 	}
 	return st
 }

@@ -36,7 +36,8 @@ type Status struct {
 	// Window is the length of the window.
 	Window time.Duration
 
-	// State is overloaded when any signal is, else unknown when no enabled signal is known, else idle.
+	// State is overloaded when any signal is, else unknown when none is known or one is unknown that is not
+	// to be ignored (see [StalePolicy]), else idle.
 	State State
 
 	// Signals are the judgements: the built-in signals in the order CPU, memory, event loop, client, then

@@ -169,10 +169,10 @@ func (c *serveSettings) judgementSettings() []setting {
 		overload("event-loop", &s.EventLoopOverloadRatio),
 		overload("client", &s.ClientOverloadRatio),
 		choiceSetting("stale", "policy", &s.Stale, []choice[snapshot.StalePolicy]{
-			{"ignore", snapshot.StaleIgnore},
 			{"hold", snapshot.StaleHold},
+			{"ignore", snapshot.StaleIgnore},
 			{"overloaded", snapshot.StaleOverloaded},
-		}, "how a signal counts whose source fell silent"),
+		}, "how a signal counts whose source fell silent: as it last did, then unknown; not at all; or overloaded"),
 	}
 }
 

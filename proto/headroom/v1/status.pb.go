@@ -89,7 +89,8 @@ type Status struct {
 	// States the length of the window: 5 s for the current status and 30 s for the historical one by
 	// default.
 	Window *durationpb.Duration `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
-	// Is OVERLOADED when any resource is, else UNKNOWN when no enabled resource is known, else IDLE.
+	// Is OVERLOADED when any resource is, else UNKNOWN when none is known or one is unknown that the server
+	// is not told to ignore, else IDLE.
 	State LoadState `protobuf:"varint,2,opt,name=state,proto3,enum=headroom.v1.LoadState" json:"state,omitempty"`
 	// Holds one entry a signal, in a fixed order.
 	Resources []*ResourceStatus `protobuf:"bytes,3,rep,name=resources,proto3" json:"resources,omitempty"`
