@@ -47,10 +47,12 @@ func (c *Config) levels() (host, process []severity.Level) {
 // validateLevels returns what is wrong with the levels, each fault with its place.
 func (c *Config) validateLevels() error {
 	var errs []error
-	if _, err := severity.New(severity.Config{Levels: c.Levels}); err != nil {
+	host, process := c.levels()
+	if _, err := severity.New(severity.Config{Levels: host}); err != nil {
 		errs = append(errs, fmt.Errorf("Levels: %w", err))
+		process = c.ProcessLevels // those that follow from Levels have the same faults
 	}
-	if _, err := severity.New(severity.Config{Levels: c.ProcessLevels, ProcessMax: 1}); err != nil {
+	if _, err := severity.New(severity.Config{Levels: process, ProcessMax: 1}); err != nil {
 		errs = append(errs, fmt.Errorf("ProcessLevels: %w", err))
 	}
 	return errors.Join(errs...)
