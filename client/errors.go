@@ -57,10 +57,12 @@ func retryDelay(err error) (time.Duration, bool) {
 	return 0, false
 }
 
-// permanent reports whether to ask again is in vain.
+// permanent reports whether to ask again is in vain: also where what was asked about is gone, as a process that
+// ended, whose pid may be another's by then.
 func permanent(err error) bool {
 	switch status.Code(err) {
-	case codes.Unimplemented, codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated:
+	case codes.Unimplemented, codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated,
+		codes.NotFound:
 		return true
 	default:
 		return false

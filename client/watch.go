@@ -56,7 +56,7 @@ type State struct {
 // When the stream breaks or falls silent it yields the last known state as stale, with the cause, and once
 // more for each new cause while it tries again, waiting 0.1 s on average at first and up to 5 s later, or
 // for as long as the server asks, at most a minute. It yields an error, once and last, when asking again is
-// in vain: UNIMPLEMENTED, INVALID_ARGUMENT, PERMISSION_DENIED or UNAUTHENTICATED, or [ErrClosed]. It ends
+// in vain: UNIMPLEMENTED, INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED or NOT_FOUND, or [ErrClosed]. It ends
 // without one when ctx is done or the loop is left; nothing that it started outlives it.
 //
 // The iterator may be used more than once; each time is a stream of its own.

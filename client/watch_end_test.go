@@ -30,7 +30,7 @@ func TestSnapshotsEndsWhenInVain(t *testing.T) {
 				c := m.client(t)
 				got := follow(t.Context(), c, m.start, 1500*time.Millisecond)
 				switch code {
-				case codes.Unimplemented, codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated:
+				case codes.Unimplemented, codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.NotFound:
 					expect(t, got, "0s a:1", "1s error "+code.String())
 				default:
 					expect(t, got, "0s a:1", "1s a:1 stale", "1.1s a:1")

@@ -12,8 +12,8 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// processHandle is nothing: the start time identifies the process.
-type processHandle struct{}
+// processHandle is how the process is asked; the start time identifies it.
+type processHandle struct{ found *gops.Process }
 
 // OpenProcess returns the process that has the pid now, to be closed by the caller. It returns ErrNoProcess for a
 // pid that none has. Its start time tells it apart from another that has its pid later.
@@ -25,7 +25,7 @@ func OpenProcess(ctx context.Context, pid int) (*Process, error) {
 	if err != nil {
 		return nil, ended(err)
 	}
-	p := &Process{process: process{pid: pid, start: startOf(ctx, pid)}}
+	p := &Process{process: process{pid: pid, start: startOf(ctx, pid)}, handle: processHandle{found}}
 	if p.start == 0 {
 		return nil, ErrNoProcess
 	}
@@ -45,7 +45,7 @@ func (p *Process) Memory(ctx context.Context) (snapshot.MemoryReading, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	info, err := (&gops.Process{Pid: int32(p.pid)}).MemoryInfoWithContext(ctx)
+	info, err := p.handle.found.MemoryInfoWithContext(ctx)
 	if startOf(ctx, p.pid) != p.start {
 		return snapshot.MemoryReading{}, ErrNoProcess
 	}
