@@ -299,3 +299,15 @@ func TestListenUnixRefusesAPlantedLock(t *testing.T) {
 		t.Errorf("with a FIFO for a lock: ListenUnix = %v, want an error that says so", err)
 	}
 }
+
+// shortDir returns a directory whose path leaves room for the name of a socket, which t.TempDir does not on
+// every system.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}

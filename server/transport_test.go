@@ -215,18 +215,6 @@ type farConn struct {
 
 func (c *farConn) RemoteAddr() net.Addr { return c.from }
 
-// shortDir returns a directory whose path leaves room for the name of a socket, which t.TempDir does not on
-// every system.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "hr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // eventually waits for the condition. It fails the test only when nothing else can be expected to change.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()

@@ -4,9 +4,6 @@ package boottime
 
 import "time"
 
-// started is where the fallback clock begins.
-var started = time.Now()
-
 // Now returns the time since an arbitrary instant that does not change while the process lives. It never
 // goes back, setting the wall clock does not move it, and only differences between two calls mean
 // anything. It does not block and is safe for concurrent use.
@@ -16,6 +13,3 @@ var started = time.Now()
 // 16 ms. Everywhere else, and where the kernel refuses the call, it is Go's monotonic clock, which may
 // stand still in suspend.
 func Now() time.Duration { return now() }
-
-// monotonic is the clock where there is no better one.
-func monotonic() time.Duration { return time.Since(started) }
