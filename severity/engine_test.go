@@ -344,10 +344,13 @@ func (f faulty) Judge(in *severity.Input) severity.Finding {
 
 func TestFaultyConditionIsUnknown(t *testing.T) {
 	e := engine(t, severity.Config{Levels: []severity.Level{{Enter: faulty{fixed{name: "faulty"}}}}})
-	for at, want := range map[time.Duration]string{0: "panic: no", s: "7 is not a truth value"} {
-		out := e.Step(severity.Input{At: at})
-		if out.Level != 0 || len(out.Unknown) != 1 || out.Unknown[0].Reason != want {
-			t.Errorf("level %d, unknown %v; want 0 for %q", out.Level, out.Unknown, want)
+	for _, tt := range []struct {
+		at   time.Duration
+		want string
+	}{{0, "panic: no"}, {s, "7 is not a truth value"}} {
+		out := e.Step(severity.Input{At: tt.at})
+		if out.Level != 0 || len(out.Unknown) != 1 || out.Unknown[0].Reason != tt.want {
+			t.Errorf("level %d, unknown %v; want 0 for %q", out.Level, out.Unknown, tt.want)
 		}
 	}
 }
