@@ -297,6 +297,7 @@ func TestHubEndsAStreamThatDoesNotRead(t *testing.T) {
 		if took := time.Since(began); took < 5*time.Second || took > 5500*time.Millisecond {
 			t.Errorf("ended after %v, want 5s to 5.5s", took)
 		}
+		synctest.Wait() // it is told on a goroutine of its own
 		if got := h.stalls.Load(); got != 1 {
 			t.Errorf("stalled was told %d times, want once", got)
 		}
