@@ -124,6 +124,8 @@ func (s *severityService) position(after *headroomv1.SeverityPosition) (*uint64,
 		invalid := &invalidError{}
 		invalid.add("after.sequence", "%d was not given out yet, the last is %d", sequence, last)
 		return nil, invalid
+	} else if last-sequence > severity.HistorySize {
+		return nil, severity.ErrEvicted // before the first message, which would say that the stream goes on
 	}
 	return &sequence, nil
 }

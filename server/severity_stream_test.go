@@ -153,7 +153,11 @@ func TestWatchSeverityEviction(t *testing.T) {
 		if total <= severity.HistorySize {
 			t.Fatalf("%d transitions, want more than are kept", total)
 		}
-		checkRefused(t, f.conn, f.after(total-severity.HistorySize-1), codes.OutOfRange, "HISTORY_EVICTED")
+		refused := follow(t.Context(), f.conn, f.after(total-severity.HistorySize-1))
+		checkError(t, refused.end(), codes.OutOfRange, "HISTORY_EVICTED")
+		if list := refused.messages(); len(list) > 0 {
+			t.Errorf("%d messages before the refusal, by which a client takes the stream for resumed; want none", len(list))
+		}
 		s := follow(t.Context(), f.conn, f.after(total-severity.HistorySize))
 		synctest.Wait()
 		list := s.transitions()
