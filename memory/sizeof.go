@@ -48,7 +48,13 @@ const (
 func SizeOf(v any) Size {
 	w := walker{seen: make(map[piece]struct{}), pointers: make(map[reflect.Type]bool)}
 	w.visit(reflect.TypeFor[any](), unsafe.Pointer(&v))
-	for len(w.todo) > 0 {
+	for len(w.todo)+len(w.todoMaps) > 0 {
+		if last := len(w.todoMaps) - 1; last >= 0 {
+			m := w.todoMaps[last]
+			w.todoMaps = w.todoMaps[:last]
+			w.visitEntries(m)
+			continue
+		}
 		p := w.todo[len(w.todo)-1]
 		w.todo = w.todo[:len(w.todo)-1]
 		for i := range p.n {
@@ -80,6 +86,7 @@ type span struct{ begin, end uintptr }
 
 type walker struct {
 	todo     []piece
+	todoMaps []reflect.Value
 	seen     map[piece]struct{}
 	spans    []span
 	maps     map[unsafe.Pointer]struct{}
@@ -141,7 +148,7 @@ func (w *walker) visit(t reflect.Type, at unsafe.Pointer) {
 			w.visit(t.Elem(), unsafe.Add(at, i*int(t.Elem().Size())))
 		}
 	case reflect.Map:
-		w.visitMap(v)
+		w.addMap(v)
 	case reflect.Chan:
 		if !v.IsNil() && w.addHidden(v.UnsafePointer(), channelBytes+int64(v.Cap())*int64(t.Elem().Size())) &&
 			v.Len() > 0 && w.hasPointers(t.Elem()) {
@@ -206,15 +213,22 @@ func (w *walker) visitInterface(v reflect.Value, at unsafe.Pointer) {
 	w.add(word[1], t, 1)
 }
 
-func (w *walker) visitMap(v reflect.Value) {
+// addMap counts a map and has its entries visited, unless they were before. They wait, for maps may be nested deeper
+// than the stack can grow.
+func (w *walker) addMap(v reflect.Value) {
 	t := v.Type()
 	if v.IsNil() || !w.addHidden(v.UnsafePointer(), mapBytes(t, v.Len())) {
 		return
 	}
-	withKeys, withValues := w.hasPointers(t.Key()), w.hasPointers(t.Elem())
-	if !withKeys && !withValues {
-		return
+	if w.hasPointers(t.Key()) || w.hasPointers(t.Elem()) {
+		// A copy, for v may lie where the next entry of another map is put.
+		w.todoMaps = append(w.todoMaps, reflect.ValueOf(v.Interface()))
 	}
+}
+
+func (w *walker) visitEntries(v reflect.Value) {
+	t := v.Type()
+	withKeys, withValues := w.hasPointers(t.Key()), w.hasPointers(t.Elem())
 	key, value := reflect.New(t.Key()), reflect.New(t.Elem())
 	for entry := v.MapRange(); entry.Next(); {
 		if withKeys {

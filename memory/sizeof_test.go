@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -173,4 +174,17 @@ func FuzzSizeOf(f *testing.F) {
 			t.Errorf("%d bytes, want %d", got.Bytes, want)
 		}
 	})
+}
+
+// Maps in maps take no stack: a program cannot survive when that ends.
+func TestSizeOfMapsInMaps(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(4 << 20))
+	const depth = 20_000
+	var v any
+	for range depth {
+		v = map[any]any{"next": v}
+	}
+	if size := memory.SizeOf(v); size.Objects < depth || len(size.Unseen) > 0 {
+		t.Errorf("%d objects, %v unseen; want at least %d and none", size.Objects, size.Unseen, depth)
+	}
 }
