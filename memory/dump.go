@@ -26,6 +26,7 @@ const (
 // concurrent use.
 type Dumper struct {
 	mu      sync.Mutex
+	w       io.Writer
 	out     *bufio.Writer
 	records []runtime.MemProfileRecord
 	stacks  []byte
@@ -37,6 +38,7 @@ func NewDumper(w io.Writer) *Dumper {
 		w = os.Stderr
 	}
 	return &Dumper{
+		w:       w,
 		out:     bufio.NewWriterSize(w, outputSize),
 		records: make([]runtime.MemProfileRecord, maxSites),
 		stacks:  make([]byte, maxStacks),
@@ -53,6 +55,7 @@ func NewDumper(w io.Writer) *Dumper {
 func (d *Dumper) Dump() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.out.Reset(d.w) // what failed once may work now
 	d.writeMemory()
 	return d.out.Flush()
 }
@@ -62,6 +65,7 @@ func (d *Dumper) Dump() error {
 func (d *Dumper) DumpAll() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.out.Reset(d.w) // what failed once may work now
 	d.writeMemory()
 	n := runtime.Stack(d.stacks, true)
 	d.text("goroutines\n")

@@ -123,3 +123,29 @@ func TestRelease(t *testing.T) {
 		t.Errorf("%d bytes returned where there was no garbage", got)
 	}
 }
+
+// A dump that could not be written does not keep the next one from being.
+func TestDumpAfterAFault(t *testing.T) {
+	w := &failingOnce{err: errors.New("full")}
+	d := memory.NewDumper(w)
+	if err := d.Dump(); !errors.Is(err, w.err) {
+		t.Fatalf("Dump = %v, want %v", err, w.err)
+	}
+	if err := d.DumpAll(); err != nil || !strings.HasPrefix(w.String(), "live memory") {
+		t.Errorf("the next dump: %v, written %.40q; want all of it", err, w.String())
+	}
+}
+
+type failingOnce struct {
+	bytes.Buffer
+	err    error
+	failed bool
+}
+
+func (w *failingOnce) Write(p []byte) (int, error) {
+	if !w.failed {
+		w.failed = true
+		return 0, w.err
+	}
+	return w.Buffer.Write(p)
+}
