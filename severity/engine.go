@@ -144,10 +144,10 @@ func (e *Engine) judge(in *Input) {
 		if s.hasUnless {
 			s.gated = e.program.truth(&s.unless)
 		}
-		switch {
-		case s.enterTruth == False:
+		if gap || s.enterTruth == False {
 			s.pending = false
-		case s.enterTruth == True && (!s.pending || gap):
+		}
+		if s.enterTruth == True && !s.pending {
 			s.pending, s.since = true, e.now
 		}
 	}

@@ -136,6 +136,14 @@ func TestSteps(t *testing.T) {
 			{3*s + 1, 20, 0, "remaining0", severity.HeldEnter},
 			{5*s + 1, 20, 1, "entered1", none},
 		}},
+		{"a gap that ends in what is unknown does not count either", severity.Config{CheckInterval: s, Levels: one(severity.Level{
+			Enter: severity.GlobalRelative(25), HoldFor: 2 * s,
+		})}, []step{
+			{0, 20, 0, "remaining0", severity.HeldEnter},
+			{60 * s, -1, 0, "remaining0", severity.HeldUnknown},
+			{61 * s, 20, 0, "remaining0", severity.HeldEnter},
+			{63 * s, 20, 1, "entered1", none},
+		}},
 		{"a higher level that waits to be entered keeps the level from falling", severity.Config{Levels: []severity.Level{
 			{Enter: severity.All(severity.GlobalRelative(50), severity.Not(severity.GlobalRelative(30)))},
 			{Enter: severity.GlobalRelative(30), HoldFor: 2 * s},
@@ -330,6 +338,15 @@ func TestFraction(t *testing.T) {
 		severity.GlobalRelative(50), severity.Any(severity.GlobalRelative(20), severity.Not(fixed{"lost", U})))}}})
 	if out := both.Step(memory(0, 60, 100)); out.Fraction != 0.5 {
 		t.Errorf("all takes the least far: fraction %v, want 0.5", out.Fraction)
+	}
+	not := engine(t, severity.Config{Levels: []severity.Level{{
+		Enter: severity.Not(severity.GlobalRelative(50)), HoldFor: time.Minute,
+	}}})
+	if out := not.Step(memory(0, 60, 100)); out.Held != severity.HeldEnter || out.Fraction != 1 {
+		t.Errorf("a negation that holds: held by %q, fraction %v, want 1", out.Held, out.Fraction)
+	}
+	if out := not.Step(memory(s, 40, 100)); out.Fraction != 0 {
+		t.Errorf("a negation that does not hold: fraction %v, want 0", out.Fraction)
 	}
 }
 

@@ -160,10 +160,14 @@ func (p *program) reach(n *node) float64 {
 		}
 		return r
 	case notNode:
-		if p.truth(&n.of[0]) == Unknown {
+		switch p.truth(&n.of[0]) {
+		case Unknown:
 			return 0
+		case False: // however near it was to holding
+			return 1
+		default:
+			return 1 - p.reach(&n.of[0])
 		}
-		return 1 - p.reach(&n.of[0])
 	case knownNode:
 		return p.reach(&n.of[0])
 	default:
