@@ -91,6 +91,7 @@ func TestCompileReportsFaults(t *testing.T) {
 		{`overloaded("")`, "1:1: no name of a signal"},
 		{`signals[""] > 5`, "1:1: no name of a signal"},
 		{`signals["a"] > 2 * signals[""]`, "1:20: no name of a signal"},
+		{"signals.cpu > 0.5", `1:8: want the name of a signal, as in signals["cpu"]`},
 		{`signals[recovering() ? "a" : "b"] > 5`, `1:1: want the name of a signal in quotes, as in signals["cpu"]`},
 		{`rates["a"] < 5`, `1:1: want rates["NAME"] > a constant of at least 0, or < one of at most 0`},
 		{`rates["a"] > signals["b"]`, `1:1: want rates["NAME"] > a constant of at least 0, or < one of at most 0`},

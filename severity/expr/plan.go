@@ -103,6 +103,9 @@ func (l *lowering) read(e ast.Expr, o *operand) {
 		name := l.variableName(e)
 		v, ok := findVariable(name)
 		if !ok {
+			if e.Kind() == ast.SelectKind {
+				name = l.variableName(e.AsSelect().Operand())
+			}
 			l.wrong(e, `want the name of a signal, as in %s["cpu"]`, name)
 			return
 		}
