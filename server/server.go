@@ -156,6 +156,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: compile the validation rules: %w", err)
 	}
+	validator = explainedValidator{validator}
 	s := &Server{
 		log:          c.Log,
 		limits:       c.Limits.WithDefaults(),
