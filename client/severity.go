@@ -22,10 +22,12 @@ type Severity struct {
 	// Sequence is that of the last transition, 0 before the first.
 	Sequence uint64
 
-	// Evidence is what holds the level. Empty at level 0.
+	// Evidence is what fires for the level. Empty at level 0, and while the level stays only for its dwell or
+	// because something is unknown.
 	Evidence []severity.Evidence
 
-	// Unknown are the conditions that could not be judged, and why. They hold the level.
+	// Unknown are the conditions that could not be judged, and why. They hold the level where it depends on
+	// them.
 	Unknown []severity.Evidence
 
 	// Fraction is how far the way to the next level is gone, in [0, 1], where HasFraction is true: not at
