@@ -31,7 +31,7 @@ func (c *Client) Handlers(ctx context.Context, h *severity.Handlers, o SeverityO
 type feed struct {
 	client   *Client
 	handlers *severity.Handlers
-	level    int    // as far as the handlers were told
+	level    int    // as far as the handlers were told, or will be
 	known    bool   // whether an update was taken that was not stale
 	sequence uint64 // of the last transition that was told
 }

@@ -203,3 +203,40 @@ func TestHandlersWaitForTransitions(t *testing.T) {
 		}
 	})
 }
+
+// Handlers that are slow are not told again by the next feed what the one before it left to be told.
+func TestHandlersAreFedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newMachine(), newPressure("a")
+		defer m.serve(&script{watchSeverity: p.watch})()
+		p.move(1)
+		p.move(2)
+		c := m.client(t)
+		h := severity.NewHandlers(severity.HandlersConfig{})
+		defer h.Close()
+		var calls [3]int
+		for level := range calls {
+			if _, err := h.OnEntered(level, func(context.Context, severity.Event) error {
+				calls[level]++
+				time.Sleep(900 * time.Millisecond)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			if err := c.Handlers(ctx, h, client.SeverityOptions{}); err != nil {
+				t.Error(err)
+			}
+			cancel()
+		}
+		if told, applied := h.Level(), h.Applied(); told != 1 || applied != 2 {
+			t.Errorf("told of level %d, applied %d; want 1 and 2", told, applied)
+		}
+		time.Sleep(10 * time.Second)
+		if want := [3]int{0, 1, 1}; calls != want || h.Level() != 2 {
+			t.Errorf("calls of each level %v, at level %d; want %v, at 2", calls, h.Level(), want)
+		}
+	})
+}

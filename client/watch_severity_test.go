@@ -37,14 +37,24 @@ func line(at time.Duration, u client.SeverityUpdate, err error) string {
 	return text
 }
 
-// followSeverity collects the lines of what is yielded within d.
+// followSeverity collects the lines of what is yielded within d. Whether an update that brings nothing new is
+// taken before what follows it at the same instant is up to the scheduler, so such a one is left out.
 func followSeverity(ctx context.Context, c *client.Client, o client.SeverityOptions, d time.Duration) []string {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	start := time.Now()
 	var seen []string
+	empty := time.Duration(-1) // when the last of seen came, if it brings nothing
 	for u, err := range c.WatchSeverity(ctx, o) {
-		seen = append(seen, line(time.Since(start), u, err))
+		at := time.Since(start)
+		if at == empty {
+			seen = seen[:len(seen)-1]
+		}
+		empty = -1
+		if len(seen) > 0 && err == nil && u.Transition == nil && u.Gap == client.NoGap && !u.Stale {
+			empty = at
+		}
+		seen = append(seen, line(at, u, err))
 	}
 	return seen
 }
