@@ -17,7 +17,7 @@ import (
 // as evidence. While the stream is stale the level is held. "Remaining" is told with each update that brings no
 // transition, so at least once per max_silence of the server, of the highest level in effect.
 func (c *Client) Handlers(ctx context.Context, h *severity.Handlers, o SeverityOptions) error {
-	f := &feed{client: c, handlers: h, level: h.Level()}
+	f := &feed{client: c, handlers: h, level: h.Applied()}
 	for update, err := range c.WatchSeverity(ctx, o) {
 		if err != nil {
 			return err

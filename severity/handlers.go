@@ -83,6 +83,7 @@ type Handlers struct {
 	mu          sync.Mutex
 	closed      bool
 	level       int
+	applied     int     // the level after all of pending
 	pending     []Event // to dispatch
 	dispatching bool
 	count       int
@@ -121,6 +122,14 @@ func (h *Handlers) Level() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.level
+}
+
+// Applied returns the level to which the transitions that were applied so far lead. Level follows it as handlers
+// are told.
+func (h *Handlers) Applied() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.applied
 }
 
 // OnEntered has f called whenever the level is entered. Level 0 is accepted and never entered.
@@ -179,6 +188,9 @@ func (h *Handlers) admitLocked() error {
 
 // Apply tells handlers of a transition. Transitions must be applied in their order.
 func (h *Handlers) Apply(t Transition) {
+	h.mu.Lock()
+	h.applied = t.To
+	h.mu.Unlock()
 	if t.Up() {
 		h.tell(Event{Kind: Entered, Level: t.To, Transition: t})
 		return
