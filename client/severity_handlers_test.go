@@ -235,6 +235,7 @@ func TestHandlersAreFedAgain(t *testing.T) {
 			t.Errorf("told of level %d, applied %d; want 1 and 2", told, applied)
 		}
 		time.Sleep(10 * time.Second)
+		h.Close()
 		if want := [3]int{0, 1, 1}; calls != want || h.Level() != 2 {
 			t.Errorf("calls of each level %v, at level %d; want %v, at 2", calls, h.Level(), want)
 		}
