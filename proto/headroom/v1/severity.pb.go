@@ -30,7 +30,8 @@ type Severity struct {
 	Level int32 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
 	// Lists the levels in effect, the highest first: at level 2 these are 2 and 1.
 	LevelsInEffect []int32 `protobuf:"varint,2,rep,packed,name=levels_in_effect,json=levelsInEffect,proto3" json:"levels_in_effect,omitempty"`
-	// Names what holds the present level. Empty at level 0.
+	// Names what fires for the present level. Empty at level 0, and while the level stays only for its dwell or
+	// because something is unknown.
 	Evidence []*Evidence `protobuf:"bytes,3,rep,name=evidence,proto3" json:"evidence,omitempty"`
 	// States when the memory will have run out if it goes on as it does. Absent when it does not fall, when
 	// that is out of sight, and when no trend fits.
@@ -38,7 +39,7 @@ type Severity struct {
 	// States how far the way to the next level is gone: [0, 1]. Absent at the highest level, and when it is
 	// unknown.
 	Fraction *float64 `protobuf:"fixed64,5,opt,name=fraction,proto3,oneof" json:"fraction,omitempty"`
-	// Names the conditions that could not be judged, and why. They hold the level.
+	// Names the conditions that could not be judged, and why. They hold the level where it depends on them.
 	Unknown []*Evidence `protobuf:"bytes,6,rep,name=unknown,proto3" json:"unknown,omitempty"`
 	// States the position of the last transition in this run's order, from 1; 0 before the first.
 	Sequence int64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
