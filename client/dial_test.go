@@ -101,7 +101,7 @@ func TestDialGivesUp(t *testing.T) {
 				if err == nil {
 					t.Fatal("Dial succeeded")
 				}
-				if got, want := err.Error(), "client: no headroom server answered:\n"+test.text; got != want {
+				if got, want := err.Error(), "client: no headroom server can be used:\n"+test.text; got != want {
 					t.Errorf("error:\n\t%s\nwant:\n\t%s", got, want)
 				}
 				if !errors.Is(err, client.ErrNoServer) {

@@ -24,7 +24,7 @@ var (
 
 	// ErrNoServer reports that Dial tried every address and got no judgement from any. An error of Dial that
 	// is not ErrNoServer is of its options.
-	ErrNoServer = errors.New("client: no headroom server answered")
+	ErrNoServer = errors.New("client: no headroom server can be used")
 )
 
 // errEnded and errSilent are why a stream that gRPC has no complaint about was given up, and errNotStarted
