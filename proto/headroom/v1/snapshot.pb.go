@@ -525,6 +525,27 @@ type CpuReading struct {
 	UsedRatio *float64 `protobuf:"fixed64,1,opt,name=used_ratio,json=usedRatio,proto3,oneof" json:"used_ratio,omitempty"`
 	// Counts the cores that `used_ratio` is a share of; fractional under a quota.
 	CapacityCores *float64 `protobuf:"fixed64,2,opt,name=capacity_cores,json=capacityCores,proto3,oneof" json:"capacity_cores,omitempty"`
+	// Says where `capacity_cores` comes from, for people; for example `cpu.max of /kubepods/pod1`. Empty when
+	// it is not known.
+	LimitSource string `protobuf:"bytes,3,opt,name=limit_source,json=limitSource,proto3" json:"limit_source,omitempty"`
+	// States the share of the CPU time of the whole host in use. Absent when it is not known, as are the next
+	// three then.
+	HostUsedRatio *float64 `protobuf:"fixed64,4,opt,name=host_used_ratio,json=hostUsedRatio,proto3,oneof" json:"host_used_ratio,omitempty"`
+	// Counts the logical CPUs of the whole host.
+	HostCores *float64 `protobuf:"fixed64,5,opt,name=host_cores,json=hostCores,proto3,oneof" json:"host_cores,omitempty"`
+	// States the share in use of the busiest logical CPU.
+	HottestCoreRatio *float64 `protobuf:"fixed64,6,opt,name=hottest_core_ratio,json=hottestCoreRatio,proto3,oneof" json:"hottest_core_ratio,omitempty"`
+	// States the share of the CPU time of the host that was idle while something waited for I/O.
+	IowaitRatio *float64 `protobuf:"fixed64,7,opt,name=iowait_ratio,json=iowaitRatio,proto3,oneof" json:"iowait_ratio,omitempty"`
+	// States the share of the CPU time of the host that the hypervisor gave to others.
+	StealRatio *float64 `protobuf:"fixed64,8,opt,name=steal_ratio,json=stealRatio,proto3,oneof" json:"steal_ratio,omitempty"`
+	// States the share of the periods of the CPU quota in which it was used up before the end. Absent without a
+	// quota.
+	ThrottledRatio *float64 `protobuf:"fixed64,9,opt,name=throttled_ratio,json=throttledRatio,proto3,oneof" json:"throttled_ratio,omitempty"`
+	// Counts the tasks of the host that ran or could have run at the time of the reading.
+	RunnableCount *int64 `protobuf:"varint,10,opt,name=runnable_count,json=runnableCount,proto3,oneof" json:"runnable_count,omitempty"`
+	// States the load average of the host over one minute.
+	LoadAverage   *float64 `protobuf:"fixed64,11,opt,name=load_average,json=loadAverage,proto3,oneof" json:"load_average,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -573,6 +594,69 @@ func (x *CpuReading) GetCapacityCores() float64 {
 	return 0
 }
 
+func (x *CpuReading) GetLimitSource() string {
+	if x != nil {
+		return x.LimitSource
+	}
+	return ""
+}
+
+func (x *CpuReading) GetHostUsedRatio() float64 {
+	if x != nil && x.HostUsedRatio != nil {
+		return *x.HostUsedRatio
+	}
+	return 0
+}
+
+func (x *CpuReading) GetHostCores() float64 {
+	if x != nil && x.HostCores != nil {
+		return *x.HostCores
+	}
+	return 0
+}
+
+func (x *CpuReading) GetHottestCoreRatio() float64 {
+	if x != nil && x.HottestCoreRatio != nil {
+		return *x.HottestCoreRatio
+	}
+	return 0
+}
+
+func (x *CpuReading) GetIowaitRatio() float64 {
+	if x != nil && x.IowaitRatio != nil {
+		return *x.IowaitRatio
+	}
+	return 0
+}
+
+func (x *CpuReading) GetStealRatio() float64 {
+	if x != nil && x.StealRatio != nil {
+		return *x.StealRatio
+	}
+	return 0
+}
+
+func (x *CpuReading) GetThrottledRatio() float64 {
+	if x != nil && x.ThrottledRatio != nil {
+		return *x.ThrottledRatio
+	}
+	return 0
+}
+
+func (x *CpuReading) GetRunnableCount() int64 {
+	if x != nil && x.RunnableCount != nil {
+		return *x.RunnableCount
+	}
+	return 0
+}
+
+func (x *CpuReading) GetLoadAverage() float64 {
+	if x != nil && x.LoadAverage != nil {
+		return *x.LoadAverage
+	}
+	return 0
+}
+
 // Holds the raw numbers of a memory snapshot.
 type MemoryReading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -588,9 +672,20 @@ type MemoryReading struct {
 	Definition string `protobuf:"bytes,5,opt,name=definition,proto3" json:"definition,omitempty"`
 	// States the memory that the scope could use: the effective limit, or the host's memory. `max_bytes` is
 	// a share of it unless the budget is fixed.
-	TotalBytes    *int64 `protobuf:"varint,6,opt,name=total_bytes,json=totalBytes,proto3,oneof" json:"total_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TotalBytes *int64 `protobuf:"varint,6,opt,name=total_bytes,json=totalBytes,proto3,oneof" json:"total_bytes,omitempty"`
+	// Says where `total_bytes` comes from, for people; for example `memory.max of /kubepods/pod1`. Empty when it
+	// is not known.
+	LimitSource string `protobuf:"bytes,7,opt,name=limit_source,json=limitSource,proto3" json:"limit_source,omitempty"`
+	// Is the limit that has the least left, of all that hold for the scope: the host or one of its cgroups. It
+	// is what severity judges. Absent when it is not known.
+	Tightest *MemoryLevel `protobuf:"bytes,8,opt,name=tightest,proto3" json:"tightest,omitempty"`
+	// States the swap in use where `total_bytes` is a limit of the host or of a cgroup. Absent when it is not
+	// known.
+	SwapUsedBytes *int64 `protobuf:"varint,9,opt,name=swap_used_bytes,json=swapUsedBytes,proto3,oneof" json:"swap_used_bytes,omitempty"`
+	// States the swap that could be used there.
+	SwapTotalBytes *int64 `protobuf:"varint,10,opt,name=swap_total_bytes,json=swapTotalBytes,proto3,oneof" json:"swap_total_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *MemoryReading) Reset() {
@@ -665,6 +760,98 @@ func (x *MemoryReading) GetTotalBytes() int64 {
 	return 0
 }
 
+func (x *MemoryReading) GetLimitSource() string {
+	if x != nil {
+		return x.LimitSource
+	}
+	return ""
+}
+
+func (x *MemoryReading) GetTightest() *MemoryLevel {
+	if x != nil {
+		return x.Tightest
+	}
+	return nil
+}
+
+func (x *MemoryReading) GetSwapUsedBytes() int64 {
+	if x != nil && x.SwapUsedBytes != nil {
+		return *x.SwapUsedBytes
+	}
+	return 0
+}
+
+func (x *MemoryReading) GetSwapTotalBytes() int64 {
+	if x != nil && x.SwapTotalBytes != nil {
+		return *x.SwapTotalBytes
+	}
+	return 0
+}
+
+// Is the memory of the host or of one cgroup.
+type MemoryLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// States the working set: what is in use without the page cache that can be dropped.
+	UsedBytes int64 `protobuf:"varint,1,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"`
+	// States the limit on it.
+	LimitBytes int64 `protobuf:"varint,2,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`
+	// Says which limit that is, for people; for example `memory.max of /kubepods/pod1` or `memory of the host`.
+	LimitSource   string `protobuf:"bytes,3,opt,name=limit_source,json=limitSource,proto3" json:"limit_source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemoryLevel) Reset() {
+	*x = MemoryLevel{}
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryLevel) ProtoMessage() {}
+
+func (x *MemoryLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryLevel.ProtoReflect.Descriptor instead.
+func (*MemoryLevel) Descriptor() ([]byte, []int) {
+	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MemoryLevel) GetUsedBytes() int64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *MemoryLevel) GetLimitBytes() int64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *MemoryLevel) GetLimitSource() string {
+	if x != nil {
+		return x.LimitSource
+	}
+	return ""
+}
+
 // Holds the raw numbers of an event-loop snapshot.
 type EventLoopReading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -689,7 +876,7 @@ type EventLoopReading struct {
 
 func (x *EventLoopReading) Reset() {
 	*x = EventLoopReading{}
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[4]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +888,7 @@ func (x *EventLoopReading) String() string {
 func (*EventLoopReading) ProtoMessage() {}
 
 func (x *EventLoopReading) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[4]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +901,7 @@ func (x *EventLoopReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventLoopReading.ProtoReflect.Descriptor instead.
 func (*EventLoopReading) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{4}
+	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *EventLoopReading) GetDelay() *durationpb.Duration {
@@ -783,7 +970,7 @@ type ClientReading struct {
 
 func (x *ClientReading) Reset() {
 	*x = ClientReading{}
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[5]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +982,7 @@ func (x *ClientReading) String() string {
 func (*ClientReading) ProtoMessage() {}
 
 func (x *ClientReading) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[5]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +995,7 @@ func (x *ClientReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientReading.ProtoReflect.Descriptor instead.
 func (*ClientReading) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{5}
+	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClientReading) GetNewErrors() int64 {
@@ -839,7 +1026,8 @@ func (x *ClientReading) GetReporterCount() int32 {
 	return 0
 }
 
-// Holds the raw numbers of a pressure snapshot (PSI).
+// Holds the raw numbers of a pressure snapshot (PSI). What is judged is the share in which some task waited, but
+// for I/O the share in which all did: that one waits for a disk is normal.
 type PressureReading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the resource that tasks waited for.
@@ -854,7 +1042,7 @@ type PressureReading struct {
 
 func (x *PressureReading) Reset() {
 	*x = PressureReading{}
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[6]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1054,7 @@ func (x *PressureReading) String() string {
 func (*PressureReading) ProtoMessage() {}
 
 func (x *PressureReading) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[6]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1067,7 @@ func (x *PressureReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureReading.ProtoReflect.Descriptor instead.
 func (*PressureReading) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{6}
+	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PressureReading) GetStalled() PressureResource {
@@ -914,7 +1102,7 @@ type CustomReading struct {
 
 func (x *CustomReading) Reset() {
 	*x = CustomReading{}
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[7]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1114,7 @@ func (x *CustomReading) String() string {
 func (*CustomReading) ProtoMessage() {}
 
 func (x *CustomReading) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_snapshot_proto_msgTypes[7]
+	mi := &file_headroom_v1_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1127,7 @@ func (x *CustomReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomReading.ProtoReflect.Descriptor instead.
 func (*CustomReading) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{7}
+	return file_headroom_v1_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CustomReading) GetReporterCount() int32 {
@@ -981,14 +1169,34 @@ const file_headroom_v1_snapshot_proto_rawDesc = "" +
 	"\x06_limit\"`\n" +
 	"\aUnknown\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12=\n" +
-	"\rlast_good_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vlastGoodAge\"~\n" +
+	"\rlast_good_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vlastGoodAge\"\x88\x05\n" +
 	"\n" +
 	"CpuReading\x12\"\n" +
 	"\n" +
 	"used_ratio\x18\x01 \x01(\x01H\x00R\tusedRatio\x88\x01\x01\x12*\n" +
-	"\x0ecapacity_cores\x18\x02 \x01(\x01H\x01R\rcapacityCores\x88\x01\x01B\r\n" +
+	"\x0ecapacity_cores\x18\x02 \x01(\x01H\x01R\rcapacityCores\x88\x01\x01\x12!\n" +
+	"\flimit_source\x18\x03 \x01(\tR\vlimitSource\x12+\n" +
+	"\x0fhost_used_ratio\x18\x04 \x01(\x01H\x02R\rhostUsedRatio\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"host_cores\x18\x05 \x01(\x01H\x03R\thostCores\x88\x01\x01\x121\n" +
+	"\x12hottest_core_ratio\x18\x06 \x01(\x01H\x04R\x10hottestCoreRatio\x88\x01\x01\x12&\n" +
+	"\fiowait_ratio\x18\a \x01(\x01H\x05R\viowaitRatio\x88\x01\x01\x12$\n" +
+	"\vsteal_ratio\x18\b \x01(\x01H\x06R\n" +
+	"stealRatio\x88\x01\x01\x12,\n" +
+	"\x0fthrottled_ratio\x18\t \x01(\x01H\aR\x0ethrottledRatio\x88\x01\x01\x12*\n" +
+	"\x0erunnable_count\x18\n" +
+	" \x01(\x03H\bR\rrunnableCount\x88\x01\x01\x12&\n" +
+	"\fload_average\x18\v \x01(\x01H\tR\vloadAverage\x88\x01\x01B\r\n" +
 	"\v_used_ratioB\x11\n" +
-	"\x0f_capacity_cores\"\xcd\x02\n" +
+	"\x0f_capacity_coresB\x12\n" +
+	"\x10_host_used_ratioB\r\n" +
+	"\v_host_coresB\x15\n" +
+	"\x13_hottest_core_ratioB\x0f\n" +
+	"\r_iowait_ratioB\x0e\n" +
+	"\f_steal_ratioB\x12\n" +
+	"\x10_throttled_ratioB\x11\n" +
+	"\x0f_runnable_countB\x0f\n" +
+	"\r_load_average\"\xab\x04\n" +
 	"\rMemoryReading\x12\"\n" +
 	"\n" +
 	"used_bytes\x18\x01 \x01(\x03H\x00R\tusedBytes\x88\x01\x01\x12 \n" +
@@ -999,13 +1207,26 @@ const file_headroom_v1_snapshot_proto_rawDesc = "" +
 	"definition\x18\x05 \x01(\tR\n" +
 	"definition\x12$\n" +
 	"\vtotal_bytes\x18\x06 \x01(\x03H\x04R\n" +
-	"totalBytes\x88\x01\x01B\r\n" +
+	"totalBytes\x88\x01\x01\x12!\n" +
+	"\flimit_source\x18\a \x01(\tR\vlimitSource\x124\n" +
+	"\btightest\x18\b \x01(\v2\x18.headroom.v1.MemoryLevelR\btightest\x12+\n" +
+	"\x0fswap_used_bytes\x18\t \x01(\x03H\x05R\rswapUsedBytes\x88\x01\x01\x12-\n" +
+	"\x10swap_total_bytes\x18\n" +
+	" \x01(\x03H\x06R\x0eswapTotalBytes\x88\x01\x01B\r\n" +
 	"\v_used_bytesB\f\n" +
 	"\n" +
 	"_max_bytesB\x12\n" +
 	"\x10_host_used_bytesB\x13\n" +
 	"\x11_host_total_bytesB\x0e\n" +
-	"\f_total_bytes\"\x92\x03\n" +
+	"\f_total_bytesB\x12\n" +
+	"\x10_swap_used_bytesB\x13\n" +
+	"\x11_swap_total_bytes\"p\n" +
+	"\vMemoryLevel\x12\x1d\n" +
+	"\n" +
+	"used_bytes\x18\x01 \x01(\x03R\tusedBytes\x12\x1f\n" +
+	"\vlimit_bytes\x18\x02 \x01(\x03R\n" +
+	"limitBytes\x12!\n" +
+	"\flimit_source\x18\x03 \x01(\tR\vlimitSource\"\x92\x03\n" +
 	"\x10EventLoopReading\x12/\n" +
 	"\x05delay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x124\n" +
 	"\x06judged\x18\x02 \x01(\x0e2\x1c.headroom.v1.EventLoopSourceR\x06judged\x126\n" +
@@ -1065,7 +1286,7 @@ func file_headroom_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_headroom_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headroom_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_headroom_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_headroom_v1_snapshot_proto_goTypes = []any{
 	(ResourceKind)(0),             // 0: headroom.v1.ResourceKind
 	(EventLoopSource)(0),          // 1: headroom.v1.EventLoopSource
@@ -1074,37 +1295,39 @@ var file_headroom_v1_snapshot_proto_goTypes = []any{
 	(*Unknown)(nil),               // 4: headroom.v1.Unknown
 	(*CpuReading)(nil),            // 5: headroom.v1.CpuReading
 	(*MemoryReading)(nil),         // 6: headroom.v1.MemoryReading
-	(*EventLoopReading)(nil),      // 7: headroom.v1.EventLoopReading
-	(*ClientReading)(nil),         // 8: headroom.v1.ClientReading
-	(*PressureReading)(nil),       // 9: headroom.v1.PressureReading
-	(*CustomReading)(nil),         // 10: headroom.v1.CustomReading
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*MemoryLevel)(nil),           // 7: headroom.v1.MemoryLevel
+	(*EventLoopReading)(nil),      // 8: headroom.v1.EventLoopReading
+	(*ClientReading)(nil),         // 9: headroom.v1.ClientReading
+	(*PressureReading)(nil),       // 10: headroom.v1.PressureReading
+	(*CustomReading)(nil),         // 11: headroom.v1.CustomReading
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
 }
 var file_headroom_v1_snapshot_proto_depIdxs = []int32{
 	0,  // 0: headroom.v1.Snapshot.resource:type_name -> headroom.v1.ResourceKind
-	11, // 1: headroom.v1.Snapshot.sample_time:type_name -> google.protobuf.Timestamp
-	12, // 2: headroom.v1.Snapshot.age:type_name -> google.protobuf.Duration
+	12, // 1: headroom.v1.Snapshot.sample_time:type_name -> google.protobuf.Timestamp
+	13, // 2: headroom.v1.Snapshot.age:type_name -> google.protobuf.Duration
 	5,  // 3: headroom.v1.Snapshot.cpu:type_name -> headroom.v1.CpuReading
 	6,  // 4: headroom.v1.Snapshot.memory:type_name -> headroom.v1.MemoryReading
-	7,  // 5: headroom.v1.Snapshot.event_loop:type_name -> headroom.v1.EventLoopReading
-	8,  // 6: headroom.v1.Snapshot.client:type_name -> headroom.v1.ClientReading
-	9,  // 7: headroom.v1.Snapshot.pressure:type_name -> headroom.v1.PressureReading
-	10, // 8: headroom.v1.Snapshot.custom:type_name -> headroom.v1.CustomReading
+	8,  // 5: headroom.v1.Snapshot.event_loop:type_name -> headroom.v1.EventLoopReading
+	9,  // 6: headroom.v1.Snapshot.client:type_name -> headroom.v1.ClientReading
+	10, // 7: headroom.v1.Snapshot.pressure:type_name -> headroom.v1.PressureReading
+	11, // 8: headroom.v1.Snapshot.custom:type_name -> headroom.v1.CustomReading
 	4,  // 9: headroom.v1.Snapshot.unknown:type_name -> headroom.v1.Unknown
-	12, // 10: headroom.v1.Unknown.last_good_age:type_name -> google.protobuf.Duration
-	12, // 11: headroom.v1.EventLoopReading.delay:type_name -> google.protobuf.Duration
-	1,  // 12: headroom.v1.EventLoopReading.judged:type_name -> headroom.v1.EventLoopSource
-	12, // 13: headroom.v1.EventLoopReading.timer_lag:type_name -> google.protobuf.Duration
-	12, // 14: headroom.v1.EventLoopReading.scheduler_p99:type_name -> google.protobuf.Duration
-	12, // 15: headroom.v1.EventLoopReading.probe_max:type_name -> google.protobuf.Duration
-	12, // 16: headroom.v1.EventLoopReading.reported_delay:type_name -> google.protobuf.Duration
-	2,  // 17: headroom.v1.PressureReading.stalled:type_name -> headroom.v1.PressureResource
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 10: headroom.v1.Unknown.last_good_age:type_name -> google.protobuf.Duration
+	7,  // 11: headroom.v1.MemoryReading.tightest:type_name -> headroom.v1.MemoryLevel
+	13, // 12: headroom.v1.EventLoopReading.delay:type_name -> google.protobuf.Duration
+	1,  // 13: headroom.v1.EventLoopReading.judged:type_name -> headroom.v1.EventLoopSource
+	13, // 14: headroom.v1.EventLoopReading.timer_lag:type_name -> google.protobuf.Duration
+	13, // 15: headroom.v1.EventLoopReading.scheduler_p99:type_name -> google.protobuf.Duration
+	13, // 16: headroom.v1.EventLoopReading.probe_max:type_name -> google.protobuf.Duration
+	13, // 17: headroom.v1.EventLoopReading.reported_delay:type_name -> google.protobuf.Duration
+	2,  // 18: headroom.v1.PressureReading.stalled:type_name -> headroom.v1.PressureResource
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_snapshot_proto_init() }
@@ -1122,14 +1345,14 @@ func file_headroom_v1_snapshot_proto_init() {
 	}
 	file_headroom_v1_snapshot_proto_msgTypes[2].OneofWrappers = []any{}
 	file_headroom_v1_snapshot_proto_msgTypes[3].OneofWrappers = []any{}
-	file_headroom_v1_snapshot_proto_msgTypes[6].OneofWrappers = []any{}
+	file_headroom_v1_snapshot_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headroom_v1_snapshot_proto_rawDesc), len(file_headroom_v1_snapshot_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -870,10 +870,10 @@ const file_headroom_v1_status_service_proto_rawDesc = "" +
 	"\vretry_index\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\n" +
 	"retryIndex\x12\x1d\n" +
-	"\x05count\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05count\"\xac\x01\n" +
-	"\fCustomSignal\x12^\n" +
-	"\x04name\x18\x01 \x01(\tBJ\xbaHGrE2\x18^[a-z][a-z0-9_.-]{0,63}$Z\x03cpuZ\x06memoryZ\n" +
-	"event_loopZ\x06clientZ\bpressureR\x04name\x12\x1d\n" +
+	"\x05count\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05count\"\xd9\x01\n" +
+	"\fCustomSignal\x12\x8a\x01\n" +
+	"\x04name\x18\x01 \x01(\tBv\xbaHsrq2\x18^[a-z][a-z0-9_.-]{0,63}$Z\x03cpuZ\x06memoryZ\n" +
+	"event_loopZ\x06clientZ\bpressureZ\fpressure_cpuZ\x0fpressure_memoryZ\vpressure_ioR\x04name\x12\x1d\n" +
 	"\x05value\x18\x02 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x05value\x12\x1d\n" +
 	"\x05limit\x18\x03 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x05limit\"~\n" +
 	"\x12ReportLoadResponse\x12+\n" +
