@@ -186,6 +186,11 @@ type Sources struct {
 
 	// Memory returns the present use.
 	Memory func(ctx context.Context) (MemoryReading, error)
+
+	// Pressure returns the share of time lost to waiting for a resource (CPU, Memory, or 0 for I/O) since its
+	// previous call for it. It is called on one goroutine for each of the three. nil means that there are no
+	// signals of pressure; the crawlee profiles never have them.
+	Pressure func(ctx context.Context, stalled Resource) (PressureReading, error)
 }
 
 // Signal is a load signal of the program's own, read at an interval.

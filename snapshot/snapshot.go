@@ -29,6 +29,11 @@ const (
 	SignalMemory    = "memory"
 	SignalEventLoop = "event_loop"
 	SignalClient    = "client"
+
+	// Pressure stall information, one signal for each resource that tasks wait for.
+	SignalPressureCPU    = "pressure_cpu"
+	SignalPressureMemory = "pressure_memory"
+	SignalPressureIO     = "pressure_io"
 )
 
 // String returns the lower-case name of the resource, such as "event_loop", or "unknown".
@@ -127,6 +132,26 @@ type CPUReading struct {
 	// Cores is the capacity that Used is a share of; fractional under a quota.
 	Cores float64
 
+	// Limit says where Cores comes from, such as "cpu.max of /kubepods/pod1". Empty when that is not known.
+	Limit string
+
+	// HostUsed is the share in use of the HostCores logical CPUs of the whole host, Hottest that of the busiest
+	// of them, IOWait the share of the host's CPU time that was idle while something waited for I/O, and Steal
+	// the share that the hypervisor gave to others, where HostKnown is true.
+	HostUsed, HostCores, Hottest, IOWait, Steal float64
+	HostKnown                                   bool
+
+	// Throttled is the share of the periods of the CPU quota in which it was used up before the end, where
+	// ThrottledKnown is true: there is a quota.
+	Throttled      float64
+	ThrottledKnown bool
+
+	// Runnable counts the tasks of the host that ran or could have run at the time of the reading, and Load is
+	// its load average over one minute, where LoadKnown is true.
+	Runnable  int64
+	Load      float64
+	LoadKnown bool
+
 	// Source names what was read.
 	Source string
 }
@@ -136,8 +161,18 @@ type MemoryReading struct {
 	// Used is the memory in use within the judged scope.
 	Used int64
 
-	// Total is the memory that the scope could use: the effective limit, or the host's memory.
+	// Total is the memory that the scope could use: the effective limit, or the host's memory. Limit says where
+	// it comes from, such as "memory.max of /kubepods/pod1"; empty when that is not known.
 	Total int64
+	Limit string
+
+	// Tightest is the limit that has the least left, of all that hold for the scope. It is what severity
+	// judges. Its Limit is empty when it is not known.
+	Tightest MemoryLevel
+
+	// SwapUsed and SwapTotal are the swap in use and in all where Total is a limit of, where SwapKnown is true.
+	SwapUsed, SwapTotal int64
+	SwapKnown           bool
 
 	// Max is the budget that Used is judged against. The Snapshotter sets it; a source leaves it 0.
 	Max int64
@@ -151,6 +186,16 @@ type MemoryReading struct {
 
 	// Source names what was read.
 	Source string
+}
+
+// MemoryLevel is the memory of the host or of one cgroup.
+type MemoryLevel struct {
+	// Used is the working set in bytes: what is in use without the page cache that can be dropped. Total is the
+	// limit on it.
+	Used, Total int64
+
+	// Limit says which limit that is, such as "memory.max of /kubepods/pod1" or "memory of the host".
+	Limit string
 }
 
 // LoopSource names a measurement of event-loop delay. The numbers equal those of
@@ -230,6 +275,9 @@ type PressureReading struct {
 	Stalled    Resource // CPU, Memory, or 0 for I/O
 	Some, Full float64
 	FullKnown  bool
+
+	// Source names what was read.
+	Source string
 }
 
 // CustomReading says where a custom value came from.
