@@ -25,17 +25,19 @@ var table = map[string]row{
 	"snapshot":          {floor: 0},
 	"memory":            {floor: 0},
 	"internal/boottime": {floor: 0},
+	"permit":            {floor: 0},
 
 	"snapshot/host": {floor: 1, imports: []string{"snapshot"}},
 	"severity":      {floor: 1, imports: []string{"snapshot"}},
 	"severity/expr": {floor: 1, imports: []string{"severity", "snapshot"}},
+	"limit":         {floor: 1, imports: []string{"snapshot"}},
 
-	"internal/wire": {floor: 2, imports: []string{"proto/headroom/v1", "severity", "snapshot"}},
+	"internal/wire": {floor: 2, imports: []string{"permit", "proto/headroom/v1", "severity", "snapshot"}},
 
-	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "severity",
-		"snapshot"}},
-	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "proto/headroom/v1", "severity",
-		"snapshot", "snapshot/host"}},
+	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "permit", "proto/headroom/v1",
+		"severity", "snapshot"}},
+	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "limit", "permit",
+		"proto/headroom/v1", "severity", "snapshot", "snapshot/host"}},
 
 	"cmd/headroom":      {floor: 4, any: true},
 	"internal/sim":      {floor: 4, any: true},

@@ -385,7 +385,9 @@ type PermitReport struct {
 	// Optional. States how long a permit is held on average. Absent while that is unknown.
 	MeanHold *durationpb.Duration `protobuf:"bytes,10,opt,name=mean_hold,json=meanHold,proto3" json:"mean_hold,omitempty"`
 	// Optional. States what the tasks of the worker use.
-	Usage         *PermitUsage `protobuf:"bytes,11,opt,name=usage,proto3" json:"usage,omitempty"`
+	Usage *PermitUsage `protobuf:"bytes,11,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Optional. States how many permits the task that waits longest needs at once; 0 is 1.
+	Need          int64 `protobuf:"varint,12,opt,name=need,proto3" json:"need,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +497,13 @@ func (x *PermitReport) GetUsage() *PermitUsage {
 		return x.Usage
 	}
 	return nil
+}
+
+func (x *PermitReport) GetNeed() int64 {
+	if x != nil {
+		return x.Need
+	}
+	return 0
 }
 
 // Is what the tasks under a worker's permits use, as the worker measured it. Counts are since the worker's
@@ -1215,7 +1224,7 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\x06target\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06target\x12&\n" +
 	"\aceiling\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\aceiling\x88\x01\x01B\n" +
 	"\n" +
-	"\b_ceiling\"\x92\x04\n" +
+	"\b_ceiling\"\xaf\x04\n" +
 	"\fPermitReport\x12>\n" +
 	"\bresource\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bresource\x12!\n" +
 	"\aversion\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12\x1b\n" +
@@ -1231,7 +1240,8 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"oldestWait\x12@\n" +
 	"\tmean_hold\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\bmeanHold\x12.\n" +
-	"\x05usage\x18\v \x01(\v2\x18.headroom.v1.PermitUsageR\x05usageB\n" +
+	"\x05usage\x18\v \x01(\v2\x18.headroom.v1.PermitUsageR\x05usage\x12\x1b\n" +
+	"\x04need\x18\f \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04needB\n" +
 	"\n" +
 	"\b_ceiling\"\xb7\x02\n" +
 	"\vPermitUsage\x12>\n" +

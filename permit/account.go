@@ -1,0 +1,73 @@
+package permit
+
+import "time"
+
+// ResourceAccount is the account of one resource at one time. Limit = free + Charge + Unknown, where free is
+// negative after a cut until enough has ended.
+type ResourceAccount struct {
+	Resource        string
+	Limit           int64
+	Charge, Unknown int64
+	Held, Want      int64
+	Sessions        int
+	Law, Binding    string
+	Mode            Mode
+	OldestWait      time.Duration // 0 when none waits
+	Mismatches      int64         // reports of more than was ever granted
+}
+
+// SessionState is the state of a session. The numbers equal those of headroom.v1.SessionState.
+type SessionState uint8
+
+// The states.
+const (
+	SessionLive    SessionState = 1 // attached
+	SessionSuspect SessionState = 2 // its stream broke, or it was kicked; its charge stays
+)
+
+// SessionAccount is one session at one time, without its secret.
+type SessionAccount struct {
+	Name     string // see [SessionID.Name]
+	Client   string
+	Party    Party
+	Instance InstanceID
+	State    SessionState
+	Silence  time.Duration // since the last frame
+	Shares   []SessionShare
+}
+
+// SessionShare is one session's part of one resource.
+type SessionShare struct {
+	Resource                   string
+	Charge, Held, Target, Want int64
+	Guarantee, Limit           int64
+	Priority, Weight           int
+	OldestWait                 time.Duration // 0 when none waits
+	Version                    int64
+}
+
+// Explanation says why sessions have as many permits of a resource as they have.
+type Explanation struct {
+	Account    ResourceAccount
+	Share      SessionShare // summed over the sessions
+	QueueAhead int64        // permits that others wait for and get first
+	Wait       time.Duration
+	HasWait    bool
+	Reasons    []string
+}
+
+// Account returns the account of one resource.
+func (l *Ledger) Account(now time.Duration, resource string) (ResourceAccount, error) {
+	return ResourceAccount{}, ErrNoResource
+}
+
+// Resources returns the names of the resources, sorted.
+func (l *Ledger) Resources() []string { return nil }
+
+// Sessions returns the sessions that keep accepts, sorted by name; nil accepts all.
+func (l *Ledger) Sessions(now time.Duration, keep func(Party) bool) []SessionAccount { return nil }
+
+// Explain explains the resource to the sessions that keep accepts, together.
+func (l *Ledger) Explain(now time.Duration, resource string, keep func(name string, p Party) bool) (Explanation, error) {
+	return Explanation{}, ErrNoResource
+}
