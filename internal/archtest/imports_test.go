@@ -25,7 +25,8 @@ var table = map[string]row{
 	"snapshot":          {floor: 0},
 	"memory":            {floor: 0},
 	"internal/boottime": {floor: 0},
-	"permit":            {floor: 0},
+	"internal/mistake":  {floor: 0},
+	"permit":            {floor: 0, imports: []string{"internal/mistake"}},
 
 	"snapshot/host": {floor: 1, imports: []string{"snapshot"}},
 	"severity":      {floor: 1, imports: []string{"snapshot"}},
