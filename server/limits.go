@@ -49,6 +49,25 @@ type Limits struct {
 	// by an engine of its own. The default is 256.
 	MaxProcessSubscribers int
 
+	// MaxSessions bounds the sessions of workers that lease permits, from 1 to 1,000,000, and with them those
+	// that lost their stream. One takes about 16 KiB, and its stream as much. The default is 16,384.
+	MaxSessions int
+
+	// MaxSessionsPerIdentity bounds those of one identity, from 1 to 1,000,000. Operators are exempt. The
+	// default is 256.
+	MaxSessionsPerIdentity int
+
+	// MaxWaitersPerConnection bounds the calls of one connection that wait for a permit, from 1 to 10,000, so
+	// that the others pass. It should stay well under MaxStreamsPerConnection. The default is 32.
+	MaxWaitersPerConnection int
+
+	// MaxPermits bounds the permits that AcquirePermit and HoldPermit have leased and those that are waited
+	// for, from 1 to 1,000,000, whatever their count. The default is 65,536.
+	MaxPermits int
+
+	// MaxPermitsPerIdentity bounds those of one identity, from 1 to 1,000,000. The default is 16,384.
+	MaxPermitsPerIdentity int
+
 	// MaxReceiveBytes bounds a request, from 1 KiB to 64 MiB. The default is 256 KiB.
 	MaxReceiveBytes int
 
@@ -142,6 +161,11 @@ func (l *Limits) ints() []bounded[int] {
 		{"MaxStreams", &l.MaxStreams, 1, million, 32_768},
 		{"MaxSubscribers", &l.MaxSubscribers, 1, million, 16_384},
 		{"MaxProcessSubscribers", &l.MaxProcessSubscribers, 1, 16_384, 256},
+		{"MaxSessions", &l.MaxSessions, 1, million, 16_384},
+		{"MaxSessionsPerIdentity", &l.MaxSessionsPerIdentity, 1, million, 256},
+		{"MaxWaitersPerConnection", &l.MaxWaitersPerConnection, 1, 10_000, 32},
+		{"MaxPermits", &l.MaxPermits, 1, million, 65_536},
+		{"MaxPermitsPerIdentity", &l.MaxPermitsPerIdentity, 1, million, 16_384},
 		{"MaxReceiveBytes", &l.MaxReceiveBytes, 1 << 10, 64 << 20, 256 << 10},
 		{"MaxSendBytes", &l.MaxSendBytes, 1 << 10, 64 << 20, 4 << 20},
 		{"MaxHeaderBytes", &l.MaxHeaderBytes, 1 << 10, 1 << 20, 16 << 10},

@@ -63,6 +63,9 @@ type Config struct {
 	// 30 %. Each watched process calls their custom conditions anew.
 	ProcessLevels []severity.Level
 
+	// Permits says which permits are leased, and to whom.
+	Permits PermitConfig
+
 	// Access says who may do what. The zero value is the default.
 	Access Access
 
@@ -105,7 +108,7 @@ func (c Config) validate() error {
 	for _, part := range []struct {
 		name string
 		err  error
-	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}} {
+	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}, {"Permits", c.Permits.validate()}} {
 		if part.err != nil {
 			fault(part.name, "%w", part.err)
 		}
