@@ -11,18 +11,17 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// firstLook is the interval that the first reading looks at, that of Crawlee.
-const firstLook = 100 * time.Millisecond
-
 var errNoTime = errors.New("no time passed between two readings of the CPU times")
 
-// A cpuMeter turns the kernel's growing CPU times into the share in use between two readings.
+// A cpuMeter turns the kernel's growing CPU times into the share in use between two readings, by gopsutil, which
+// knows most systems. It knows no limits.
 type cpuMeter struct {
 	cores float64        // 0 until counted
 	last  *cpu.TimesStat // nil until read
 }
 
-func (m *cpuMeter) read(ctx context.Context) (snapshot.CPUReading, error) {
+// read returns the load since its previous call, or errFirst.
+func (m *cpuMeter) read(ctx context.Context, _ time.Time) (snapshot.CPUReading, error) {
 	if m.cores == 0 {
 		// Counted once: the kernel may interrupt every CPU to answer.
 		n, err := cpu.CountsWithContext(ctx, true)
@@ -34,36 +33,23 @@ func (m *cpuMeter) read(ctx context.Context) (snapshot.CPUReading, error) {
 		}
 		m.cores = float64(n)
 	}
-	if m.last == nil {
-		before, err := readCPUTimes(ctx)
-		if err != nil {
-			return snapshot.CPUReading{}, err
-		}
-		timer := time.NewTimer(firstLook)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return snapshot.CPUReading{}, ctx.Err()
-		case <-timer.C:
-		}
-		m.last = &before
-	}
 	now, err := readCPUTimes(ctx)
 	if err != nil {
 		return snapshot.CPUReading{}, err
+	}
+	if m.last == nil {
+		m.last = &now
+		return snapshot.CPUReading{}, errFirst
 	}
 	used, err := usedShare(*m.last, now)
 	if err != nil {
 		return snapshot.CPUReading{}, err
 	}
 	m.last = &now
-	return snapshot.CPUReading{Used: used, Cores: m.cores, Source: hostSource}, nil
+	return snapshot.CPUReading{Used: used, Cores: m.cores, Limit: allCPUs, Source: hostSource}, nil
 }
 
 func readCPUTimes(ctx context.Context) (cpu.TimesStat, error) {
-	if err := ctx.Err(); err != nil {
-		return cpu.TimesStat{}, err
-	}
 	times, err := cpu.TimesWithContext(ctx, false)
 	if err != nil {
 		return cpu.TimesStat{}, fmt.Errorf("read CPU times: %w", err)

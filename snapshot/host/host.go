@@ -20,36 +20,6 @@ import (
 
 const hostSource = "gopsutil host"
 
-// NewSources returns functions that read the CPUs of the host and the memory of the scope. It reads nothing
-// itself. Each function must be called by one goroutine at a time; the two are independent of each other.
-//
-// CPU returns the share of the host's CPU time that was not idle since its previous call. Waiting for I/O
-// is idle, time stolen by the hypervisor is busy, and a guest's time is counted once, as psutil's
-// cpu_percent counts them. The first call takes two readings 100 ms apart. A call that follows another so
-// closely that the kernel's counters did not move is an error, and the next one covers its time as well.
-// Linux counts in steps of 10 ms for each CPU, so a ratio over an interval of 100 ms is coarse. Cores is
-// the number of logical CPUs at the first call.
-//
-// Memory in ScopeHost returns the working set of the host: its total memory without what the kernel
-// estimates to be available, which leaves out the page cache that it can drop. In ScopeProcess it returns
-// the memory of this process and of all its descendants; on Linux the sum of their proportional set sizes
-// (PSS), which counts a shared page once, elsewhere the sum of their resident set sizes (RSS), which counts
-// a shared page once for each process. On Linux a process whose PSS cannot be read, or is zero, counts with
-// its RSS; MemoryReading.Definition says how many did. One that ended, or that the kernel hides from this
-// user, counts nothing, and so does one whose parent ended first, since it left the tree. It is an error
-// when this process itself cannot be read. To read a PSS makes the kernel walk the process's page tables,
-// about 20 ms for each GiB that is resident. In both scopes Total is the memory of the host, and HostUsed
-// and HostTotal are its figures.
-//
-// Both return the error of ctx when it ends before they do.
-func NewSources(scope snapshot.Scope) snapshot.Sources {
-	sources := snapshot.Sources{CPU: new(cpuMeter).read, Memory: readHostMemory}
-	if scope == snapshot.ScopeProcess {
-		sources.Memory = readProcessMemory
-	}
-	return sources
-}
-
 func readHostMemory(ctx context.Context) (snapshot.MemoryReading, error) {
 	reading, err := hostMemory(ctx)
 	if err != nil {

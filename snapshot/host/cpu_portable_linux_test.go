@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/headroom-rpc/headroom/snapshot"
 	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
@@ -30,7 +29,7 @@ func writeStat(t *testing.T, dir, total string, cpus int) {
 	}
 }
 
-func TestCPU(t *testing.T) {
+func TestPortableCPU(t *testing.T) {
 	// Fields: user nice system idle iowait irq softirq steal guest guest_nice, in ticks of 10 ms.
 	// lines[0] is read first, lines[1] 100 ms later by the same call, and each other line by the next call.
 	tests := []struct {
@@ -100,7 +99,7 @@ func TestCPU(t *testing.T) {
 			dir := t.TempDir()
 			t.Setenv("HOST_PROC", dir)
 			synctest.Test(t, func(t *testing.T) {
-				read := host.NewSources(snapshot.ScopeHost).CPU
+				read := host.PortableCPU()
 				writeStat(t, dir, tt.lines[0], 4)
 				time.AfterFunc(99*time.Millisecond, func() { writeStat(t, dir, tt.lines[1], 4) })
 				for i, want := range tt.want {
@@ -134,19 +133,19 @@ func TestCPU(t *testing.T) {
 	}
 }
 
-func TestCPUWithoutASource(t *testing.T) {
+func TestPortableCPUWithoutASource(t *testing.T) {
 	t.Setenv("HOST_PROC", t.TempDir())
-	if got, err := host.NewSources(snapshot.ScopeHost).CPU(t.Context()); err == nil {
+	if got, err := host.PortableCPU()(t.Context()); err == nil {
 		t.Errorf("CPU with an empty /proc = %+v, want an error", got)
 	}
 }
 
-func TestCPUEndsWithItsContext(t *testing.T) {
+func TestPortableCPUEndsWithItsContext(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("HOST_PROC", dir)
 	writeStat(t, dir, "0 0 0 0 0 0 0 0 0 0", 1)
 	synctest.Test(t, func(t *testing.T) {
-		read := host.NewSources(snapshot.ScopeHost).CPU
+		read := host.PortableCPU()
 		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Millisecond)
 		defer cancel()
 		begun := time.Now()
@@ -160,8 +159,8 @@ func TestCPUEndsWithItsContext(t *testing.T) {
 			t.Errorf("read after the end = %+v, %v; want %v", got, err, context.DeadlineExceeded)
 		}
 
-		// The cut look left nothing behind: the next call is a first one.
-		time.AfterFunc(50*time.Millisecond, func() { writeStat(t, dir, "1 0 0 3 0 0 0 0 0 0", 1) })
+		// The next call looks at the time since the first reading.
+		writeStat(t, dir, "1 0 0 3 0 0 0 0 0 0", 1)
 		if got, err := read(t.Context()); err != nil || got.Used != 0.25 {
 			t.Errorf("read = %+v, %v; want Used 0.25", got, err)
 		}
@@ -196,11 +195,11 @@ func readTicks(t *testing.T) ticks {
 
 // The oracle reads /proc/stat before and after each of the two calls, so the truth lies between what the
 // inner two and the outer two readings say.
-func TestCPUAgainstProcStat(t *testing.T) {
+func TestPortableCPUAgainstProcStat(t *testing.T) {
 	if _, err := os.Stat("/proc/stat"); err != nil {
 		t.Skip(err)
 	}
-	read := host.NewSources(snapshot.ScopeHost).CPU
+	read := host.PortableCPU()
 	before := readTicks(t)
 	if _, err := read(t.Context()); err != nil {
 		t.Fatal(err)
