@@ -75,6 +75,20 @@ const (
 	DefaultLogInterval           = time.Minute
 )
 
+// The defaults for pressure, which Crawlee does not know. That some task waits for a CPU is what full use of the
+// CPUs looks like, so it counts only where it is nearly always so: an idle machine with busy neighbours shows up
+// to 0.3, one with more work than CPUs 0.78 to 1. Waiting for memory is work undone or done twice, and a fifth of
+// the time is thrashing. For I/O the share counts in which all tasks waited, as that one waits for a disk is
+// normal: half of the time nothing got on. The overload ratio is that of the CPU, three of the five snapshots in
+// a window of 5 s, so that neither a start of programs nor one slow flush is overload.
+const (
+	DefaultPressureInterval      = time.Second
+	DefaultMaxCPUPressure        = 0.8
+	DefaultMaxMemoryPressure     = 0.2
+	DefaultMaxIOPressure         = 0.5
+	DefaultPressureOverloadRatio = 0.4
+)
+
 // Config says what a [Snapshotter] samples and how it judges. The zero value of every field is its
 // default, so Config{Sources: host.NewSources(snapshot.ScopeProcess)} is complete.
 type Config struct {
@@ -84,13 +98,16 @@ type Config struct {
 	// Scope says whose memory is judged. The default is ScopeProcess.
 	Scope Scope
 
-	// Sources reads CPU and memory. Both functions are required unless the signal is disabled or
-	// replaced.
+	// Sources reads CPU, memory and pressure. The functions for CPU and memory are required unless the
+	// signal is disabled or replaced.
 	Sources Sources
 
 	// CPUInterval, MemoryInterval, EventLoopInterval and ClientInterval are the times between two
 	// snapshots of a signal, each from 50 ms to 1 minute. The defaults are 1 s, 1 s, 500 ms and 1 s.
 	CPUInterval, MemoryInterval, EventLoopInterval, ClientInterval time.Duration
+
+	// PressureInterval is the same for each of the three signals of pressure. The default is 1 s.
+	PressureInterval time.Duration
 
 	// MaxCPURatio is the share of the CPU over which a snapshot is overloaded, in (0, 1]. The default is
 	// 0.95.
@@ -118,6 +135,11 @@ type Config struct {
 	// MemoryWarningCooldown is the least time between two such warnings, from 1 s to 1 h. The default is
 	// 10 s.
 	MemoryWarningCooldown time.Duration
+
+	// MaxCPUPressure and MaxMemoryPressure are the shares of time over which a snapshot is overloaded in
+	// which some task waited for the resource, and MaxIOPressure that in which all tasks waited for I/O;
+	// in which some did, where the other is not known. Each is in (0, 1]. The defaults are 0.8, 0.2 and 0.5.
+	MaxCPUPressure, MaxMemoryPressure, MaxIOPressure float64
 
 	// MaxEventLoopDelay is the delay over which a snapshot is overloaded, from 1 ms to 1 minute. The
 	// default is 50 ms.
@@ -156,15 +178,20 @@ type Config struct {
 	// of a window over which a signal is overloaded, in (0, 1]. The defaults are 0.4, 0.2, 0.6 and 0.3.
 	CPUOverloadRatio, MemoryOverloadRatio, EventLoopOverloadRatio, ClientOverloadRatio float64
 
-	// Stale is the policy for built-in signals whose source fell silent. The default is StaleHold. The
-	// crawlee profiles ignore it.
+	// PressureOverloadRatio is the same for each of the three signals of pressure. The default is 0.4.
+	PressureOverloadRatio float64
+
+	// Stale is the policy for built-in signals whose source fell silent. The default is StaleHold. For the
+	// signals of pressure StaleHold means StaleIgnore, since many a kernel does not measure pressure; with
+	// StaleOverloaded, disable them there. The crawlee profiles ignore it.
 	Stale StalePolicy
 
 	// Signals are the program's own, at most 256. One with the name of a built-in signal replaces it and
 	// keeps its Resource; of the raw numbers of a [Snapshot] it gives only what Value says.
 	Signals []Signal
 
-	// Disabled names built-in signals to leave out: those of the constants Signal....
+	// Disabled names built-in signals to leave out: those of the constants Signal.... One of pressure may be
+	// named where there is none.
 	Disabled []string
 
 	// Clock is the time that decides: it never goes back, and best runs through suspend. Should it go back,
@@ -188,8 +215,8 @@ type Sources struct {
 	Memory func(ctx context.Context) (MemoryReading, error)
 
 	// Pressure returns the share of time lost to waiting for a resource (CPU, Memory, or 0 for I/O) since its
-	// previous call for it. It is called on one goroutine for each of the three. nil means that there are no
-	// signals of pressure; the crawlee profiles never have them.
+	// previous call for it. It is called on one goroutine for each of the three, so for different resources
+	// at once. nil means that there are no signals of pressure; the crawlee profiles never have them.
 	Pressure func(ctx context.Context, stalled Resource) (PressureReading, error)
 }
 

@@ -13,6 +13,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.MemoryInterval, DefaultMemoryInterval)
 	setDefault(&c.EventLoopInterval, DefaultEventLoopInterval)
 	setDefault(&c.ClientInterval, DefaultClientInterval)
+	setDefault(&c.PressureInterval, DefaultPressureInterval)
 	setDefault(&c.MaxCPURatio, DefaultMaxCPURatio)
 	if c.Profile.crawlee() || c.Scope == ScopeProcess {
 		setDefault(&c.AvailableMemoryRatio, DefaultAvailableMemoryRatio)
@@ -22,6 +23,9 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.MaxHostMemoryRatio, DefaultMaxHostMemoryRatio)
 	setDefault(&c.ReserveMemoryRatio, DefaultReserveMemoryRatio)
 	setDefault(&c.MemoryWarningCooldown, DefaultMemoryWarningCooldown)
+	setDefault(&c.MaxCPUPressure, DefaultMaxCPUPressure)
+	setDefault(&c.MaxMemoryPressure, DefaultMaxMemoryPressure)
+	setDefault(&c.MaxIOPressure, DefaultMaxIOPressure)
 	setDefault(&c.MaxEventLoopDelay, DefaultMaxEventLoopDelay)
 	if c.Profile == ProfileCrawleeJS {
 		setDefault(&c.MaxClientErrors, DefaultMaxClientErrorsJS)
@@ -34,6 +38,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.MemoryOverloadRatio, DefaultMemoryOverloadRatio)
 	setDefault(&c.EventLoopOverloadRatio, DefaultLoopOverloadRatio)
 	setDefault(&c.ClientOverloadRatio, DefaultClientOverloadRatio)
+	setDefault(&c.PressureOverloadRatio, DefaultPressureOverloadRatio)
 
 	c.Signals = slices.Clone(c.Signals)
 	for i := range c.Signals {
@@ -69,6 +74,8 @@ func (c *Config) overloadRatio(signal string) float64 {
 		return c.EventLoopOverloadRatio
 	case SignalClient:
 		return c.ClientOverloadRatio
+	case SignalPressureCPU, SignalPressureMemory, SignalPressureIO:
+		return c.PressureOverloadRatio
 	default:
 		return DefaultCustomOverloadRatio
 	}

@@ -173,6 +173,8 @@ func (c *customSampler) judge(snap *Snapshot) error {
 		snap.EventLoop.Delay = time.Duration(snap.Value * float64(time.Second))
 	case Client:
 		snap.Client.New = int64(snap.Value)
+	case Pressure:
+		snap.Pressure = PressureReading{Stalled: stalledResource(snap.Signal), Some: snap.Value, Source: c.source}
 	case Custom:
 		if c.reports != nil {
 			worst, reporters := c.reports.signal(snap.At, snap.Signal)

@@ -15,13 +15,23 @@ func (s *Snapshotter) newSignals() []*signal {
 		c.newBuiltin(SignalEventLoop, EventLoop, c.EventLoopInterval),
 		c.newBuiltin(SignalClient, Client, c.ClientInterval),
 	}
-	for _, own := range c.Signals {
-		sig := &signal{name: own.Name, resource: Custom}
-		if i := slices.Index(builtinSignals, own.Name); i >= 0 {
-			sig = signals[i]
-		} else {
-			signals = append(signals, sig)
+	if c.Sources.Pressure != nil && !c.Profile.crawlee() {
+		for _, name := range builtinSignals {
+			if isPressure(name) {
+				signals = append(signals, c.newBuiltin(name, Pressure, c.PressureInterval))
+			}
 		}
+	}
+	for _, own := range c.Signals {
+		i := slices.IndexFunc(signals, func(sig *signal) bool { return sig.name == own.Name })
+		if i < 0 {
+			i = len(signals)
+			signals = append(signals, &signal{name: own.Name, resource: Custom})
+			if isPressure(own.Name) {
+				signals[i].resource = Pressure
+			}
+		}
+		sig := signals[i]
 		sig.interval, sig.limit, sig.stale = own.Interval, own.OverloadRatio, own.Stale
 	}
 	for _, sig := range signals {
@@ -34,10 +44,14 @@ func (s *Snapshotter) newSignals() []*signal {
 }
 
 func (c *Config) newBuiltin(name string, resource Resource, interval time.Duration) *signal {
-	return &signal{
+	sig := &signal{
 		name: name, resource: resource, disabled: slices.Contains(c.Disabled, name),
 		evidence: evidence{interval: interval, limit: c.overloadRatio(name), stale: c.Stale},
 	}
+	if resource == Pressure && sig.stale == StaleHold {
+		sig.stale = StaleIgnore // a kernel that does not measure it must not make the whole unknown
+	}
+	return sig
 }
 
 // newReportedSignal returns a signal that only workers report. It keeps its snapshots in h, that of another
@@ -76,6 +90,9 @@ func (s *Snapshotter) newSampler(sig *signal) sampler {
 			loop.scheduler = newSchedulerLatency(sig.interval, s.scheduler())
 		}
 		return loop
+	case Pressure:
+		stalled := stalledResource(sig.name)
+		return &pressureSampler{read: c.Sources.Pressure, stalled: stalled, limit: c.maxPressure(stalled)}
 	default:
 		return &clientSampler{
 			read: c.ClientErrors, reports: c.Reports, limit: c.MaxClientErrors, retryIndex: c.ClientRetryIndex,

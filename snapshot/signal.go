@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -170,8 +171,16 @@ func (s *signal) rests() bool {
 	return loop
 }
 
-// orderSignals sorts signals as a status lists them: the built-in ones, which are always first, then the
-// others by name.
+// orderSignals sorts signals as a status lists them: the built-in ones in their order, then the others by
+// name.
 func orderSignals(signals []*signal) {
-	slices.SortFunc(signals[len(builtinSignals):], func(a, b *signal) int { return strings.Compare(a.name, b.name) })
+	rank := func(s *signal) int {
+		if i := slices.Index(builtinSignals, s.name); i >= 0 {
+			return i
+		}
+		return len(builtinSignals)
+	}
+	slices.SortFunc(signals, func(a, b *signal) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.name, b.name))
+	})
 }

@@ -272,7 +272,11 @@ type ClientReading struct {
 
 // PressureReading is the share of time lost to waiting (PSI), each in [0, 1].
 type PressureReading struct {
-	Stalled    Resource // CPU, Memory, or 0 for I/O
+	// Stalled is the resource that tasks waited for: CPU, Memory, or 0 for I/O. The Snapshotter sets it.
+	Stalled Resource
+
+	// Some is the share in which some task waited, and Full that in which all did, where FullKnown is true.
+	// What is judged is Some, and for I/O Full where it is known.
 	Some, Full float64
 	FullKnown  bool
 

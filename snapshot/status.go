@@ -41,7 +41,7 @@ type Status struct {
 	State State
 
 	// Signals are the judgements: the built-in signals in the order CPU, memory, event loop, client, then
-	// the program's own by name.
+	// pressure on CPU, memory and I/O where it is measured, then the program's own by name.
 	Signals []SignalStatus
 }
 

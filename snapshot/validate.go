@@ -21,10 +21,14 @@ const (
 	maxSnapshots = 4096
 )
 
-// reservedName is the name of a signal to come; nobody may take it.
+// reservedName is what all signals of pressure are called together; nobody may take it.
 const reservedName = "pressure"
 
-var builtinSignals = []string{SignalCPU, SignalMemory, SignalEventLoop, SignalClient}
+// builtinSignals are the names of the built-in signals, in the order of Status.Signals.
+var builtinSignals = []string{
+	SignalCPU, SignalMemory, SignalEventLoop, SignalClient,
+	SignalPressureCPU, SignalPressureMemory, SignalPressureIO,
+}
 
 // faults gathers every fault of one value, each with the name of its field.
 type faults []error
@@ -68,6 +72,9 @@ func (c *Config) validate() error {
 	f.ratio("MaxHostMemoryRatio", c.MaxHostMemoryRatio)
 	f.ratio("ReserveMemoryRatio", c.ReserveMemoryRatio)
 	f.duration("MemoryWarningCooldown", c.MemoryWarningCooldown, time.Second, time.Hour)
+	f.ratio("MaxCPUPressure", c.MaxCPUPressure)
+	f.ratio("MaxMemoryPressure", c.MaxMemoryPressure)
+	f.ratio("MaxIOPressure", c.MaxIOPressure)
 	f.duration("MaxEventLoopDelay", c.MaxEventLoopDelay, time.Millisecond, time.Minute)
 	f.integer("MaxClientErrors", c.MaxClientErrors, 1, math.MaxInt64)
 	f.integer("ClientRetryIndex", int64(c.ClientRetryIndex), 1, maxRetryIndex)
@@ -77,11 +84,13 @@ func (c *Config) validate() error {
 	f.ratio("MemoryOverloadRatio", c.MemoryOverloadRatio)
 	f.ratio("EventLoopOverloadRatio", c.EventLoopOverloadRatio)
 	f.ratio("ClientOverloadRatio", c.ClientOverloadRatio)
+	f.ratio("PressureOverloadRatio", c.PressureOverloadRatio)
 
 	c.validateInterval(&f, "CPUInterval", c.CPUInterval)
 	c.validateInterval(&f, "MemoryInterval", c.MemoryInterval)
 	c.validateInterval(&f, "EventLoopInterval", c.EventLoopInterval)
 	c.validateInterval(&f, "ClientInterval", c.ClientInterval)
+	c.validateInterval(&f, "PressureInterval", c.PressureInterval)
 	c.validateSignals(&f)
 	return errors.Join(f...)
 }
