@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// retryAfter is how long a file that could not be opened is left alone.
+	// retryAfter is how long a file that could not be opened or read is left alone.
 	retryAfter = 30 * time.Second
 
 	// maxKernelFile bounds what is read of one file; /proc/stat of 4,096 CPUs is about 700 KiB.
@@ -21,71 +21,92 @@ const (
 var errNotRegular = errors.New("not a regular file")
 
 // A kernelFile is a file of the kernel that is read again and again: it is kept open, and one read is one
-// pread. A file that could not be opened is tried again every 30 s; one that vanished under its descriptor, as
-// a cgroup does, at the next read. It is not safe for concurrent use.
+// pread. A file that could not be opened or read is tried again every 30 s; one that vanished under its
+// descriptor, as a cgroup does, at the next read. It is not safe for concurrent use.
 type kernelFile struct {
 	name    string
+	records bool
 	fd      int // -1 while not open
 	buf     []byte
-	err     error     // of the last open
-	retryAt time.Time // when to open again after err
+	err     error     // of the last try
+	retryAt time.Time // when to try again after err
 }
 
 // reads counts the system calls made on kernel files by this process: opens, stats, preads and closes.
 var reads atomic.Int64
 
+// newKernelFile names a file that the kernel writes in one piece, as most of those of /proc and all of cgroups.
 func newKernelFile(name string) *kernelFile { return &kernelFile{name: name, fd: -1} }
+
+// newRecordFile names a file that the kernel writes record by record: one read gives about a page of them, so the
+// end is where a read gives nothing. Such are diskstats, mountinfo, net/dev and schedstat.
+func newRecordFile(name string) *kernelFile { return &kernelFile{name: name, records: true, fd: -1} }
 
 // read returns what the file holds now. The bytes are good until the next call.
 func (f *kernelFile) read() ([]byte, error) {
+	if f.err != nil && time.Now().Before(f.retryAt) {
+		return nil, f.err
+	}
 	if f.fd < 0 {
-		if err := f.open(); err != nil {
-			return nil, err
+		fd, err := openRegular(f.name)
+		if err != nil {
+			return nil, f.fail("open", err)
 		}
+		f.fd = fd
 	}
 	n, err := f.pread()
 	if err != nil {
 		f.close()
-		return nil, &fs.PathError{Op: "read", Path: f.name, Err: err}
+		if vanished(err) {
+			return nil, &fs.PathError{Op: "read", Path: f.name, Err: err}
+		}
+		return nil, f.fail("read", err)
 	}
+	f.err = nil
 	return f.buf[:n], nil
 }
 
-// pread reads the whole file, growing the buffer until the end is seen: the kernel makes such a file anew for
-// each read from its start, so two halves need not fit together.
+func (f *kernelFile) fail(op string, err error) error {
+	f.err = &fs.PathError{Op: op, Path: f.name, Err: err}
+	f.retryAt = time.Now().Add(retryAfter)
+	return f.err
+}
+
+// vanished reports whether the error says that what a file told of is gone.
+func vanished(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
+}
+
+// pread reads the whole file, growing the buffer until the end is seen: the kernel makes a file that is in one
+// piece anew for each read from its start, so two halves of it need not fit together.
 func (f *kernelFile) pread() (int, error) {
 	if f.buf == nil {
 		f.buf = make([]byte, 4<<10)
 	}
+	have := 0
 	for {
 		reads.Add(1)
-		n, err := unix.Pread(f.fd, f.buf, 0)
+		n, err := unix.Pread(f.fd, f.buf[have:], int64(have))
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return 0, err
-		case n < len(f.buf):
-			return n, nil
-		case len(f.buf) >= maxKernelFile:
+		case n == 0 || !f.records && n < len(f.buf):
+			return have + n, nil
+		case f.records:
+			have += n
+		}
+		if have < len(f.buf) && f.records {
+			continue
+		}
+		if len(f.buf) >= maxKernelFile {
 			return 0, fmt.Errorf("more than %d bytes", maxKernelFile)
 		}
-		f.buf = make([]byte, 4*len(f.buf))
+		grown := make([]byte, 4*len(f.buf))
+		copy(grown, f.buf[:have])
+		f.buf = grown
 	}
-}
-
-func (f *kernelFile) open() error {
-	if f.err != nil && time.Now().Before(f.retryAt) {
-		return f.err
-	}
-	fd, err := openRegular(f.name)
-	if err != nil {
-		f.err = &fs.PathError{Op: "open", Path: f.name, Err: err}
-		f.retryAt = time.Now().Add(retryAfter)
-		return f.err
-	}
-	f.fd, f.err = fd, nil
-	return nil
 }
 
 // openRegular opens a regular file and nothing else: a FIFO in its place must not block.
