@@ -38,6 +38,11 @@ type Finding struct {
 	// Signal names what was looked at.
 	Signal string
 
+	// Limit says which limit was looked at, such as "memory.max of /kubepods/pod1", and LimitBytes is that limit.
+	// Empty and 0 where there is none, or where it is not known.
+	Limit      string
+	LimitBytes int64
+
 	// Age is how old the reading is.
 	Age time.Duration
 

@@ -16,7 +16,8 @@ type Input struct {
 	// Time is the instant by the wall clock. It is for people.
 	Time time.Time
 
-	// Memory is the memory of the host, or what a limit leaves of it.
+	// Memory is the memory of the host, or what a limit leaves of it: of all limits that hold, the one with the
+	// least left.
 	Memory Memory
 
 	// Process is the memory of the process that the Local conditions look at.
@@ -51,6 +52,9 @@ type Memory struct {
 
 	// Definition says what Used counts, for people.
 	Definition string
+
+	// Limit says which limit Total is, such as "memory.max of /kubepods/pod1". Empty when that is not known.
+	Limit string
 }
 
 // Process is a reading of the memory of one process or of a process tree, in bytes.
@@ -136,10 +140,12 @@ func (in *Input) signal(name string) *snapshot.Snapshot {
 // ReaderConfig says how views are read. Its zero value reads the memory of a Snapshotter of scope process.
 type ReaderConfig struct {
 	// Scope is that of the Snapshotter. In scope process its memory signal is the process, and the memory is
-	// that of the host; in scope host it is the memory.
+	// that under the tightest limit or, where that is not known, of the host; in scope host, without a tightest
+	// limit, it is the memory that is judged, or that of the host if a smaller share of it is left.
 	Scope snapshot.Scope
 
-	// MaxMemory is a limit in bytes that stands for the total memory in scope host. 0 means the total.
+	// MaxMemory is a limit in bytes on the memory that is judged in scope host, beside the tightest one. 0
+	// means none.
 	MaxMemory int64
 
 	// Signals are those whose rate is followed; see [Engine.RateSignals].
@@ -150,8 +156,9 @@ type ReaderConfig struct {
 // most 32 points of each. It is not safe for concurrent use.
 type Reader struct {
 	cfg    ReaderConfig
-	memory Trend
-	total  int64
+	memory Trend // of what is available
+	total  int64 // under this limit
+	limit  string
 	rates  []signalTrend
 }
 
@@ -193,30 +200,53 @@ func (r *Reader) readMemory(in *Input) {
 		}
 		return
 	}
-	read := &snap.Memory
 	if r.cfg.Scope == snapshot.ScopeProcess {
+		read := &snap.Memory
 		in.Process = Process{Used: read.Used, Max: read.Max, At: snap.At, Known: true, Definition: read.Definition}
-		in.Memory = memoryOf(read.HostUsed, read.HostTotal, snap.At, "memory of the host")
-		if !read.HostKnown {
-			in.Memory = Memory{At: snap.At, Reason: "the memory of the host is unknown"}
-		}
-		return
 	}
-	total := read.Total
-	if r.cfg.MaxMemory > 0 {
-		total = r.cfg.MaxMemory
-	}
-	in.Memory = memoryOf(read.Used, total, snap.At, read.Definition)
-	// A container's limit is no help when the host itself runs out first.
-	if host := memoryOf(read.HostUsed, read.HostTotal, snap.At, "memory of the host"); read.HostKnown &&
-		host.Total > 0 && host.share() < in.Memory.share() {
-		in.Memory = host
-	}
+	in.Memory = r.memoryOf(&snap.Memory)
+	in.Memory.At = snap.At
 }
 
-func memoryOf(used, total int64, at time.Duration, definition string) Memory {
+const (
+	hostMemory      = "memory of the host"
+	maxMemory       = "max-memory"
+	workingSet      = "working set"
+	unknownHostText = "the memory of the host is unknown"
+)
+
+// memoryOf returns the memory that a reading is about.
+func (r *Reader) memoryOf(read *snapshot.MemoryReading) Memory {
+	host := Memory{Reason: unknownHostText}
+	if read.HostKnown {
+		host = memoryLevel(read.HostUsed, read.HostTotal, hostMemory, hostMemory)
+	}
+	capped := memoryLevel(read.Used, r.cfg.MaxMemory, read.Definition, maxMemory)
+	byFlag := r.cfg.Scope == snapshot.ScopeHost && r.cfg.MaxMemory > 0
+	if t := &read.Tightest; t.Limit != "" {
+		tightest := memoryLevel(t.Used, t.Total, workingSet, t.Limit)
+		if byFlag && capped.Available < tightest.Available {
+			return capped
+		}
+		return tightest
+	}
+	if r.cfg.Scope == snapshot.ScopeProcess {
+		return host
+	}
+	m := capped
+	if !byFlag {
+		m = memoryLevel(read.Used, read.Total, read.Definition, read.Limit)
+	}
+	// A container's limit is no help when the host itself runs out first.
+	if host.Total > 0 && host.share() < m.share() {
+		return host
+	}
+	return m
+}
+
+func memoryLevel(used, total int64, definition, limit string) Memory {
 	return Memory{
-		Available: max(total-used, 0), Total: total, Used: used, At: at, Known: true, Definition: definition,
+		Available: max(total-used, 0), Total: total, Used: used, Known: true, Definition: definition, Limit: limit,
 	}
 }
 
@@ -245,9 +275,9 @@ func (r *Reader) exhaustion(in *Input) {
 		in.Exhaustion = Exhaustion{Reason: reason}
 		return
 	}
-	if m.Total != r.total {
+	if m.Total != r.total || m.Limit != r.limit { // what is available is another quantity then
 		r.memory.Reset()
-		r.total = m.Total
+		r.total, r.limit = m.Total, m.Limit
 	}
 	r.memory.Add(m.At, float64(m.Available))
 	in.Exhaustion = r.memory.exhaustion(float64(m.Available), m.At)

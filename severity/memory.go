@@ -42,7 +42,8 @@ func (g *globalAbsolute) Judge(in *Input) Finding {
 	}
 	return Finding{
 		Truth: TruthOf(m.Available < g.bytes), Value: float64(m.Available), Bound: float64(g.bytes), HasValue: true,
-		Zero: float64(m.Total), Unit: "bytes", Signal: signalMemory, Age: in.age(m.At),
+		Zero: float64(m.Total), Unit: "bytes", Signal: signalMemory, Limit: m.Limit, LimitBytes: m.limitBytes(),
+		Age: in.age(m.At),
 	}
 }
 
@@ -52,7 +53,9 @@ func (g *globalRelative) Judge(in *Input) Finding {
 	if reason := m.unknown(); reason != "" {
 		return unknown(signalMemory, reason, in.age(m.At))
 	}
-	return relative(signalMemory, m.Available, m.Total, g.percent, in.age(m.At))
+	f := relative(signalMemory, m.Available, m.Total, g.percent, in.age(m.At))
+	f.Limit, f.LimitBytes = m.Limit, m.limitBytes()
+	return f
 }
 
 // Judge implements Condition.
@@ -75,6 +78,14 @@ func (l *localRelative) Judge(in *Input) Finding {
 		return unknown(signalProcess, reason, in.age(p.At))
 	}
 	return relative(signalProcess, p.Max-p.Used, p.Max, l.percent, in.age(p.At))
+}
+
+// limitBytes returns the limit, where it is known which one that is.
+func (m *Memory) limitBytes() int64 {
+	if m.Limit == "" {
+		return 0
+	}
+	return m.Total
 }
 
 // relative compares the share that is left with a percentage. One division of whole bytes and no other

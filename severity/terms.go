@@ -186,12 +186,11 @@ func unusableFinding(in *Input, snap *snapshot.Snapshot, signal, reason string) 
 func (p *pressure) Judge(in *Input) Finding {
 	for i := range in.Newest {
 		snap := &in.Newest[i]
-		if snap.Resource != snapshot.Pressure || snap.Known() && snap.Pressure.Stalled != p.stalled {
+		if snap.Resource != snapshot.Pressure || !p.isAbout(snap) {
 			continue
 		}
 		if reason := unusable(in, snap, snap.Signal); reason != "" {
-			// One that could not be read does not say what it would have measured.
-			continue
+			return unusableFinding(in, snap, snap.Signal, reason)
 		}
 		value := snap.Pressure.Some
 		if p.full {
@@ -206,6 +205,22 @@ func (p *pressure) Judge(in *Input) Finding {
 		}
 	}
 	return unknown(snapshot.Pressure.String(), notRead, 0)
+}
+
+// isAbout reports whether a snapshot of pressure is about the resource. One that could not be made says so by its
+// name only.
+func (p *pressure) isAbout(snap *snapshot.Snapshot) bool {
+	if snap.Known() {
+		return snap.Pressure.Stalled == p.stalled
+	}
+	switch p.stalled {
+	case snapshot.CPU:
+		return snap.Signal == snapshot.SignalPressureCPU
+	case snapshot.Memory:
+		return snap.Signal == snapshot.SignalPressureMemory
+	default:
+		return snap.Signal == snapshot.SignalPressureIO
+	}
 }
 
 // Judge implements Condition.
@@ -238,7 +253,8 @@ func (e *exhaustionWithin) Judge(in *Input) Finding {
 	}
 	f := Finding{
 		Truth: False, Bound: e.within.Seconds(), Zero: ExhaustionHorizon.Seconds(),
-		Unit: "seconds", Signal: signalMemory, Age: in.age(x.At),
+		Unit: "seconds", Signal: signalMemory, Limit: in.Memory.Limit, LimitBytes: in.Memory.limitBytes(),
+		Age: in.age(x.At),
 	}
 	if x.InSight {
 		f.Truth, f.Value, f.HasValue = TruthOf(x.In < e.within), x.In.Seconds(), true

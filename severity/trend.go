@@ -21,6 +21,20 @@ const (
 	minTrendPoints = 10
 	minTrendSpan   = TrendWindow / 3
 	trendSpacing   = TrendWindow / trendPoints
+
+	// A recent line goes through the points of the last 5 s, and through at least 6, if they do not span more than
+	// 8 s. So few follow a value that begins to move within 4 s, with the slope that it has since. Of 6 points tau
+	// is at most 0.6 for a step and 0.73 for one that takes two readings, so neither is a line.
+	recentWindow    = 5500 * time.Millisecond // with what timers are late
+	minRecentPoints = 6
+	minRecentSpan   = 3 * time.Second
+	maxRecentSpan   = 8 * time.Second
+	minRecentFit    = 0.75
+)
+
+const (
+	tooFew = "too few readings yet for a trend"
+	noLine = "no straight line fits the readings"
 )
 
 // Line is a straight line through the points of a [Trend].
@@ -42,9 +56,11 @@ type Trend struct {
 	at    [trendPoints]time.Duration
 	value [trendPoints]float64
 
-	fresh  bool // line and reason are those of the points
+	fresh  bool // what follows is that of the points
 	line   Line
 	reason string
+	recent Line // through the last points, where there is one
+	moving bool // there is
 
 	work [trendPoints * (trendPoints - 1) / 2]float64
 }
@@ -87,19 +103,39 @@ func (t *Trend) Add(at time.Duration, value float64) {
 // Line returns the line through the points, or why there is none: fewer than 10 points, a span of less than a
 // third of the window, or a fit under [MinTrendFit]. It does not allocate.
 func (t *Trend) Line() (line Line, reason string) {
-	if !t.fresh {
-		t.line, t.reason = t.draw()
-		t.fresh = true
-	}
+	t.draw()
 	return t.line, t.reason
 }
 
-func (t *Trend) draw() (Line, string) {
-	if t.n < minTrendPoints || t.at[t.n-1]-t.at[0] < minTrendSpan {
-		return Line{}, "too few readings yet for a trend"
+// draw draws both lines, unless that was done.
+func (t *Trend) draw() {
+	if t.fresh {
+		return
 	}
+	t.fresh, t.line, t.reason, t.recent, t.moving = true, Line{}, "", Line{}, false
+	if first := t.n - minRecentPoints; first >= 0 {
+		newest := t.at[t.n-1]
+		for first > 0 && newest-t.at[first-1] <= recentWindow {
+			first--
+		}
+		if span := newest - t.at[first]; span >= minRecentSpan && span <= maxRecentSpan {
+			t.recent = t.through(first)
+			t.moving = t.recent.Fit >= minRecentFit
+		}
+	}
+	if t.n < minTrendPoints || t.at[t.n-1]-t.at[0] < minTrendSpan {
+		t.reason = tooFew
+		return
+	}
+	if t.line = t.through(0); !(t.line.Fit >= MinTrendFit) {
+		t.line, t.reason = Line{}, noLine
+	}
+}
+
+// through returns the line through the points from the one at first on, however badly it fits.
+func (t *Trend) through(first int) Line {
 	slopes, rise, fall := t.work[:0], 0, 0
-	for i := range t.n {
+	for i := first; i < t.n; i++ {
 		for j := i + 1; j < t.n; j++ {
 			d := t.value[j] - t.value[i]
 			switch {
@@ -113,24 +149,23 @@ func (t *Trend) draw() (Line, string) {
 	}
 	pairs := len(slopes)
 	line := Line{PerSecond: median(slopes)}
-	fit := t.fit(line.PerSecond)
+	line.Fit = t.fit(first, line.PerSecond)
 	if rise+fall > 0 {
-		fit = min(fit, math.Abs(float64(rise-fall))/float64(pairs))
+		line.Fit = min(line.Fit, math.Abs(float64(rise-fall))/float64(pairs))
 	}
-	if line.Fit = fit; !(fit >= MinTrendFit) {
-		return Line{}, "no straight line fits the readings"
-	}
-	return line, ""
+	return line
 }
 
-// fit returns how much nearer the points are to the line of the slope than to their median.
-func (t *Trend) fit(slope float64) float64 {
-	off := func(i int) float64 { return t.value[i] - slope*(t.at[i]-t.at[0]).Seconds() }
-	distance := t.work[:t.n]
-	copy(distance, t.value[:t.n])
+// fit returns how much nearer the points from the one at first on are to the line of the slope than to their
+// median.
+func (t *Trend) fit(first int, slope float64) float64 {
+	at, value := t.at[first:t.n], t.value[first:t.n]
+	off := func(i int) float64 { return value[i] - slope*(at[i]-at[0]).Seconds() }
+	distance := t.work[:len(value)]
+	copy(distance, value)
 	middle := median(distance)
 	for i := range distance {
-		distance[i] = math.Abs(t.value[i] - middle)
+		distance[i] = math.Abs(value[i] - middle)
 	}
 	spread := median(distance)
 	for i := range distance {
@@ -158,7 +193,8 @@ func median(values []float64) float64 {
 	return values[(n-1)/2]/2 + values[n/2]/2
 }
 
-// Exhaustion is when the available memory will have run out if it goes on as it did over [TrendWindow].
+// Exhaustion is when the available memory will have run out if it goes on as it did over [TrendWindow] or, where
+// that is nearer, over the last 5 s: read once a second, an abrupt fall is told after 4 s.
 type Exhaustion struct {
 	// Known is whether a trend fits. Reason says why there is no figure.
 	Known  bool
@@ -169,8 +205,8 @@ type Exhaustion struct {
 	InSight bool
 	In      time.Duration
 
-	// PerSecond is the change of the available memory in bytes a second, and Fit how well a straight line
-	// fits, in [0, 1]; see [Line].
+	// PerSecond is the change of the available memory in bytes a second by the trend that In follows from, or
+	// else by the longer one that fits, and Fit how well its straight line does, in [0, 1]; see [Line].
 	PerSecond, Fit float64
 
 	// At is when the newest reading behind it was made.
@@ -179,12 +215,28 @@ type Exhaustion struct {
 
 // exhaustion tells when a value that is now at the given one reaches 0.
 func (t *Trend) exhaustion(value float64, at time.Duration) Exhaustion {
-	line, reason := t.Line()
-	e := Exhaustion{Known: reason == "", Reason: reason, PerSecond: line.PerSecond, Fit: line.Fit, At: at}
-	if e.Known && line.PerSecond < 0 {
-		if left := value / -line.PerSecond; left <= ExhaustionHorizon.Seconds() {
-			e.InSight, e.In = true, time.Duration(left*float64(time.Second))
-		}
+	t.draw()
+	e := Exhaustion{Known: t.reason == "", Reason: t.reason, PerSecond: t.line.PerSecond, Fit: t.line.Fit, At: at}
+	if e.Known {
+		e.In, e.InSight = t.line.reaches0(value)
+	}
+	if !t.moving {
+		return e
+	}
+	in, inSight := t.recent.reaches0(value)
+	if !e.Known || inSight && (!e.InSight || in < e.In) {
+		e.Known, e.Reason, e.PerSecond, e.Fit, e.In, e.InSight = true, "", t.recent.PerSecond, t.recent.Fit, in, inSight
 	}
 	return e
+}
+
+// reaches0 returns when a value that moves along the line will be 0, if it will within [ExhaustionHorizon].
+func (l Line) reaches0(value float64) (in time.Duration, inSight bool) {
+	if l.PerSecond >= 0 {
+		return 0, false
+	}
+	if left := value / -l.PerSecond; left <= ExhaustionHorizon.Seconds() {
+		return time.Duration(left * float64(time.Second)), true
+	}
+	return 0, false
 }

@@ -78,6 +78,65 @@ func TestTrend(t *testing.T) {
 	}
 }
 
+// After what has been quiet, an abrupt fall is told within seconds, and neither noise nor a step is taken for one.
+func TestExhaustionAfterQuiet(t *testing.T) {
+	const start = 4000.0 // available in the quiet
+	quiet := func(float64) float64 { return start }
+	noise := rand.New(rand.NewPCG(3, 4))
+	fall := func(x float64) float64 { return start - 100*max(x, 0) }
+	for _, tt := range []struct {
+		name     string
+		interval time.Duration
+		before   func(x float64) float64 // 30 s of it
+		after    func(x float64) float64 // x seconds later
+		told     float64                 // seconds after which In is within a tenth of the truth and stays so; 0 for never in sight
+	}{
+		{"a hog", s, quiet, fall, 4},
+		{"a hog between two readings", s, quiet, func(x float64) float64 { return fall(x - 0.5) }, 5},
+		{"a hog, read twice a second", s / 2, quiet, fall, 5},
+		{"a hog, read often", s / 10, quiet, fall, 5},
+		{"a hog in noise", s, func(float64) float64 { return start + 20*noise.NormFloat64() },
+			func(x float64) float64 { return fall(x) + 4*noise.NormFloat64() }, 5},
+		{"a hog after a slow fall", s, func(x float64) float64 { return start - 2*x }, fall, 5},
+		{"quiet", s, quiet, quiet, 0},
+		{"noise", s, quiet, func(float64) float64 { return start + 5*noise.NormFloat64() }, 0},
+		{"a step", s, quiet, func(x float64) float64 { return start / 2 }, 0},
+		{"a step over two readings", s, quiet, func(x float64) float64 {
+			if x < 1 {
+				return 0.8 * start
+			}
+			return start / 2
+		}, 0},
+		{"a rise", s, quiet, func(x float64) float64 { return start + 100*x }, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := severity.NewReader(severity.ReaderConfig{Scope: snapshot.ScopeHost})
+			var told time.Duration // since when In is right
+			for at := -30 * s; at <= 25*s; at += tt.interval {
+				x := at.Seconds()
+				value := tt.before(x + 30)
+				if at >= 0 {
+					value = tt.after(x)
+				}
+				e := r.Read(viewOf(at+time.Hour, snapshot.MemoryReading{Used: 10_000 - int64(value), Total: 10_000})).Exhaustion
+				if tt.told == 0 {
+					if e.InSight && e.In < 10*time.Minute {
+						t.Errorf("at %v s: %+v, want nothing in sight", x, e)
+					}
+					continue
+				}
+				truth := value / 100
+				if !e.InSight || math.Abs(e.In.Seconds()-truth) > truth/10 {
+					told = at + tt.interval
+				}
+			}
+			if tt.told > 0 && told.Seconds() > tt.told {
+				t.Errorf("told after %v, want within %v s", told, tt.told)
+			}
+		})
+	}
+}
+
 func TestTrendForgets(t *testing.T) {
 	add := func(trend *severity.Trend, from, to, slope float64) {
 		for x := from; x <= to; x += 2 {
@@ -162,6 +221,73 @@ func TestReaderScopes(t *testing.T) {
 	}
 }
 
+func TestReaderTakesTheTightestLimit(t *testing.T) {
+	const pod = "memory.max of /pod"
+	tight := func(used, total int64) snapshot.MemoryReading {
+		return snapshot.MemoryReading{
+			Used: 50, Total: 100, Limit: "memory.max of /pod/leaf", Max: 25, Definition: "tree",
+			HostUsed: 990, HostTotal: 1000, HostKnown: true,
+			Tightest: snapshot.MemoryLevel{Used: used, Total: total, Limit: pod},
+		}
+	}
+	loose := tight(0, 0)
+	loose.Tightest = snapshot.MemoryLevel{}
+	loose.HostUsed = 0
+	host := severity.ReaderConfig{Scope: snapshot.ScopeHost}
+	byFlag := severity.ReaderConfig{Scope: snapshot.ScopeHost, MaxMemory: 80}
+	for _, tt := range []struct {
+		name             string
+		config           severity.ReaderConfig
+		reading          snapshot.MemoryReading
+		available, total int64
+		limit            string
+	}{
+		{"scope process", severity.ReaderConfig{}, tight(180, 200), 20, 200, pod},
+		{"scope host", host, tight(180, 200), 20, 200, pod},
+		{"over the limit", host, tight(210, 200), 0, 200, pod},
+		{"max-memory is tighter", byFlag, tight(160, 200), 30, 80, "max-memory"},
+		{"max-memory is wider", byFlag, tight(180, 200), 20, 200, pod},
+		{"max-memory alone", byFlag, loose, 30, 80, "max-memory"},
+		{"the limit of the scope alone", host, loose, 50, 100, "memory.max of /pod/leaf"},
+		{"the host alone", severity.ReaderConfig{}, loose, 1000, 1000, "memory of the host"},
+	} {
+		in := severity.NewReader(tt.config).Read(viewOf(5*s, tt.reading))
+		m := in.Memory
+		if m.Available != tt.available || m.Total != tt.total || m.Limit != tt.limit || m.At != 5*s {
+			t.Errorf("%s: %+v, want %d of %d, %s", tt.name, m, tt.available, tt.total, tt.limit)
+		}
+		if tt.config.Scope == snapshot.ScopeProcess && (in.Process.Used != 50 || in.Process.Max != 25) {
+			t.Errorf("%s: process %+v, want 50 of 25 whatever the limit", tt.name, in.Process)
+		}
+		in.Exhaustion = severity.Exhaustion{Known: true, InSight: true}
+		for _, c := range []severity.Condition{
+			severity.GlobalRelative(5), severity.GlobalAbsolute(1), severity.ExhaustionWithin(s),
+		} {
+			if f := c.Judge(&in); f.Limit != tt.limit || f.LimitBytes != tt.total {
+				t.Errorf("%s: %v looked at %q of %d, want %q of %d", tt.name, c, f.Limit, f.LimitBytes, tt.limit, tt.total)
+			}
+		}
+	}
+}
+
+// A limit of the same size is another one where it has another name.
+func TestAnotherLimitIsAnotherTrend(t *testing.T) {
+	r := severity.NewReader(severity.ReaderConfig{Scope: snapshot.ScopeHost})
+	read := func(x int64, limit string) severity.Exhaustion {
+		reading := snapshot.MemoryReading{Tightest: snapshot.MemoryLevel{Used: 10 * x, Total: 1000, Limit: limit}}
+		return r.Read(viewOf(time.Duration(x)*s, reading)).Exhaustion
+	}
+	for x := range int64(20) {
+		read(x, "memory.max of /a")
+	}
+	if e := read(20, "memory.max of /a"); !e.Known {
+		t.Fatalf("exhaustion %+v, want known", e)
+	}
+	if e := read(21, "memory.max of /b"); e.Known {
+		t.Errorf("exhaustion %+v after another limit became the tightest, want unknown", e)
+	}
+}
+
 func TestReaderSaysWhyNothingIsKnown(t *testing.T) {
 	host := severity.ReaderConfig{Scope: snapshot.ScopeHost}
 	v := viewOf(5*s, snapshot.MemoryReading{Used: 1, Total: 10})
@@ -188,7 +314,7 @@ func TestExhaustionAndRates(t *testing.T) {
 	var in severity.Input
 	for x := int64(0); x <= 20; x++ {
 		in = r.Read(viewOf(time.Duration(x)*s, snapshot.MemoryReading{Used: 100 + 10*x, Total: 1000}))
-		if known := x >= 10; in.Exhaustion.Known != known || in.Exhaustion.InSight != known {
+		if known := x >= 5; in.Exhaustion.Known != known || in.Exhaustion.InSight != known {
 			t.Errorf("after %d s: exhaustion %+v, want known: %v", x, in.Exhaustion, known)
 		}
 	}

@@ -28,7 +28,7 @@ func randomSnapshot(r *rand.Rand) snapshot.Snapshot {
 	replaced := r.IntN(4) == 0 // a program's own signal under a built-in name has no raw numbers
 	switch {
 	case s.Resource == snapshot.Pressure:
-		s.Pressure.Some = r.Float64()
+		s.Pressure.Some, s.Pressure.Source = r.Float64(), s.Source
 		s.Pressure.Stalled = []snapshot.Resource{0, snapshot.CPU, snapshot.Memory}[r.IntN(3)]
 		if s.Pressure.FullKnown = flip(r); s.Pressure.FullKnown {
 			s.Pressure.Full = r.Float64()
@@ -37,18 +37,48 @@ func randomSnapshot(r *rand.Rand) snapshot.Snapshot {
 		s.Custom.Reporters = r.IntN(3)
 	case replaced:
 	case s.Resource == snapshot.CPU:
-		s.CPU = snapshot.CPUReading{Used: r.Float64(), Cores: float64(r.IntN(3)), Source: s.Source}
+		s.CPU = randomCPU(r)
+		s.CPU.Source = s.Source
 	case s.Resource == snapshot.Memory:
-		s.Memory = snapshot.MemoryReading{Used: r.Int64(), Total: r.Int64N(3), Max: r.Int64N(3), Definition: randomText(r), Source: s.Source}
-		if s.Memory.HostKnown = flip(r); s.Memory.HostKnown {
-			s.Memory.HostUsed, s.Memory.HostTotal = r.Int64N(3), r.Int64()
-		}
+		s.Memory = randomMemory(r)
+		s.Memory.Source = s.Source
 	case s.Resource == snapshot.EventLoop:
 		s.EventLoop = randomLoop(r)
 	case s.Resource == snapshot.Client:
 		s.Client = snapshot.ClientReading{New: r.Int64N(9) - 4, Total: r.Int64(), RetryIndex: r.IntN(3), Reporters: r.IntN(3)}
 	}
 	return s
+}
+
+func randomCPU(r *rand.Rand) snapshot.CPUReading {
+	c := snapshot.CPUReading{Used: r.Float64(), Cores: float64(r.IntN(3)), Limit: randomText(r)}
+	if c.HostKnown = flip(r); c.HostKnown {
+		c.HostUsed, c.HostCores, c.Hottest = r.Float64(), float64(r.IntN(3)), r.Float64()
+		c.IOWait, c.Steal = float64(r.IntN(2)), float64(r.IntN(2))
+	}
+	if c.ThrottledKnown = flip(r); c.ThrottledKnown {
+		c.Throttled = float64(r.IntN(2))
+	}
+	if c.LoadKnown = flip(r); c.LoadKnown {
+		c.Runnable, c.Load = r.Int64N(3), float64(r.IntN(3))
+	}
+	return c
+}
+
+func randomMemory(r *rand.Rand) snapshot.MemoryReading {
+	m := snapshot.MemoryReading{
+		Used: r.Int64(), Total: r.Int64N(3), Max: r.Int64N(3), Definition: randomText(r), Limit: randomText(r),
+	}
+	if m.HostKnown = flip(r); m.HostKnown {
+		m.HostUsed, m.HostTotal = r.Int64N(3), r.Int64()
+	}
+	if flip(r) {
+		m.Tightest = snapshot.MemoryLevel{Used: r.Int64N(3), Total: r.Int64N(3), Limit: "memory.max of " + randomText(r)}
+	}
+	if m.SwapKnown = flip(r); m.SwapKnown {
+		m.SwapUsed, m.SwapTotal = r.Int64N(3), r.Int64N(3)
+	}
+	return m
 }
 
 func randomLoop(r *rand.Rand) snapshot.EventLoopReading {

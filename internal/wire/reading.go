@@ -40,7 +40,8 @@ func readingFrom(s *snapshot.Snapshot, p *headroomv1.Snapshot) {
 	switch s.Resource {
 	case snapshot.CPU:
 		if r := p.GetCpu(); r != nil {
-			s.CPU = snapshot.CPUReading{Used: r.GetUsedRatio(), Cores: r.GetCapacityCores(), Source: s.Source}
+			s.CPU = cpuFrom(r)
+			s.CPU.Source = s.Source
 		}
 	case snapshot.Memory:
 		if r := p.GetMemory(); r != nil {
@@ -59,23 +60,52 @@ func readingFrom(s *snapshot.Snapshot, p *headroomv1.Snapshot) {
 		}
 	case snapshot.Pressure:
 		s.Pressure = pressureFrom(p.GetPressure())
+		s.Pressure.Source = s.Source
 	case snapshot.Custom:
 		s.Custom.Reporters = count(p.GetCustom().GetReporterCount())
 	}
 }
 
 func cpu(r *snapshot.CPUReading) *headroomv1.CpuReading {
-	p := &headroomv1.CpuReading{UsedRatio: proto.Float64(r.Used)}
+	p := &headroomv1.CpuReading{UsedRatio: proto.Float64(r.Used), LimitSource: text(r.Limit)}
 	if r.Cores != 0 {
 		p.CapacityCores = proto.Float64(r.Cores)
+	}
+	if r.HostKnown {
+		p.HostUsedRatio, p.HostCores = proto.Float64(r.HostUsed), proto.Float64(r.HostCores)
+		p.HottestCoreRatio = proto.Float64(r.Hottest)
+		p.IowaitRatio, p.StealRatio = proto.Float64(r.IOWait), proto.Float64(r.Steal)
+	}
+	if r.ThrottledKnown {
+		p.ThrottledRatio = proto.Float64(r.Throttled)
+	}
+	if r.LoadKnown {
+		p.RunnableCount, p.LoadAverage = proto.Int64(r.Runnable), proto.Float64(r.Load)
 	}
 	return p
 }
 
+// cpuFrom takes figures that are known together for unknown where one of them is missing.
+func cpuFrom(p *headroomv1.CpuReading) snapshot.CPUReading {
+	r := snapshot.CPUReading{Used: p.GetUsedRatio(), Cores: p.GetCapacityCores(), Limit: p.GetLimitSource()}
+	if p.HostUsedRatio != nil && p.HostCores != nil && p.HottestCoreRatio != nil && p.IowaitRatio != nil && p.StealRatio != nil {
+		r.HostUsed, r.HostCores, r.Hottest = p.GetHostUsedRatio(), p.GetHostCores(), p.GetHottestCoreRatio()
+		r.IOWait, r.Steal, r.HostKnown = p.GetIowaitRatio(), p.GetStealRatio(), true
+	}
+	if p.ThrottledRatio != nil {
+		r.Throttled, r.ThrottledKnown = p.GetThrottledRatio(), true
+	}
+	if p.RunnableCount != nil && p.LoadAverage != nil {
+		r.Runnable, r.Load, r.LoadKnown = p.GetRunnableCount(), p.GetLoadAverage(), true
+	}
+	return r
+}
+
 func memory(r *snapshot.MemoryReading) *headroomv1.MemoryReading {
 	p := &headroomv1.MemoryReading{
-		UsedBytes:  proto.Int64(r.Used),
-		Definition: text(r.Definition),
+		UsedBytes:   proto.Int64(r.Used),
+		Definition:  text(r.Definition),
+		LimitSource: text(r.Limit),
 	}
 	if r.Total != 0 {
 		p.TotalBytes = proto.Int64(r.Total)
@@ -86,18 +116,32 @@ func memory(r *snapshot.MemoryReading) *headroomv1.MemoryReading {
 	if r.HostKnown {
 		p.HostUsedBytes, p.HostTotalBytes = proto.Int64(r.HostUsed), proto.Int64(r.HostTotal)
 	}
+	if t := &r.Tightest; t.Limit != "" {
+		p.Tightest = &headroomv1.MemoryLevel{UsedBytes: t.Used, LimitBytes: t.Total, LimitSource: text(t.Limit)}
+	}
+	if r.SwapKnown {
+		p.SwapUsedBytes, p.SwapTotalBytes = proto.Int64(r.SwapUsed), proto.Int64(r.SwapTotal)
+	}
 	return p
 }
 
+// memoryFrom takes figures that are known together for unknown where one of them is missing.
 func memoryFrom(p *headroomv1.MemoryReading) snapshot.MemoryReading {
 	r := snapshot.MemoryReading{
 		Used:       p.GetUsedBytes(),
 		Total:      p.GetTotalBytes(),
 		Max:        p.GetMaxBytes(),
 		Definition: p.GetDefinition(),
+		Limit:      p.GetLimitSource(),
 	}
 	if p.HostUsedBytes != nil && p.HostTotalBytes != nil {
 		r.HostUsed, r.HostTotal, r.HostKnown = p.GetHostUsedBytes(), p.GetHostTotalBytes(), true
+	}
+	if t := p.GetTightest(); t.GetLimitSource() != "" {
+		r.Tightest = snapshot.MemoryLevel{Used: t.GetUsedBytes(), Total: t.GetLimitBytes(), Limit: t.GetLimitSource()}
+	}
+	if p.SwapUsedBytes != nil && p.SwapTotalBytes != nil {
+		r.SwapUsed, r.SwapTotal, r.SwapKnown = p.GetSwapUsedBytes(), p.GetSwapTotalBytes(), true
 	}
 	return r
 }

@@ -86,6 +86,7 @@ func severityEvidence(e *severity.Evidence) *headroomv1.Evidence {
 		Level:         int32Of(e.Level),
 		UnknownReason: text(e.Reason),
 		Signal:        text(e.Signal),
+		LimitSource:   text(e.Limit),
 	}
 	if e.Truth == severity.Unknown {
 		if p.UnknownReason == "" {
@@ -99,6 +100,9 @@ func severityEvidence(e *severity.Evidence) *headroomv1.Evidence {
 	}
 	if e.HasValue || e.Bound != 0 {
 		p.Bound = proto.Float64(e.Bound)
+	}
+	if e.LimitBytes != 0 {
+		p.LimitBytes = proto.Int64(e.LimitBytes)
 	}
 	if e.HasValue || e.Age > 0 {
 		p.Age = nonNegative(e.Age)
@@ -114,6 +118,9 @@ func resourceOfSignal(signal string) headroomv1.ResourceKind {
 		return headroomv1.ResourceKind_RESOURCE_KIND_UNSPECIFIED
 	case signalProcess:
 		return headroomv1.ResourceKind_RESOURCE_KIND_MEMORY
+	}
+	if signal == snapshot.SignalPressureCPU || signal == snapshot.SignalPressureMemory || signal == snapshot.SignalPressureIO {
+		return headroomv1.ResourceKind_RESOURCE_KIND_PRESSURE
 	}
 	for r := snapshot.CPU; r < snapshot.Custom; r++ {
 		if r.String() == signal {

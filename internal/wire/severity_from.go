@@ -38,13 +38,15 @@ func evidenceFrom(p *headroomv1.Evidence, truth severity.Truth) severity.Evidenc
 		Level: LevelFrom(p.GetLevel()),
 		Text:  p.GetCondition(),
 		Finding: severity.Finding{
-			Truth:  truth,
-			Value:  p.GetValue(),
-			Bound:  p.GetBound(),
-			Unit:   p.GetUnit(),
-			Signal: p.GetSignal(),
-			Age:    max(p.GetAge().AsDuration(), 0),
-			Reason: p.GetUnknownReason(),
+			Truth:      truth,
+			Value:      p.GetValue(),
+			Bound:      p.GetBound(),
+			Unit:       p.GetUnit(),
+			Signal:     p.GetSignal(),
+			Limit:      p.GetLimitSource(),
+			LimitBytes: p.GetLimitBytes(),
+			Age:        max(p.GetAge().AsDuration(), 0),
+			Reason:     p.GetUnknownReason(),
 		},
 	}
 	e.HasValue = p != nil && p.Value != nil && p.Bound != nil

@@ -15,7 +15,7 @@ import (
 
 func randomEvidence(r *rand.Rand) severity.Evidence {
 	e := severity.Evidence{Level: r.IntN(severity.MaxLevels + 1), Text: randomText(r)}
-	e.Signal = []string{"", "cpu", "memory", "event_loop", "client", "pressure", "process", "custom", "queue_depth"}[r.IntN(9)]
+	e.Signal = []string{"", "cpu", "memory", "event_loop", "client", "pressure", "pressure_memory", "process", "custom", "queue_depth"}[r.IntN(10)]
 	e.Unit = randomText(r)
 	if flip(r) {
 		e.Age = time.Duration(r.Int64())
@@ -30,6 +30,9 @@ func randomEvidence(r *rand.Rand) severity.Evidence {
 		e.Value, e.Bound, e.HasValue = r.NormFloat64(), r.NormFloat64(), true
 	}
 	e.Truth = severity.TruthOf(flip(r))
+	if flip(r) {
+		e.Limit, e.LimitBytes = randomText(r), r.Int64N(3)
+	}
 	return e
 }
 
@@ -76,6 +79,7 @@ func TestEvidenceNamesItsResource(t *testing.T) {
 		"":            headroomv1.ResourceKind_RESOURCE_KIND_UNSPECIFIED,
 		"cpu":         headroomv1.ResourceKind_RESOURCE_KIND_CPU,
 		"memory":      headroomv1.ResourceKind_RESOURCE_KIND_MEMORY,
+		"pressure_io": headroomv1.ResourceKind_RESOURCE_KIND_PRESSURE,
 		"process":     headroomv1.ResourceKind_RESOURCE_KIND_MEMORY,
 		"pressure":    headroomv1.ResourceKind_RESOURCE_KIND_PRESSURE,
 		"queue_depth": headroomv1.ResourceKind_RESOURCE_KIND_CUSTOM,

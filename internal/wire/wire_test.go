@@ -175,8 +175,13 @@ func TestUnknownIsAbsent(t *testing.T) {
 		t.Errorf("event loop = %v, want a delay and a timer lag", loop)
 	}
 	mem := wire.Snapshot(&snapshot.Snapshot{Resource: snapshot.Memory, Memory: snapshot.MemoryReading{Used: 1}}, 0).GetMemory()
-	if mem.MaxBytes != nil || mem.HostUsedBytes != nil || mem.HostTotalBytes != nil || mem.UsedBytes == nil {
+	if mem.Tightest != nil || mem.SwapUsedBytes != nil || mem.SwapTotalBytes != nil || mem.LimitSource != "" || mem.MaxBytes != nil || mem.HostUsedBytes != nil || mem.HostTotalBytes != nil || mem.UsedBytes == nil {
 		t.Errorf("memory = %v, want only what is used", mem)
+	}
+	core := wire.Snapshot(&snapshot.Snapshot{Resource: snapshot.CPU, CPU: snapshot.CPUReading{Used: 1}}, 0).GetCpu()
+	if core.HostUsedRatio != nil || core.HostCores != nil || core.HottestCoreRatio != nil || core.IowaitRatio != nil ||
+		core.StealRatio != nil || core.ThrottledRatio != nil || core.RunnableCount != nil || core.LoadAverage != nil {
+		t.Errorf("CPU = %v, want only what is used", core)
 	}
 	gone := wire.Snapshot(&snapshot.Snapshot{Resource: snapshot.CPU, Unknown: "no", CPU: snapshot.CPUReading{Used: 1}}, 0)
 	if gone.Value != nil || gone.Limit != nil || gone.Reading != nil || gone.SampleTime != nil || gone.Unknown.LastGoodAge != nil {
@@ -188,14 +193,31 @@ func TestUnknownIsAbsent(t *testing.T) {
 	}
 }
 
-func TestHalfOfTheHostsMemoryIsUnknown(t *testing.T) {
-	for _, m := range []*headroomv1.MemoryReading{{HostUsedBytes: proto.Int64(1)}, {HostTotalBytes: proto.Int64(1)}} {
+// What is known only together is unknown where one half is missing, and a limit without a name is none.
+func TestHalfOfAReadingIsUnknown(t *testing.T) {
+	one, half := proto.Int64(1), proto.Float64(0.5)
+	for _, m := range []*headroomv1.MemoryReading{
+		{HostUsedBytes: one}, {HostTotalBytes: one}, {SwapUsedBytes: one}, {SwapTotalBytes: one},
+		{Tightest: &headroomv1.MemoryLevel{UsedBytes: 1, LimitBytes: 2}},
+	} {
 		got := wire.SnapshotFrom(&headroomv1.Snapshot{
 			Resource: headroomv1.ResourceKind_RESOURCE_KIND_MEMORY, Value: proto.Float64(0), Limit: proto.Float64(1),
 			Reading: &headroomv1.Snapshot_Memory{Memory: m},
 		}, 0).Memory
-		if got.HostKnown || got.HostUsed != 0 || got.HostTotal != 0 {
-			t.Errorf("memory = %+v of %v, want nothing known of the host", got, m)
+		if got != (snapshot.MemoryReading{}) {
+			t.Errorf("memory = %+v of %v, want nothing known", got, m)
+		}
+	}
+	for _, c := range []*headroomv1.CpuReading{
+		{HostUsedRatio: half, HostCores: half, IowaitRatio: half, StealRatio: half},
+		{HottestCoreRatio: half}, {RunnableCount: one}, {LoadAverage: half},
+	} {
+		got := wire.SnapshotFrom(&headroomv1.Snapshot{
+			Resource: headroomv1.ResourceKind_RESOURCE_KIND_CPU, Value: proto.Float64(0), Limit: proto.Float64(1),
+			Reading: &headroomv1.Snapshot_Cpu{Cpu: c},
+		}, 0).CPU
+		if got != (snapshot.CPUReading{}) {
+			t.Errorf("CPU = %+v of %v, want nothing known", got, c)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"cmp"
 	"math"
 
 	"cel.dev/cel-go/common/operators"
@@ -19,7 +20,7 @@ type predicate struct {
 // Judge implements [severity.Condition].
 func (p *predicate) Judge(in *severity.Input) severity.Finding {
 	r := p.of.look(in)
-	f := severity.Finding{Signal: r.signal, Age: r.age}
+	f := severity.Finding{Signal: r.signal, Limit: r.limit.source, LimitBytes: r.limit.bytes, Age: r.age}
 	if b, ok := r.value.(types.Bool); ok {
 		f.Truth = severity.TruthOf(bool(b))
 	} else {
@@ -91,6 +92,8 @@ func (c *comparison) Judge(in *severity.Input) severity.Finding {
 	f := severity.Finding{
 		Unit: c.left.unit, Signal: joined(left.signal, right.signal), Age: max(left.age, right.age),
 	}
+	limit := cmp.Or(left.limit, right.limit)
+	f.Limit, f.LimitBytes = limit.source, limit.bytes
 	if left.value == nil || right.value == nil {
 		f.Reason = left.reason
 		if left.value != nil || left.reason == "" {

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -47,7 +48,7 @@ func (o *operand) look(in *severity.Input) reading {
 	}
 	a := &activation{in: in, of: o}
 	value, _, err := o.program.Eval(a)
-	found := reading{value: value, signal: a.signal, age: a.age, rest: math.Inf(1)}
+	found := reading{value: value, signal: a.signal, limit: a.limit, age: a.age, rest: math.Inf(1)}
 	switch v := value.(type) {
 	case *types.Unknown:
 		found.value, found.reason = nil, o.reasons(in, v)
@@ -85,6 +86,7 @@ type activation struct {
 	in     *severity.Input
 	of     *operand
 	signal string
+	limit  limit
 	age    time.Duration
 }
 
@@ -98,6 +100,7 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		r := s.read(a.in)
 		a.age = max(a.age, r.age)
 		a.signal = joined(a.signal, r.signal)
+		a.limit = cmp.Or(r.limit, a.limit)
 		if r.value == nil {
 			return s.unknown, true
 		}

@@ -54,9 +54,18 @@ type reading struct {
 	value  ref.Val // nil while unknown
 	reason string  // why it is unknown
 	signal string
+	limit  limit
 	age    time.Duration
 	rest   float64 // the value without any pressure
 }
+
+// A limit is one that was looked at, if any: which one and how much, as in [severity.Finding].
+type limit struct {
+	source string
+	bytes  int64
+}
+
+func limitOf(f severity.Finding) limit { return limit{f.Limit, f.LimitBytes} }
 
 // A source reads one thing.
 type source func(in *severity.Input) reading
@@ -156,7 +165,7 @@ func findVariable(name string) (variable, bool) {
 func through(term severity.Condition, value func(severity.Finding) ref.Val) source {
 	return func(in *severity.Input) reading {
 		f := term.Judge(in)
-		r := reading{reason: f.Reason, signal: f.Signal, age: f.Age, rest: f.Zero}
+		r := reading{reason: f.Reason, signal: f.Signal, limit: limitOf(f), age: f.Age, rest: f.Zero}
 		if f.Truth != severity.Unknown {
 			r.value = value(f)
 		}
@@ -202,7 +211,7 @@ func process(value func(*severity.Process) ref.Val) source {
 func verdict(term severity.Condition) source {
 	return func(in *severity.Input) reading {
 		f := term.Judge(in)
-		r := reading{reason: f.Reason, signal: f.Signal, age: f.Age}
+		r := reading{reason: f.Reason, signal: f.Signal, limit: limitOf(f), age: f.Age}
 		if f.Truth != severity.Unknown {
 			r.value = types.Bool(f.Truth == severity.True)
 		}

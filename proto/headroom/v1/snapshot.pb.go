@@ -529,7 +529,7 @@ type CpuReading struct {
 	// it is not known.
 	LimitSource string `protobuf:"bytes,3,opt,name=limit_source,json=limitSource,proto3" json:"limit_source,omitempty"`
 	// States the share of the CPU time of the whole host in use. Absent when it is not known, as are the next
-	// three then.
+	// four then.
 	HostUsedRatio *float64 `protobuf:"fixed64,4,opt,name=host_used_ratio,json=hostUsedRatio,proto3,oneof" json:"host_used_ratio,omitempty"`
 	// Counts the logical CPUs of the whole host.
 	HostCores *float64 `protobuf:"fixed64,5,opt,name=host_cores,json=hostCores,proto3,oneof" json:"host_cores,omitempty"`

@@ -309,7 +309,12 @@ type Evidence struct {
 	// Names the signal that a condition looked at, where it looked at one.
 	Signal string `protobuf:"bytes,9,opt,name=signal,proto3" json:"signal,omitempty"`
 	// States whether the condition holds. Absent when that is unknown, and where `level` is 0.
-	Holds         *bool `protobuf:"varint,10,opt,name=holds,proto3,oneof" json:"holds,omitempty"`
+	Holds *bool `protobuf:"varint,10,opt,name=holds,proto3,oneof" json:"holds,omitempty"`
+	// Says which limit the condition looked at, for people, where it looked at one; for example
+	// `memory.max of /kubepods/pod1`. Empty when it is not known.
+	LimitSource string `protobuf:"bytes,11,opt,name=limit_source,json=limitSource,proto3" json:"limit_source,omitempty"`
+	// States that limit. Absent when it is not known.
+	LimitBytes    *int64 `protobuf:"varint,12,opt,name=limit_bytes,json=limitBytes,proto3,oneof" json:"limit_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -414,6 +419,20 @@ func (x *Evidence) GetHolds() bool {
 	return false
 }
 
+func (x *Evidence) GetLimitSource() string {
+	if x != nil {
+		return x.LimitSource
+	}
+	return ""
+}
+
+func (x *Evidence) GetLimitBytes() int64 {
+	if x != nil && x.LimitBytes != nil {
+		return *x.LimitBytes
+	}
+	return 0
+}
+
 var File_headroom_v1_status_proto protoreflect.FileDescriptor
 
 const file_headroom_v1_status_proto_rawDesc = "" +
@@ -439,7 +458,7 @@ const file_headroom_v1_status_proto_rawDesc = "" +
 	" \x01(\x05R\rsnapshotCountB\x0f\n" +
 	"\r_actual_ratioB\b\n" +
 	"\x06_valueB\b\n" +
-	"\x06_limit\"\xe4\x02\n" +
+	"\x06_limit\"\xbd\x03\n" +
 	"\bEvidence\x125\n" +
 	"\bresource\x18\x01 \x01(\x0e2\x19.headroom.v1.ResourceKindR\bresource\x12\x1c\n" +
 	"\tcondition\x18\x02 \x01(\tR\tcondition\x12\x19\n" +
@@ -451,10 +470,14 @@ const file_headroom_v1_status_proto_rawDesc = "" +
 	"\x0eunknown_reason\x18\b \x01(\tR\runknownReason\x12\x16\n" +
 	"\x06signal\x18\t \x01(\tR\x06signal\x12\x19\n" +
 	"\x05holds\x18\n" +
-	" \x01(\bH\x02R\x05holds\x88\x01\x01B\b\n" +
+	" \x01(\bH\x02R\x05holds\x88\x01\x01\x12!\n" +
+	"\flimit_source\x18\v \x01(\tR\vlimitSource\x12$\n" +
+	"\vlimit_bytes\x18\f \x01(\x03H\x03R\n" +
+	"limitBytes\x88\x01\x01B\b\n" +
 	"\x06_valueB\b\n" +
 	"\x06_boundB\b\n" +
-	"\x06_holds*\x88\x01\n" +
+	"\x06_holdsB\x0e\n" +
+	"\f_limit_bytes*\x88\x01\n" +
 	"\tLoadState\x12\x1a\n" +
 	"\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLOAD_STATE_IDLE\x10\x01\x12\x19\n" +
