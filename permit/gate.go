@@ -16,6 +16,9 @@ type Gate struct {
 	// the ceiling in it.
 	state atomic.Uint64
 
+	// starts counts all that were ever taken. It stands beside state, to be on the same cache line.
+	starts atomic.Int64
+
 	// fences is the block that starts take from.
 	fences atomic.Pointer[fenceBlock]
 
@@ -42,9 +45,9 @@ type lease struct {
 
 const noLease = math.MinInt64
 
+// fenceBlock has the fence of the start that found starts at from, and of the ones after it.
 type fenceBlock struct {
-	epoch, base int64
-	used        atomic.Int64
+	epoch, base, from int64
 }
 
 // The state holds what is held in its lowest 31 bits, the limit in the next 31, and contended above.
@@ -107,9 +110,14 @@ func (g *Gate) tryOffline(n int64) bool {
 // fence takes the fences of n starts. The block may be newer than the target under which they were allowed,
 // never older, as a Lessee sets it before the target.
 func (g *Gate) fence(n int64) Fence {
-	b := g.fences.Load()
-	first := min(b.used.Add(n)-n, FenceBlock-1)
-	return Fence{Epoch: b.epoch, Counter: b.base + first}
+	for b := g.fences.Load(); ; {
+		first := g.starts.Add(n) - n - b.from
+		now := g.fences.Load()
+		if now == b {
+			return Fence{Epoch: b.epoch, Counter: b.base + min(first, FenceBlock-1)}
+		}
+		b = now
+	}
 }
 
 // Release gives n permits back and reports whether a frame is to be sent at once, by [Lessee.Frame]: it is when
@@ -159,7 +167,7 @@ func (g *Gate) yield() {
 // apply takes a newer target, whose ceiling is open again.
 func (g *Gate) apply(epoch int64, t Target) {
 	if b := g.fences.Load(); b.epoch != epoch || b.base != t.Fence {
-		g.fences.Store(&fenceBlock{epoch: epoch, base: t.Fence})
+		g.fences.Store(&fenceBlock{epoch: epoch, base: t.Fence, from: g.starts.Load()})
 	}
 	g.keep.Store(t.Guarantee)
 	g.set(t.Target, t.Contended)

@@ -164,7 +164,7 @@ func (w *Lessee) Next() (at time.Duration, ok bool) {
 	if w.live {
 		at = time.Duration(w.lease.deadline.Load())
 	}
-	at = min(at, w.frameDue())
+	at = min(at, max(w.frameDue(), w.lastSent))
 	return at, at != never
 }
 

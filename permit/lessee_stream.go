@@ -104,6 +104,8 @@ func (w *Lessee) apply(now time.Duration, t Target) {
 		s.due = atOnce // others may have to wait for the answer
 	case t.Contended:
 		s.due = min(s.due, now+reportDelay) // what is not used by then is needed elsewhere
+	default:
+		s.due = min(s.due, w.lastSent+w.heartbeat())
 	}
 	w.changed(s)
 }
@@ -181,26 +183,26 @@ func (s *slot) snapshot() (held, ceiling int64, has bool) {
 	return held, max(ceiling, held), true
 }
 
-// frameDue returns when a frame is due, never before the last one was sent, or never.
+// frameDue returns when a frame is due, atOnce or never.
 func (w *Lessee) frameDue() time.Duration {
 	switch {
 	case !w.connected, w.greeted && !w.welcomed:
 		return never
 	case !w.greeted:
-		return w.lastSent
+		return atOnce
 	}
 	heartbeat := w.heartbeat()
 	due := w.lastSent + heartbeat
 	for _, s := range w.slots {
 		if s.gate.told.Load() {
-			return w.lastSent
+			return atOnce
 		}
 		due = min(due, s.due)
 		if s.reported.Resource != "" {
 			due = min(due, s.sent+2*heartbeat)
 		}
 	}
-	return max(due, w.lastSent)
+	return due
 }
 
 // heartbeat returns how often a frame is sent at least. It is never so seldom that one lost frame ends the
