@@ -120,13 +120,12 @@ func offers(dir, controller string) bool {
 	if controller == "cpuacct" {
 		return true
 	}
-	text, err := readOnce(filepath.Join(dir, "cgroup.controllers"))
+	text, err := readOnce(newKernelFile(filepath.Join(dir, "cgroup.controllers")))
 	return err == nil && slices.Contains(strings.Fields(string(text)), controller)
 }
 
-// readOnce returns what a file of the kernel holds now.
-func readOnce(name string) ([]byte, error) {
-	f := newKernelFile(name)
+// readOnce returns what the file holds now, and closes it.
+func readOnce(f *kernelFile) ([]byte, error) {
 	defer f.close()
 	return f.read()
 }

@@ -50,7 +50,7 @@ func (m mount) depth() int {
 // Fields 4 and 5 are the root and the mount point; after the "-" come the type, the source and the options of
 // the superblock, among which stand the controllers.
 func readMounts(name string) ([]mount, error) {
-	text, err := readOnce(name)
+	text, err := readOnce(newRecordFile(name))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (m membership) version(controller string) int {
 //	4:cpu,cpuacct:/docker/8a1f
 //	0::/system.slice/docker.service
 func readMembership(name string) (membership, error) {
-	text, err := readOnce(name)
+	text, err := readOnce(newKernelFile(name))
 	if err != nil {
 		return membership{}, err
 	}

@@ -1,71 +1,25 @@
-// Package host reads how much of the CPUs and of the memory is in use, of this host or of this process and
-// its descendants, as sources for a snapshot.Snapshotter.
+// Package host reads how much of the CPUs and of the memory is in use, as sources for a snapshot.Snapshotter: of
+// this host, within the limits of the cgroups that this process is in, or of this process and its descendants.
 //
-// It reads the host even inside a container: the capacity is the host's, not the container's limits. On
-// Linux it reads /proc, or the directory that the environment variable HOST_PROC names; a container that
-// mounts the host's /proc there sees the host's load whatever its own view is. On macOS the CPU times need
-// a build with cgo.
+// On Linux the limit on memory is the tightest of all: the memory of the host, and memory.max and memory.high of
+// the cgroup and of each ancestor that can be seen, or memory.limit_in_bytes and memory.memsw.limit_in_bytes in
+// version 1. Which version has a controller is decided for each by itself. What a cgroup uses is its working set:
+// its usage without the page cache that was not used lately (inactive_file), which the kernel drops first. What is
+// left is the least of what any of those limits leaves, since a parent may be full of what its other children
+// use, and no more than the host has available. Limits are read anew once a second, and the membership every
+// 30 s. Where a limit is known and the use under it cannot be read, the reading is an error: the figures of the
+// host would be wrong. Where no cgroup can be seen there is no limit but the host's, and MemoryReading.Source says
+// why.
+//
+// A reading in ScopeHost is that of the limit with the least left. In ScopeProcess it is what this process and all
+// its descendants use, against the least limit: on Linux the sum of their proportional set sizes (PSS), which
+// counts a shared page once, elsewhere the sum of their resident set sizes (RSS), which counts a shared page once
+// for each process. On Linux a process whose PSS cannot be read, or is zero, counts with its RSS;
+// MemoryReading.Definition says how many did. One that ended, or that the kernel hides from this user, counts
+// nothing, and so does one whose parent ended first, since it left the tree. It is an error when this process
+// itself cannot be read. To read a PSS makes the kernel walk the process's page tables, about 20 ms for each GiB
+// that is resident.
+//
+// On Linux it reads /proc, or the directory that the environment variable HOST_PROC names. Elsewhere it asks
+// gopsutil, and on macOS the CPU times need a build with cgo.
 package host
-
-import (
-	"context"
-	"errors"
-	"fmt"
-	"math"
-
-	"github.com/shirou/gopsutil/v3/mem"
-
-	"github.com/headroom-rpc/headroom/snapshot"
-)
-
-const hostSource = "gopsutil host"
-
-func readHostMemory(ctx context.Context) (snapshot.MemoryReading, error) {
-	reading, err := hostMemory(ctx)
-	if err != nil {
-		return snapshot.MemoryReading{}, err
-	}
-	reading.Used = reading.HostUsed
-	reading.Definition = "host working set: total without available memory"
-	reading.Source = hostSource
-	return reading, nil
-}
-
-// readProcessMemory adds what this process and its descendants use to the figures of the host.
-func readProcessMemory(ctx context.Context) (snapshot.MemoryReading, error) {
-	reading, err := hostMemory(ctx)
-	if err != nil {
-		return snapshot.MemoryReading{}, err
-	}
-	use, err := readTree(ctx)
-	if err != nil {
-		return snapshot.MemoryReading{}, err
-	}
-	reading.Used = use.bytes
-	reading.Definition = use.String()
-	reading.Source = treeSource
-	return reading, nil
-}
-
-// hostMemory returns a reading that holds what both scopes have in common.
-func hostMemory(ctx context.Context) (snapshot.MemoryReading, error) {
-	if err := ctx.Err(); err != nil {
-		return snapshot.MemoryReading{}, err
-	}
-	vm, err := mem.VirtualMemoryWithContext(ctx)
-	if err != nil {
-		return snapshot.MemoryReading{}, fmt.Errorf("read memory of the host: %w", err)
-	}
-	// gopsutil leaves out what it could not read, and says nothing.
-	if vm.Total == 0 || vm.Total > math.MaxInt64 {
-		return snapshot.MemoryReading{}, errors.New("read memory of the host: no total memory")
-	}
-	// Some containers rewrite one of the two figures only.
-	used := vm.Total - min(vm.Available, vm.Total)
-	return snapshot.MemoryReading{
-		Total:     int64(vm.Total),
-		HostUsed:  int64(used),
-		HostTotal: int64(vm.Total),
-		HostKnown: true,
-	}, nil
-}

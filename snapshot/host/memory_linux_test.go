@@ -25,7 +25,8 @@ func TestHostMemory(t *testing.T) {
 	}{
 		{"captured on Linux 6.18", string(captured), 24684096, 24684096 - 24286816},
 		{"page cache is available", "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 700 kB\nCached: 600 kB\n", 1000, 300},
-		{"a kernel before 3.14 estimates nothing", "MemTotal: 1000 kB\nMemFree: 100 kB\nBuffers: 50 kB\nCached: 600 kB\n", 1000, 300},
+		{"a kernel before 3.14 estimates nothing", "MemTotal: 1000 kB\nMemFree: 100 kB\nBuffers: 50 kB\nCached: 600 kB\nShmem: 20 kB\nSReclaimable: 10 kB\n", 1000, 260},
+		{"nor can it be guessed", "MemTotal: 1000 kB\nCached: 600 kB\n", 0, 0},
 		{"more available than there is", "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 4000 kB\n", 1000, 0},
 		{"all of it used", "MemTotal: 1000 kB\nMemFree: 0 kB\nMemAvailable: 0 kB\n", 1000, 1000},
 		{"no total", "MemFree: 100 kB\nMemAvailable: 100 kB\n", 0, 0},
@@ -49,10 +50,15 @@ func TestHostMemory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if !strings.HasPrefix(got.Source, filepath.Join(dir, "meminfo")+"; no cgroup to see: ") {
+				t.Errorf("Source = %q, want the file and why no cgroup was read", got.Source)
+			}
 			want := snapshot.MemoryReading{
-				Used: tt.used << 10, Total: tt.total << 10,
+				Used: tt.used << 10, Total: tt.total << 10, Limit: "memory of the host",
+				Tightest: snapshot.MemoryLevel{Used: tt.used << 10, Total: tt.total << 10, Limit: "memory of the host"},
 				HostUsed: tt.used << 10, HostTotal: tt.total << 10, HostKnown: true,
-				Definition: "host working set: total without available memory", Source: "gopsutil host",
+				SwapKnown:  strings.Contains(tt.meminfo, "SwapTotal"),
+				Definition: "host working set: total without available memory", Source: got.Source,
 			}
 			if got != want {
 				t.Errorf("Memory = %+v\nwant %+v", got, want)

@@ -1,9 +1,11 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"time"
+	"os"
+	"path/filepath"
 
 	"github.com/headroom-rpc/headroom/snapshot"
 )
@@ -12,11 +14,11 @@ func open(c Config) *Host {
 	h := &Host{counters: func(context.Context) (Counters, error) { return Counters{}, errors.ErrUnsupported }}
 	meter := new(cpuMeter)
 	h.sources.CPU = addSource(h, snapshot.SignalCPU, meter.read, nil).get
-	memory := readProcessMemory
-	if c.Scope == snapshot.ScopeHost {
-		memory = readHostMemory
+	proc := cmp.Or(os.Getenv("HOST_PROC"), procfs)
+	if c.Root != "" && c.Root != "/" {
+		proc = filepath.Join(c.Root, procfs)
 	}
-	h.sources.Memory = addSource(h, snapshot.SignalMemory,
-		func(ctx context.Context, _ time.Time) (snapshot.MemoryReading, error) { return memory(ctx) }, nil).get
+	memory := newMemorySource(c.Root, proc, c.Cgroup, c.Scope)
+	h.sources.Memory = addSource(h, snapshot.SignalMemory, memory.read, memory.close).get
 	return h
 }

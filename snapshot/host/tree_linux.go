@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +12,9 @@ import (
 
 const treeSource = "/proc stat and smaps_rollup"
 
-// readTree returns the memory of this process and its descendants. It reads the stat of every process of
-// the host once to find them, which costs 10 to 20 µs for each.
-func readTree(ctx context.Context) (treeUse, error) {
-	proc := cmp.Or(os.Getenv("HOST_PROC"), "/proc")
+// readTree returns the memory of this process and its descendants as the procfs proc shows them. It reads the
+// stat of every process of the host once to find them, which costs 10 to 20 µs for each.
+func readTree(ctx context.Context, proc string) (treeUse, error) {
 	// self names this process in the pid namespace of the mounted procfs, which need not be our own.
 	root, _, err := readStat(filepath.Join(proc, "self"))
 	if err != nil {

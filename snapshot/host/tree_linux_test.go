@@ -139,7 +139,8 @@ func TestProcessMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := snapshot.MemoryReading{
-				Used: tt.want, Total: 1000000 << 10,
+				Used: tt.want, Total: 1000000 << 10, Limit: "memory of the host",
+				Tightest: snapshot.MemoryLevel{Used: 600000 << 10, Total: 1000000 << 10, Limit: "memory of the host"},
 				HostUsed: 600000 << 10, HostTotal: 1000000 << 10, HostKnown: true,
 				Definition: tt.how, Source: "/proc stat and smaps_rollup",
 			}
