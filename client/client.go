@@ -30,6 +30,7 @@ type Client struct {
 	conn     *grpc.ClientConn
 	service  headroomv1.StatusServiceClient
 	severity headroomv1.SeverityServiceClient
+	permits  headroomv1.PermitServiceClient
 	log      *slog.Logger
 	jitter   float64
 	version  string               // the client's own
@@ -100,6 +101,7 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		conn:     conn,
 		service:  headroomv1.NewStatusServiceClient(conn),
 		severity: headroomv1.NewSeverityServiceClient(conn),
+		permits:  headroomv1.NewPermitServiceClient(conn),
 		log:      cfg.log,
 		jitter:   cfg.jitter,
 		clock:    cfg.clock,

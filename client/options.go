@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/internal/boottime"
+	"github.com/headroom-rpc/headroom/snapshot"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
@@ -62,7 +63,20 @@ func WithDialer(dial func(ctx context.Context, address string) (net.Conn, error)
 // default is the version of this module that the program was built with.
 func WithVersion(version string) Option { return func(c *config) { c.version = version } }
 
+// WithName names this program to the server, for people: 1 to 64 letters, digits and any of ._:/-, beginning with
+// a letter or a digit, such as "crawler-7". The default is the name of the executable and the pid.
+func WithName(name string) Option { return func(c *config) { c.name = name } }
+
+// WithLocal lets [OfflineLocal] judge the load of this machine: sources is called when it begins to. For example
+//
+//	client.WithLocal(func() snapshot.Sources { return host.NewSources(snapshot.ScopeHost) })
+//
+// with package snapshot/host, which the client does not link in by itself.
+func WithLocal(sources func() snapshot.Sources) Option { return func(c *config) { c.local = sources } }
+
 type config struct {
+	name      string
+	local     func() snapshot.Sources
 	address   string
 	tls       *tls.Config
 	token     bearer
