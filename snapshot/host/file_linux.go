@@ -57,7 +57,7 @@ func (f *kernelFile) read() ([]byte, error) {
 	n, err := f.pread()
 	if err != nil {
 		f.close()
-		if vanished(err) {
+		if deleted(err) {
 			return nil, &fs.PathError{Op: "read", Path: f.name, Err: err}
 		}
 		return nil, f.fail("read", err)
@@ -72,8 +72,8 @@ func (f *kernelFile) fail(op string, err error) error {
 	return f.err
 }
 
-// vanished reports whether the error says that what a file told of is gone.
-func vanished(err error) bool {
+// deleted reports whether the error says that what a file told of is gone.
+func deleted(err error) bool {
 	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
 }
 
