@@ -35,7 +35,7 @@ One "headroom serve" runs on each machine; every other command asks it.
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newConfig(), newHealth(), newVersion(),
+		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newDoctor(), newConfig(), newHealth(), newVersion(),
 	)
 	for _, cmd := range root.Commands() {
 		if cmd.ValidArgsFunction == nil {
