@@ -54,7 +54,8 @@ func printSettings(w io.Writer, e *effective) error {
 	}
 	// In a table of their own, for conditions are far wider than settings.
 	levels := append([][]cell{header("LEVEL", "VALUE", "FROM")}, e.settings.severity.rows()...)
-	_, err := io.WriteString(w, formatTable(rows)+"\n"+formatTable(levels))
+	permits := append([][]cell{header("PERMITS", "VALUE", "FROM")}, e.settings.permits.rows(e.from("resource"))...)
+	_, err := io.WriteString(w, formatTable(rows)+"\n"+formatTable(levels)+"\n"+formatTable(permits))
 	return err
 }
 
@@ -79,6 +80,7 @@ func printSettingsYAML(w io.Writer, e *effective) error {
 		root.Content = append(root.Content, key, value)
 	}
 	root.Content = append(root.Content, e.settings.severity.nodes()...)
+	root.Content = append(root.Content, e.settings.permits.nodes()...)
 	encoder := yaml.NewEncoder(w)
 	if err := encoder.Encode(root); err != nil {
 		return err

@@ -24,10 +24,12 @@ const (
 	exitUnknown    = 3   // unknown, unreachable, or the call failed
 	exitUsage      = 64  // the command line, a variable, the file or a request is wrong
 	exitDenied     = 77  // the server refused the caller
+	exitNotFree    = 75  // run --or-fail: no permit is free
 	exitTimeout    = 124 // the time to wait ran out
+	exitRun        = 125 // run: headroom could not run the command, or had to end it
 
-	exitNotExecutable = 126 // severity --exec: the command cannot be run
-	exitNotFound      = 127 // severity --exec: there is no such command
+	exitNotExecutable = 126 // run, severity --exec: the command cannot be run
+	exitNotFound      = 127 // run, severity --exec: there is no such command
 
 	exitPipe = 141 // the reader of the output went away, as a shell shows SIGPIPE
 )
@@ -37,10 +39,14 @@ const exitHelp = `Exit codes:
   1    status: overloaded; health: not serving; serve: could not start
   3    unknown, or the server cannot be reached
   64   wrong usage or settings
+  75   run --or-fail: no permit is free
   77   the server refused the caller
-  124  status --wait-idle: still not idle after --timeout
-  126  severity --exec: the command cannot be run
-  127  severity --exec: there is no such command
+  124  status --wait-idle: still not idle after --timeout; run --wait: no permit
+  125  run: headroom failed, or lost the permit and ended the command
+  126  run, severity --exec: the command cannot be run
+  127  run, severity --exec: there is no such command
+run exits with the code of its command, or 128 and the number of the signal
+that ended it.
 `
 
 // An exitError ends the program with a code. A nil err says nothing.

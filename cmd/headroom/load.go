@@ -67,6 +67,8 @@ func (l *loader) load() (*effective, error) {
 	fromFile, wrong := e.readFile(l)
 	fromFile, inLevels := e.settings.severity.take(fromFile)
 	wrong = append(wrong, inLevels...)
+	fromFile, inPermits := e.settings.permits.take(fromFile)
+	wrong = append(wrong, inPermits...)
 	origin, more := apply(l.table, fromFile, fromEnvironment(l.table, os.LookupEnv), l.given())
 	if wrong = append(wrong, more...); len(wrong) > 0 {
 		return nil, &exitError{exitUsage, wrong}

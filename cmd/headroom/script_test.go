@@ -68,6 +68,7 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("HEADROOM_SOCKET", socket)
 	env.Setenv("HEADROOM_ADDR", "unix://"+socket)
 	env.Setenv("HEADROOM_LISTEN", "127.0.0.1:0")
+	env.Setenv("HEADROOM_STATE_DIR", "off") // else servers of several scripts would want the same
 	env.Setenv("HEADROOM_CONFIG", filepath.Join(env.WorkDir, "none.yaml"))
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
 	for _, signal := range []string{"CPU", "MEMORY", "EVENT_LOOP", "CLIENT"} {

@@ -138,7 +138,10 @@ func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Conf
 		tlsConf, err = server.LoadTLS(c.tlsCert, c.tlsKey, c.tlsClient, log)
 		wrong = append(wrong, err)
 	}
+	permits, err := c.permits.server()
+	wrong = append(wrong, err)
 	return server.Config{
+		Permits:       permits,
 		Snapshotter:   snapshotter,
 		Levels:        conditions(c.severity.levels),
 		ProcessLevels: conditions(c.severity.processLevels),

@@ -33,6 +33,7 @@ type serveSettings struct {
 	logFormat                  string
 	snapshot                   snapshot.Config
 	severity                   severitySettings
+	permits                    permitSettings
 	limits                     server.Limits
 	maxReporters, maxSignals   int
 }
@@ -52,6 +53,7 @@ func newServeSettings() *serveSettings {
 		logLevel:     slog.LevelInfo,
 		logFormat:    "text",
 		snapshot:     snapshot.Config{Scope: snapshot.ScopeHost},
+		permits:      newPermitSettings(),
 		limits:       defaultLimits(),
 		maxReporters: defaultMaxReporters,
 		maxSignals:   defaultMaxSignals,
@@ -71,6 +73,7 @@ func (c *serveSettings) table() []setting {
 	group("Callers", c.callerSettings())
 	group("Snapshots", c.snapshotSettings())
 	group("Judgement", c.judgementSettings())
+	group("Permits", c.permitSettings())
 	group("Limits", limitSettings(&c.limits))
 	group("Limits", c.reportSettings())
 	group("Running", c.runningSettings())
@@ -267,6 +270,7 @@ func (c *serveSettings) conflicts(origin map[string]string) faults {
 	if c.listen == off && c.socket == off {
 		add("listen", off, "want listen or socket, or nobody can call")
 	}
+	c.permits.conflicts(add)
 	if s := &c.snapshot; s.CurrentWindow > s.History {
 		add("current-window", formatDuration(s.CurrentWindow),
 			fmt.Sprintf("want at most history, which is %s", formatDuration(s.History)))

@@ -61,7 +61,7 @@ func (s *severitySettings) take(fromFile []given) ([]given, faults) {
 	var rest []given
 	var wrong faults
 	for _, g := range fromFile {
-		p := sectionParser{file: g.file, compile: expr.CompileHost}
+		p := levelParser{sectionParser{file: g.file}, expr.CompileHost}
 		var into *[]levelText
 		switch g.name {
 		case levelsSection:
@@ -94,20 +94,13 @@ func conditions(levels []levelText) []severity.Level {
 	return all
 }
 
-// A sectionParser reads one section and gathers its faults.
-type sectionParser struct {
-	file    string
+// A levelParser reads one section of severity levels.
+type levelParser struct {
+	sectionParser
 	compile func(string) (severity.Condition, error)
-	wrong   faults
 }
 
-func (p *sectionParser) at(line int) string { return p.file + ":" + strconv.Itoa(line) }
-
-func (p *sectionParser) fault(line int, name, text, want string) {
-	p.wrong = append(p.wrong, fault{p.at(line), line, name, text, want})
-}
-
-func (p *sectionParser) section(g given) []levelText {
+func (p *levelParser) section(g given) []levelText {
 	if g.node.Kind != yaml.SequenceNode {
 		p.fault(g.line, g.name, g.shape, "want a list of levels; [] for none")
 		return nil
@@ -124,7 +117,7 @@ func (p *sectionParser) section(g given) []levelText {
 }
 
 // level reads one level; name says which.
-func (p *sectionParser) level(name string, node *yaml.Node) levelText {
+func (p *levelParser) level(name string, node *yaml.Node) levelText {
 	l := levelText{where: p.at(node.Line)}
 	if node.Kind != yaml.MappingNode {
 		if node.Kind != yaml.AliasNode { // which is a fault already
@@ -151,49 +144,22 @@ func (p *sectionParser) level(name string, node *yaml.Node) levelText {
 			l.compiled.Dwell = l.dwell
 		},
 	}
-	first := map[string]int{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, value := node.Content[i], node.Content[i+1]
-		field := name + ": " + quoteOdd(key.Value)
-		if line, ok := first[key.Value]; ok {
-			p.fault(key.Line, field, "", fmt.Sprintf("set before, on line %d", line))
-			continue
-		}
-		first[key.Value] = key.Line
+	first := p.entries(name, node, func(field string, key, value *yaml.Node) {
 		if f := read[key.Value]; f != nil && key.Kind == yaml.ScalarNode {
 			f(field, value)
-			continue
+			return
 		}
-		want := "want when, leave, unless, hold, dwell or name"
-		if near := nearest(key.Value, levelKeys); near != "" {
-			want = "no such part of a level; did you mean " + near + "?"
-		}
-		p.fault(key.Line, field, "", want)
-	}
+		p.unknownPart(field, key, "a level", levelKeys)
+	})
 	if _, ok := first["when"]; !ok {
 		p.fault(node.Line, name, "", "want a condition under when")
 	}
 	return l
 }
 
-var levelKeys = []string{"name", "when", "leave", "unless", "hold", "dwell"}
+var levelKeys = []string{"when", "leave", "unless", "hold", "dwell", "name"}
 
-// text returns a value that is one text, or reports that it is not.
-func (p *sectionParser) text(name string, value *yaml.Node) string {
-	text, shape := valueOf(value)
-	switch {
-	case value.Kind == yaml.AliasNode:
-	case value.Style&yaml.TaggedStyle != 0:
-		p.fault(value.Line, name, value.Tag, "want the text in quotes: an exclamation mark begins a tag of YAML")
-	case shape != "":
-		p.fault(value.Line, name, shape, "want a text")
-	default:
-		return text
-	}
-	return ""
-}
-
-func (p *sectionParser) condition(name string, value *yaml.Node) (string, severity.Condition) {
+func (p *levelParser) condition(name string, value *yaml.Node) (string, severity.Condition) {
 	before := len(p.wrong)
 	text := p.text(name, value)
 	if len(p.wrong) > before || value.Kind == yaml.AliasNode {
@@ -227,22 +193,4 @@ func place(text string, f expr.Fault) string {
 		return fmt.Sprintf("column %d", f.Column)
 	}
 	return fmt.Sprintf("line %d, column %d", f.Line, f.Column)
-}
-
-func (p *sectionParser) duration(name string, value *yaml.Node, most time.Duration) time.Duration {
-	accepts := "a duration from 0s to " + formatDuration(most)
-	text, shape := valueOf(value)
-	if value.Kind == yaml.AliasNode {
-		return 0
-	}
-	if shape != "" {
-		p.fault(value.Line, name, shape, want(accepts, nil))
-		return 0
-	}
-	d, err := parseDuration(text)
-	if err != nil || d < 0 || d > most {
-		p.fault(value.Line, name, quoteOdd(text), want(accepts, err))
-		return 0
-	}
-	return d
 }
