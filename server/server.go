@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	channelz "google.golang.org/grpc/channelz/service"
@@ -52,6 +53,9 @@ type Config struct {
 	// switches them off. On a loopback address the Host header must name loopback. The Server closes it
 	// once Run was called.
 	HTTP net.Listener
+
+	// Collectors are shown at /metrics beside what the server shows of itself.
+	Collectors []prometheus.Collector
 
 	// Levels are the severity levels of the machine, from 1 on, judged on every new snapshot. None of their
 	// conditions may be local. nil means [severity.BuiltinLevels]; an empty list that is not nil means none.
@@ -191,6 +195,11 @@ func New(c Config) (*Server, error) {
 		view, _, err := c.Snapshotter.View()
 		return view, err
 	}, s.hub, s.guard, s.severity.metrics)
+	for _, collector := range c.Collectors {
+		if err := s.metrics.registry.Register(collector); err != nil {
+			return nil, fmt.Errorf("server: Collectors: %w", err)
+		}
+	}
 	s.hub.view = c.Snapshotter.View
 	s.hub.encode = s.service.encodeState
 	s.hub.observe = s.metrics.countErrors

@@ -297,13 +297,13 @@ func TestNewRefusesLevels(t *testing.T) {
 
 // Levels that leave no room for what the process has left are refused before anybody watches one.
 func TestNewRefusesLevelsThatProcessesCannotHave(t *testing.T) {
-	full := make([]severity.Condition, 64)
+	full := make([]severity.Condition, 65)
 	for i := range full {
 		full[i] = severity.GlobalRelative(5)
 	}
 	levels := []severity.Level{{Enter: severity.Any(full...)}}
 	_, err := server.New(server.Config{Levels: levels})
-	if err == nil || strings.Contains(err.Error(), "\nLevels:") || !strings.Contains(err.Error(), "ProcessLevels: severity: config: Levels[0].Enter: 65 leaves") {
+	if err == nil || strings.Contains(err.Error(), "\nLevels:") || !strings.Contains(err.Error(), "ProcessLevels: severity: config: Levels[0].Enter: 66 leaves") {
 		t.Errorf("New = %v, want a fault of ProcessLevels alone", err)
 	}
 	_, err = server.New(server.Config{Levels: levels, ProcessLevels: []severity.Level{}})

@@ -136,10 +136,11 @@ func join(conditions []Condition) string {
 	return strings.Join(texts, ", ")
 }
 
-// The caps on one condition: they bound what an evaluation costs and what a transition holds.
+// The caps on one condition: they bound what an evaluation costs and what a transition holds. They are those of
+// package expr and what a server makes of its text: a negation, joined with one more leaf.
 const (
-	maxLeaves = 64
-	maxDepth  = 32
+	maxLeaves = 64 + 1
+	maxDepth  = 32 + 2
 )
 
 var errEmpty = errors.New("no conditions; at least one is required")

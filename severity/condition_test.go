@@ -277,7 +277,7 @@ func TestConfigFaultsAreToldAtOnce(t *testing.T) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
 	}
-	many := make([]severity.Condition, 65)
+	many := make([]severity.Condition, 66)
 	for i := range many {
 		many[i] = severity.GlobalAbsolute(1)
 	}
@@ -287,7 +287,7 @@ func TestConfigFaultsAreToldAtOnce(t *testing.T) {
 	}
 	_, err = severity.New(severity.Config{ProcessMax: -1, Levels: append(make([]severity.Level, 64),
 		severity.Level{Enter: severity.All(many...), Stay: deep})})
-	for _, want := range []string{"65 leaves are more than 64", "deeper than 32", "65 are more than 64", "-1 bytes is negative"} {
+	for _, want := range []string{"66 leaves are more than 65", "deeper than 34", "65 are more than 64", "-1 bytes is negative"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}

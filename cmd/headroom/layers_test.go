@@ -81,7 +81,7 @@ f.yaml:6: socket: relative.sock: want an absolute path or off
 f.yaml:7: max-memory: a mapping: want a size, such as 4GiB
 f.yaml:8: insecure: yes: want true or false
 f.yaml:9: stale: nothing: want hold, ignore or overloaded
-f.yaml:10: disable: cpu,memroy: want a list of any of cpu, memory, event_loop or client (did you mean memory?)
+f.yaml:10: disable: cpu,memroy: want a list of any of cpu, memory, event_loop, client, pressure_cpu, pressure_memory, pressure_io, cpu_throttled or run_queue_wait (did you mean memory?)
 f.yaml:11: cert-role: CN=ci=king: want a list of name=role, the role one of none, reader, worker, observer or operator ("king" is no role)
 f.yaml:12: http: 8080: want host:port or off (the host is missing, as in 127.0.0.1:8080)
 f.yaml:13: config: no such setting

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/headroom-rpc/headroom/snapshot"
-	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
 // defaultFile is read when no other file is named, if it exists.
@@ -79,9 +78,12 @@ func (l *loader) load() (*effective, error) {
 		return nil, &exitError{exitUsage, wrong}
 	}
 	// What is left is what no single setting shows, such as a history of too many snapshots.
-	conf := e.settings.snapshot
-	conf.Sources = host.NewSources(conf.Scope)
-	if _, err := snapshot.New(conf); err != nil {
+	h, err := e.settings.host.open()
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	defer h.Close() // it never fails
+	if _, err := snapshot.New(e.settings.sampling(h)); err != nil {
 		return nil, &exitError{exitUsage, errors.New("settings that do not go together: " + inSettings.Replace(err.Error()))}
 	}
 	e.warnings = misspelt(l.table, os.Environ())
@@ -90,7 +92,8 @@ func (l *loader) load() (*effective, error) {
 
 // inSettings says in the words of the settings what the Snapshotter says in those of its fields.
 var inSettings = strings.NewReplacer("snapshot: config: ", "", "History", "history", "CPUInterval", "cpu-interval",
-	"MemoryInterval", "memory-interval", "EventLoopInterval", "event-loop-interval", "ClientInterval", "client-interval")
+	"MemoryInterval", "memory-interval", "EventLoopInterval", "event-loop-interval", "ClientInterval", "client-interval",
+	"PressureInterval", "pressure-interval")
 
 // readFile reads the file that --config or $HEADROOM_CONFIG names, or else the default one if it exists.
 func (e *effective) readFile(l *loader) ([]given, faults) {

@@ -74,6 +74,7 @@ esac
 		// The tests themselves must not look like load, or the block that waits for idleness waits for them.
 		"HEADROOM_MAX_CPU_RATIO=1", "HEADROOM_MAX_MEMORY_RATIO=1", "HEADROOM_MAX_HOST_MEMORY_RATIO=1",
 		"HEADROOM_MAX_EVENT_LOOP_DELAY=1m",
+		"HEADROOM_DISABLE=pressure_cpu,pressure_memory,pressure_io,cpu_throttled,run_queue_wait",
 	)
 	shell := func(block string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), "sh", "-euc", "exec "+strings.TrimSpace(block))

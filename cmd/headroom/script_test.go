@@ -71,7 +71,7 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("HEADROOM_STATE_DIR", "off") // else servers of several scripts would want the same
 	env.Setenv("HEADROOM_CONFIG", filepath.Join(env.WorkDir, "none.yaml"))
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
-	for _, signal := range []string{"CPU", "MEMORY", "EVENT_LOOP", "CLIENT"} {
+	for _, signal := range []string{"CPU", "MEMORY", "EVENT_LOOP", "CLIENT", "PRESSURE"} {
 		env.Setenv("HEADROOM_"+signal+"_INTERVAL", "50ms")
 	}
 	return os.WriteFile(filepath.Join(env.WorkDir, "none.yaml"), nil, 0o600)

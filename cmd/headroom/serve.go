@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/headroom-rpc/headroom/internal/boottime"
@@ -58,7 +59,12 @@ func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
 	for _, w := range e.warnings {
 		log.Warn(w)
 	}
-	config, tlsConf, err := c.serverConfig(log)
+	h, err := c.host.open()
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	defer h.Close() // it never fails
+	config, tlsConf, err := c.serverConfig(log, h)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -106,15 +112,14 @@ func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// serverConfig returns the configuration of the server but for its listeners, and their TLS configuration,
+// serverConfig returns the configuration of a server of h but for its listeners, and their TLS configuration,
 // nil for none. It reports every fault of the files that the settings name.
-func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Config, error) {
+func (c *serveSettings) serverConfig(log *slog.Logger, h *host.Host) (server.Config, *tls.Config, error) {
 	reports, err := snapshot.NewReports(c.maxReporters, c.maxSignals)
 	if err != nil {
 		return server.Config{}, nil, err
 	}
-	conf := c.snapshot
-	conf.Sources = host.NewSources(snapshot.ScopeHost)
+	conf := c.sampling(h)
 	conf.Reports = reports
 	conf.Clock = boottime.Now
 	conf.Log = log
@@ -148,6 +153,7 @@ func (c *serveSettings) serverConfig(log *slog.Logger) (server.Config, *tls.Conf
 		Access:        access,
 		Limits:        c.limits,
 		DrainTimeout:  c.drainTimeout,
+		Collectors:    []prometheus.Collector{hostCollector{h}},
 		Version:       version,
 		Log:           log,
 	}, tlsConf, errors.Join(wrong...)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type serveSettings struct {
 	drainTimeout               time.Duration
 	logLevel                   slog.Level
 	logFormat                  string
+	host                       hostSettings
 	snapshot                   snapshot.Config
 	severity                   severitySettings
 	permits                    permitSettings
@@ -52,6 +54,7 @@ func newServeSettings() *serveSettings {
 		drainTimeout: server.DefaultDrainTimeout,
 		logLevel:     slog.LevelInfo,
 		logFormat:    "text",
+		host:         hostSettings{cgroup: ownCgroup},
 		snapshot:     snapshot.Config{Scope: snapshot.ScopeHost},
 		permits:      newPermitSettings(),
 		limits:       defaultLimits(),
@@ -71,6 +74,7 @@ func (c *serveSettings) table() []setting {
 	}
 	group("Listeners", c.listenerSettings())
 	group("Callers", c.callerSettings())
+	group("Host", c.host.settings())
 	group("Snapshots", c.snapshotSettings())
 	group("Judgement", c.judgementSettings())
 	group("Permits", c.permitSettings())
@@ -134,6 +138,7 @@ func (c *serveSettings) snapshotSettings() []setting {
 		interval("memory-interval", &s.MemoryInterval, "memory"),
 		interval("event-loop-interval", &s.EventLoopInterval, "the event loop"),
 		interval("client-interval", &s.ClientInterval, "client errors"),
+		interval("pressure-interval", &s.PressureInterval, "pressure (PSI), of each of its three signals"),
 		ratioSetting("max-cpu-ratio", &s.MaxCPURatio, "share of the CPU over which a snapshot is overloaded"),
 		sizeSetting("max-memory", &s.MaxMemory, 0, math.MaxInt64,
 			"memory budget; 0 is available-memory-ratio of the total"),
@@ -146,14 +151,20 @@ func (c *serveSettings) snapshotSettings() []setting {
 			"share of the budget above max-memory-ratio over which a warning is logged"),
 		durationSetting("memory-warning-cooldown", &s.MemoryWarningCooldown, time.Second, time.Hour,
 			"least time between two such warnings"),
+		ratioSetting("max-cpu-pressure", &s.MaxCPUPressure,
+			"share of the time in which some task waits for a CPU, over which a snapshot is overloaded"),
+		ratioSetting("max-memory-pressure", &s.MaxMemoryPressure,
+			"share of the time in which some task waits for memory, over which a snapshot is overloaded"),
+		ratioSetting("max-io-pressure", &s.MaxIOPressure,
+			"share of the time in which all tasks wait for I/O, over which a snapshot is overloaded"),
 		durationSetting("max-event-loop-delay", &s.MaxEventLoopDelay, time.Millisecond, time.Minute,
 			"delay over which a snapshot is overloaded"),
 		switchSetting("always-probe", &s.AlwaysProbe,
 			"keep the 10 ms prober of the event loop running, not only while load is suspected"),
 		errors,
 		countSetting("client-retry-index", &s.ClientRetryIndex, 1, 1000, "retry on which an error counts"),
-		listSetting("disable", "signals", &s.Disabled, "a list of any of "+orList(builtIn), checkSignal,
-			"built-in signals to leave out"),
+		listSetting("disable", "signals", &s.Disabled, "a list of any of "+orList(disableable), checkSignal,
+			"signals to leave out"),
 	}
 }
 
@@ -171,6 +182,8 @@ func (c *serveSettings) judgementSettings() []setting {
 		overload("memory", &s.MemoryOverloadRatio),
 		overload("event-loop", &s.EventLoopOverloadRatio),
 		overload("client", &s.ClientOverloadRatio),
+		ratioSetting("pressure-overload-ratio", &s.PressureOverloadRatio,
+			"share of a window over which each signal of pressure is overloaded"),
 		choiceSetting("stale", "policy", &s.Stale, []choice[snapshot.StalePolicy]{
 			{"hold", snapshot.StaleHold},
 			{"ignore", snapshot.StaleIgnore},
@@ -191,16 +204,20 @@ func (c *serveSettings) runningSettings() []setting {
 	}
 }
 
-// builtIn are the signals that can be switched off.
-var builtIn = []string{snapshot.SignalCPU, snapshot.SignalMemory, snapshot.SignalEventLoop, snapshot.SignalClient}
+// builtIn are the built-in signals.
+var builtIn = []string{
+	snapshot.SignalCPU, snapshot.SignalMemory, snapshot.SignalEventLoop, snapshot.SignalClient,
+	snapshot.SignalPressureCPU, snapshot.SignalPressureMemory, snapshot.SignalPressureIO,
+}
+
+// disableable are the signals that can be switched off.
+var disableable = slices.Concat(builtIn, hostSignals)
 
 func checkSignal(name string) error {
-	for _, b := range builtIn {
-		if name == b {
-			return nil
-		}
+	if slices.Contains(disableable, name) {
+		return nil
 	}
-	if near := nearest(name, builtIn); near != "" {
+	if near := nearest(name, disableable); near != "" {
 		return hint("did you mean " + near + "?")
 	}
 	return errNotAccepted

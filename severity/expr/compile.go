@@ -58,7 +58,8 @@ func compile(text string, host bool) (severity.Condition, error) {
 	return condition, nil
 }
 
-// maxLeaves is the cap of package severity on the leaves of one condition, and maxNesting that on its depth.
+// maxLeaves is the cap on the comparisons of one text and maxNesting that on its depth. Those of package severity
+// leave room for what is made of it.
 const (
 	maxLeaves  = 64
 	maxNesting = 32
