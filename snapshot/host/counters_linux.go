@@ -138,9 +138,9 @@ func isPartition(name, disk []byte) bool {
 type storage uint8
 
 const (
-	onDisks    storage = iota // on itself
-	onOthers                  // on other disks
-	inMemory                  // in memory, or in files
+	onDisks  storage = iota // on itself
+	onOthers                // on other disks
+	inMemory                // in memory, or in files
 )
 
 // storedOn returns where the device keeps what is written to it. The names are those of the kernel's drivers.
@@ -164,7 +164,7 @@ const maxDuration = time.Duration(1<<63 - 1)
 
 // parseNetDev parses /proc/net/dev into the interfaces of c and their sum:
 //
-//	  eth0: 335204520   22409    0    0    0     0          0         0  2074402   19821    0    0    0     0       0 …
+//	eth0: 335204520   22409    0    0    0     0          0         0  2074402   19821    0    0    0     0       0 …
 //
 // Two lines of headings come first. After the name come the bytes, packets, errors and drops received and four more,
 // then the same of what was sent. The kernel lets no name hold a colon.
