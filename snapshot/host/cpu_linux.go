@@ -46,10 +46,10 @@ func (s *cpuSource) read(_ context.Context, now time.Time) (snapshot.CPUReading,
 	var reading snapshot.CPUReading
 	hostErr := s.readHost(&reading, now)
 	if quotaErr != nil && !errors.Is(quotaErr, errFirst) {
-		return reading, fmt.Errorf("read the CPU quota: %w", quotaErr)
+		return snapshot.CPUReading{}, fmt.Errorf("read the CPU quota: %w", quotaErr)
 	}
 	if errors.Is(quotaErr, errFirst) || errors.Is(hostErr, errFirst) {
-		return reading, errFirst
+		return snapshot.CPUReading{}, errFirst
 	}
 	limited := false
 	for _, q := range s.quotas.levels {
@@ -68,7 +68,7 @@ func (s *cpuSource) read(_ context.Context, now time.Time) (snapshot.CPUReading,
 		limited = true
 	}
 	if hostErr != nil && (!limited || errors.Is(hostErr, errNoTime)) {
-		return reading, hostErr
+		return snapshot.CPUReading{}, hostErr
 	}
 	s.readLoad(&reading)
 	return reading, nil

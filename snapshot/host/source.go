@@ -68,8 +68,5 @@ func (s *source[T]) once(ctx context.Context) (T, error) {
 	begun := time.Now()
 	v, err := s.read(ctx, begun)
 	s.cost.add(time.Since(begun), err != nil && !errors.Is(err, errFirst))
-	if err != nil {
-		return none, err
-	}
-	return v, nil
+	return v, err
 }
