@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 )
@@ -15,13 +16,14 @@ const (
 
 // backoff counts attempts that failed in a row. Its zero value waits without jitter.
 type backoff struct {
-	jitter float64 // share of the wait that is random, in [0, 1]
-	next   time.Duration
+	jitter     float64       // share of the wait that is random, in [0, 1]
+	base, most time.Duration // retryBase and retryMax where they are 0
+	next       time.Duration
 }
 
 // delay returns how long to wait after one more failure.
 func (b *backoff) delay() time.Duration {
-	b.next = max(retryBase, min(b.next, retryMax))
+	b.next = max(cmp.Or(b.base, retryBase), min(b.next, cmp.Or(b.most, retryMax)))
 	d := float64(b.next) * (1 + b.jitter*(2*rand.Float64()-1))
 	b.next *= retryGrowth
 	return time.Duration(d)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/snapshot"
 	"google.golang.org/grpc"
 )
 
@@ -37,12 +38,19 @@ type Client struct {
 	clock    func() time.Duration // runs through suspend
 	start    time.Duration        // the zero of Now, by clock
 
+	name      string // the program's own
+	exclusive bool   // whether no other process can have the connection
+	local     func() snapshot.Sources
+
 	closeOnce sync.Once
 	closed    chan struct{} // closed by Close
 
 	mu     sync.Mutex
 	server Server
 	warned string // the server version that the log was last warned of
+
+	attachment *attachment         // nil before the first handle
+	plain      map[string]*Permits // the handles of Acquire
 }
 
 // Server is what is known of the server.
@@ -109,6 +117,8 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		closed:   make(chan struct{}),
 		server:   Server{Address: e.String()},
 		version:  cfg.version,
+
+		name: cfg.name, exclusive: cfg.dial == nil, local: cfg.local, plain: make(map[string]*Permits),
 	}
 	// Not a deadline: the server would be told, and could answer with it before the cause is set.
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -131,11 +141,21 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 }
 
 // Close ends the connection and with it every call and iteration, which return [ErrClosed]. It does not
-// wait for them. A second call does nothing.
+// wait for them.
+//
+// If permits were leased it ends the contexts of those that are held with [ErrClosed] and gives all back at once,
+// for which it blocks up to half a second: until they are released and the server took note. What is not released
+// by then the server counts as in use until the lease is over. A second call does nothing.
 func (c *Client) Close() error {
 	var err error
 	c.closeOnce.Do(func() {
 		close(c.closed)
+		c.mu.Lock()
+		a := c.attachment
+		c.mu.Unlock()
+		if a != nil {
+			a.close()
+		}
 		err = c.conn.Close()
 	})
 	return err

@@ -38,6 +38,10 @@ var (
 // Reason returns the machine-readable reason that the server gave for err, such as those of
 // docs/errors.md, or "" if it gave none.
 func Reason(err error) string {
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return string(refused.Refusal)
+	}
 	for _, d := range details(err) {
 		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
 			return info.GetReason()

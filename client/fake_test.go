@@ -30,6 +30,8 @@ type script struct {
 
 	getSeverity   func(*headroomv1.GetSeverityRequest) (*headroomv1.GetSeverityResponse, error)
 	watchSeverity func(*headroomv1.WatchSeverityRequest, severityStream) error
+
+	permits headroomv1.PermitServiceServer
 }
 
 type (
@@ -96,6 +98,9 @@ func (m *machine) serve(s *script, opts ...grpc.ServerOption) (stop func()) {
 	srv := grpc.NewServer(append(opts, grpc.WaitForHandlers(true))...)
 	headroomv1.RegisterStatusServiceServer(srv, s)
 	headroomv1.RegisterSeverityServiceServer(srv, s)
+	if s.permits != nil {
+		headroomv1.RegisterPermitServiceServer(srv, s.permits)
+	}
 	m.mu.Lock()
 	m.lis = lis
 	m.mu.Unlock()

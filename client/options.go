@@ -8,6 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/headroom-rpc/headroom/internal/boottime"
@@ -92,7 +96,8 @@ type config struct {
 
 func newConfig(opts []Option) (*config, error) {
 	c := &config{
-		log: slog.New(slog.DiscardHandler), version: buildVersion(), tcp: defaultTCP, jitter: 1, clock: boottime.Now,
+		name: programName(os.Args[0], os.Getpid()),
+		log:  slog.New(slog.DiscardHandler), version: buildVersion(), tcp: defaultTCP, jitter: 1, clock: boottime.Now,
 	}
 	for _, o := range opts {
 		o(c)
@@ -100,6 +105,9 @@ func newConfig(opts []Option) (*config, error) {
 	var errs []error
 	if c.log == nil {
 		errs = append(errs, errors.New("WithLogger: nil"))
+	}
+	if !clientName.MatchString(c.name) {
+		errs = append(errs, fmt.Errorf("WithName: %q is not 1 to 64 letters, digits and ._:/-, beginning with a letter or a digit", c.name))
 	}
 	var err error
 	if c.endpoints, err = c.findEndpoints(); err != nil {
@@ -115,6 +123,23 @@ func newConfig(opts []Option) (*config, error) {
 		}
 	}
 	return c, errors.Join(errs...)
+}
+
+var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$`)
+
+// programName names a process by its executable.
+func programName(path string, pid int) string {
+	end := "-" + strconv.Itoa(pid)
+	name := strings.Map(func(r rune) rune {
+		if clientName.MatchString("a" + string(r)) {
+			return r
+		}
+		return '-'
+	}, filepath.Base(path))
+	if name = strings.TrimLeft(name, "._:/-"); name == "" {
+		name = "program"
+	}
+	return name[:min(len(name), 64-len(end))] + end
 }
 
 func (c *config) findEndpoints() ([]endpoint, error) {

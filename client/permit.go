@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/headroom-rpc/headroom/permit"
@@ -30,7 +31,7 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("client: the server refuses resource %q: %s", e.Resource, e.Refusal)
+	return fmt.Sprintf("client: resource %q is refused: %s", e.Resource, e.Refusal)
 }
 
 // PermitOption changes what [Client.Permits] asks for.
@@ -53,7 +54,15 @@ func WithGuarantee(n int64) PermitOption { return func(c *permitConfig) { c.guar
 
 // Permits is a handle on the permits of one resource that the server leases to this program. Its methods are
 // safe for concurrent use. All handles of a Client share one stream and one session.
-type Permits struct{ share *share }
+type Permits struct {
+	share    *share
+	closed   atomic.Bool
+	explicit bool // whether it chose the options
+
+	// What [Permits.Demand] stated. Guarded by the mutex of share.
+	waiting int64
+	since   time.Duration // of the oldest, by the clock of the attachment
+}
 
 // Permits returns a handle on a resource, and attaches to the server with the first one. It does not wait for
 // the server. Handles of the same resource share what is leased, the queue of [Permits.Acquire] and the options:
@@ -61,51 +70,151 @@ type Permits struct{ share *share }
 // [OfflineLocal] without [WithLocal]. When the server refused to attach this Client, or it was closed, that is
 // the error.
 func (c *Client) Permits(resource string, opts ...PermitOption) (*Permits, error) {
-	return nil, errors.ErrUnsupported
+	config := permitConfig{weight: 1}
+	for _, o := range opts {
+		o(&config)
+	}
+	if err := config.validate(resource, c.local != nil); err != nil {
+		return nil, fmt.Errorf("client: permits: %w", err)
+	}
+	a, err := c.attach()
+	if err != nil {
+		return nil, err
+	}
+	return a.open(resource, &config)
 }
 
 // Resource returns the name of the resource.
-func (h *Permits) Resource() string { return "" }
+func (h *Permits) Resource() string { return h.share.name }
 
 // Limit returns how many permits may be held now: what the server says or, while there is no lease, the offline
 // policy. What is held may be over it after it fell.
-func (h *Permits) Limit() int64 { return 0 }
+func (h *Permits) Limit() int64 {
+	if h.share.attach.leased.Load() {
+		return h.share.gate.Limit()
+	}
+	return h.share.offlineOpen.Load()
+}
 
 // Held returns how many permits are held, over all handles of the resource.
-func (h *Permits) Held() int64 { return 0 }
+func (h *Permits) Held() int64 { return h.share.gate.Held() }
 
 // Target returns the newest target that the server sent, which says why the limit is not higher. Its Version is
 // 0 before the first.
-func (h *Permits) Target() permit.Target { return permit.Target{} }
+func (h *Permits) Target() permit.Target {
+	h.share.mu.Lock()
+	defer h.share.mu.Unlock()
+	return h.share.target
+}
 
-// Changed returns a channel that is closed when the limit, the target or the error changes. To miss nothing, get
-// the channel before looking at them.
-func (h *Permits) Changed() <-chan struct{} { return nil }
+// Changed returns a channel that is closed when a new target came, a lease began or ended, the offline policy
+// allows another number, or the error changed. To miss nothing, get the channel before looking.
+func (h *Permits) Changed() <-chan struct{} {
+	h.share.mu.Lock()
+	defer h.share.mu.Unlock()
+	return h.share.changed
+}
 
-// Err returns why nothing can be had, or nil: a [*RefusedError], [ErrClosed], or an error of the server by which
+// Err returns why nothing can be had, or nil: a [*RefusedError], [ErrClosed], or the error of the server by which
 // it ended the attachment for good.
-func (h *Permits) Err() error { return nil }
+func (h *Permits) Err() error {
+	h.share.mu.Lock()
+	defer h.share.mu.Unlock()
+	return h.share.errLocked(h)
+}
 
 // Demand states that work waits for so many permits beside those that are held and those that calls of Acquire
 // wait for, and for how long the oldest of it has waited by now. It is for programs that queue themselves, and
 // holds until the next call. It does not block.
-func (h *Permits) Demand(waiting int64, oldest time.Duration) {}
+func (h *Permits) Demand(waiting int64, oldest time.Duration) {
+	s := h.share
+	s.mu.Lock()
+	before := h.waiting
+	h.waiting, h.since = max(0, min(waiting, permit.MaxLimit)), s.attach.now()-max(oldest, 0)
+	changed := h.waiting != before
+	s.mu.Unlock()
+	if changed {
+		s.demandChanged()
+	}
+}
 
 // TryAcquire takes n permits, all or none, if it can do so without waiting and without overtaking a waiting
-// Acquire. It does not block, asks no server and does not allocate. One that failed counts as a demand for n
-// permits for the next second. n below 1 fails.
-func (h *Permits) TryAcquire(n int64) (Permit, bool) { return Permit{}, false }
+// Acquire. It asks no server and does not allocate. One that failed counts as a demand for n permits for the next
+// second. n below 1 fails.
+func (h *Permits) TryAcquire(n int64) (Permit, bool) {
+	s := h.share
+	if !s.slow.Load() && !h.closed.Load() {
+		l := s.lease.Load()
+		now := s.attach.now()
+		if fence, ok := s.gate.TryAcquire(now, n); ok {
+			if s.lease.Load() == l {
+				return Permit{share: s, lease: l, fence: fence, count: n, taken: now}, true
+			}
+			s.giveBack(n) // it may have been taken under the lease that was lost meanwhile
+		}
+	}
+	return h.tryAcquireSlow(n)
+}
+
+// tryAcquireSlow is TryAcquire where more than the gate decides, or where that refused.
+func (h *Permits) tryAcquireSlow(n int64) (Permit, bool) {
+	s := h.share
+	if n < 1 || h.closed.Load() {
+		return Permit{}, false
+	}
+	if s.slow.Load() {
+		if p, ok := s.takeNext(n); ok {
+			return p, true
+		}
+	}
+	s.miss(min(n, permit.MaxLimit))
+	return Permit{}, false
+}
 
 // Acquire takes n permits, from 1 to [permit.MaxLimit], all or none, first come first served. It blocks until it
-// has them, ctx is done, the handle is closed, or [Permits.Err] is not nil; the error then names that, and the
-// state of the attachment where ctx ended first. It holds a goroutine of its caller only.
+// has them, ctx is done, the handle is closed, or [Permits.Err] is not nil; the error then names that, and why
+// the Client is not attached where ctx was done meanwhile. It needs no goroutine but that of its caller.
 func (h *Permits) Acquire(ctx context.Context, n int64) (Permit, error) {
-	return Permit{}, errors.ErrUnsupported
+	s := h.share
+	op := fmt.Sprintf("acquire %q", s.name)
+	switch {
+	case n < 1 || n > permit.MaxLimit:
+		return Permit{}, fmt.Errorf("client: %s: %d permits: want 1 to %d", op, n, permit.MaxLimit)
+	case ctx.Err() != nil:
+		return Permit{}, &callError{op: op, err: context.Cause(ctx)}
+	case !s.slow.Load() && !h.closed.Load():
+		if p, ok := s.pass(n); ok {
+			return p, nil
+		}
+	}
+	w, e, err := s.enqueue(h, n)
+	if err != nil {
+		return Permit{}, err
+	}
+	select {
+	case <-w.ready:
+		return w.permit, w.err
+	default:
+	}
+	s.demandChanged()
+	select {
+	case <-w.ready:
+		return w.permit, w.err
+	case <-ctx.Done():
+	}
+	s.abandon(w, e)
+	if failure := s.attach.why(); failure != nil {
+		return Permit{}, &callError{op: op, cause: context.Cause(ctx), err: failure}
+	}
+	return Permit{}, &callError{op: op, err: context.Cause(ctx)}
 }
 
 // Close withdraws the demand of the handle and ends its waiting calls with [ErrClosed]. Permits that it took
 // are to be released all the same. It does not block; a second call does nothing.
-func (h *Permits) Close() {}
+func (h *Permits) Close() {
+	h.closed.Store(true)
+	h.share.remove(h)
+}
 
 // Permit is the right to run something. It is a small value that must not be copied before [Permit.Release].
 type Permit struct {
@@ -118,7 +227,14 @@ type Permit struct {
 
 // Release gives the permit back; the zero Permit and one that was released have nothing to give. It must be
 // called also when the permit was lost. It does not block.
-func (p *Permit) Release() {}
+func (p *Permit) Release() {
+	s := p.share
+	if s == nil {
+		return
+	}
+	p.share = nil
+	s.release(p)
+}
 
 // Count returns how many permits it is.
 func (p *Permit) Count() int64 { return p.count }
@@ -128,16 +244,28 @@ func (p *Permit) Count() int64 { return p.count }
 // the first of n.
 func (p *Permit) Fence() permit.Fence { return p.fence }
 
-// Context returns a context that is done when the permit is lost while it is held, with cause [ErrLeaseLost],
-// [ErrCancelled], [ErrKicked] or [ErrClosed]. It is not done by Release.
-func (p *Permit) Context() context.Context { return context.Background() }
-
-// Guard returns a copy of ctx that is done also when the permit is lost, with the cause that [Permit.Context]
-// has. Call cancel when the work is done.
-func (p *Permit) Guard(ctx context.Context) (_ context.Context, cancel context.CancelFunc) {
-	return context.WithCancel(ctx)
+// Context returns a context that is done when the permit is lost, with cause [ErrLeaseLost], [ErrCancelled],
+// [ErrKicked] or [ErrClosed]. Release does not end it. That of the zero Permit is never done.
+func (p *Permit) Context() context.Context {
+	if p.lease == nil {
+		return context.Background()
+	}
+	return p.lease.ctx
 }
 
+// Guard returns a copy of ctx that is done also when the permit is lost, with the cause of [Permit.Context].
+// Call cancel when the work is done.
+func (p *Permit) Guard(ctx context.Context) (_ context.Context, cancel context.CancelFunc) {
+	guarded, end := context.WithCancelCause(ctx)
+	lost := p.Context()
+	stop := context.AfterFunc(lost, func() { end(context.Cause(lost)) })
+	return guarded, func() {
+		stop()
+		end(nil)
+	}
+}
+
+// permitConfig is what the options of a handle say.
 type permitConfig struct {
 	offline   Offline
 	weight    int
@@ -145,6 +273,27 @@ type permitConfig struct {
 	guarantee int64
 }
 
-type share struct{}
-
-type lease struct{}
+func (c *permitConfig) validate(resource string, local bool) error {
+	var errs []error
+	if !resourceName.MatchString(resource) {
+		errs = append(errs, fmt.Errorf(
+			"resource %q: want 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit", resource))
+	}
+	if c.weight < 1 || c.weight > permit.MaxWeight {
+		errs = append(errs, fmt.Errorf("WithWeight: %d: want 1 to %d", c.weight, permit.MaxWeight))
+	}
+	if c.priority < permit.MinPriority || c.priority > permit.MaxPriority {
+		errs = append(errs, fmt.Errorf("WithPriority: %d: want %d to %d", c.priority, permit.MinPriority, permit.MaxPriority))
+	}
+	if c.guarantee < 0 || c.guarantee > permit.MaxLimit {
+		errs = append(errs, fmt.Errorf("WithGuarantee: %d: want 0 to %d", c.guarantee, permit.MaxLimit))
+	}
+	if c.offline < OfflineUnlimited || c.offline > permit.MaxLimit {
+		errs = append(errs, fmt.Errorf("WithOffline: %d is no policy", c.offline))
+	}
+	if c.offline == OfflineLocal && !local {
+		errs = append(errs, errors.New("WithOffline: OfflineLocal needs this option of Dial: "+
+			"client.WithLocal(func() snapshot.Sources { return host.NewSources(snapshot.ScopeHost) })"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,232 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/headroom-rpc/headroom/internal/wire"
+	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+type attachStream = grpc.BidiStreamingClient[headroomv1.AttachRequest, headroomv1.AttachResponse]
+
+// errKicked is why a stream ended that the server had no use for any more.
+var errKicked = errors.New("client: the server ended the session")
+
+// run keeps a stream to the server until ctx is done or to go on is in vain.
+func (a *attachment) run(ctx context.Context) {
+	retry := backoff{jitter: a.client.jitter, base: attachRetryBase, most: attachRetryMax}
+	for lost := false; ; lost = true {
+		welcomed, err := a.stream(ctx, lost)
+		if a.isOver() {
+			a.stop()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if welcomed {
+			retry.reset()
+		}
+		err = a.client.callError(ctx, "attach", err)
+		switch status.Code(err) {
+		case codes.Unimplemented, codes.InvalidArgument, codes.PermissionDenied:
+			a.client.log.Error("attachment refused", "err", err)
+			a.end(err)
+			return
+		}
+		delay := retry.delay()
+		if asked, ok := retryDelay(err); ok {
+			delay = max(delay, asked)
+		}
+		if a.fail(err) {
+			delay = max(delay, kickPause)
+		}
+		a.client.log.Info("attachment lost", "err", err, "retry_in", delay)
+		if !pause(ctx, nil, delay) {
+			return
+		}
+	}
+}
+
+// isOver reports whether the stream was ended by Close.
+func (a *attachment) isOver() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.goodbye
+}
+
+// fail takes note of why a stream ended, and reports whether somebody else ended the session.
+func (a *attachment) fail(err error) (kicked bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	// That nothing came says less than why there was no connection in the first place.
+	if a.failure == nil || !errors.Is(err, errSilent) {
+		a.failure = err
+	}
+	a.reached = true
+	a.settleLocked(a.exactNow())
+	return a.kicked != ""
+}
+
+// stream attaches once and serves the stream to its end. With lost it waits for a connection, which has a backoff
+// of its own that begins anew; without it fails at once where there is none, and says why.
+func (a *attachment) stream(ctx context.Context, lost bool) (welcomed bool, err error) {
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	a.mu.Lock()
+	a.cut, a.heard = cut, a.exactNow()
+	a.mu.Unlock()
+	signal(a.look)
+	defer a.disconnect()
+
+	if lost {
+		a.client.conn.ResetConnectBackoff()
+	}
+	stream, err := a.client.permits.Attach(ctx, grpc.WaitForReady(lost))
+	if err != nil {
+		return false, causeOf(ctx, err)
+	}
+	a.mu.Lock()
+	a.lessee.Connect(a.exactNow())
+	a.mu.Unlock()
+	written := make(chan struct{}) // closed when the writer has returned
+	go func() {
+		defer close(written)
+		a.write(ctx, stream)
+	}()
+	defer func() {
+		cut(nil)
+		<-written
+	}()
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return welcomed, causeOf(ctx, err)
+		}
+		f, err := wire.ServerFrameFrom(m)
+		if err != nil {
+			return welcomed, fmt.Errorf("client: a frame of the server: %w", err)
+		}
+		welcomed = a.receive(f) || welcomed
+	}
+}
+
+func causeOf(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errSilent), errors.Is(cause, errKicked):
+		return cause
+	case errors.Is(err, io.EOF):
+		return errEnded
+	default:
+		return err
+	}
+}
+
+func (a *attachment) disconnect() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cut, a.greeted = nil, false
+	a.lessee.Disconnect(a.exactNow())
+	signal(a.look)
+}
+
+// receive takes a frame, and reports whether it is a welcome.
+func (a *attachment) receive(f permit.ServerFrame) bool {
+	a.mu.Lock()
+	now := a.exactNow()
+	a.heard, a.stale = now, false
+	if f.Kicked != "" {
+		a.kicked = f.Kicked
+	}
+	a.lessee.Receive(now, f)
+	if f.Welcome != nil {
+		a.failure, a.greeted = nil, true
+	}
+	a.settleLocked(now)
+	cut := a.cut
+	a.mu.Unlock()
+	signal(a.wake) // a lowered target is to be acknowledged
+	switch {
+	case f.Kicked != "":
+		a.client.log.Warn("session ended by an operator", "reason", f.Kicked)
+		cut(errKicked)
+	case f.Welcome != nil:
+		a.client.heard(f.Welcome.Instance, f.Welcome.Version)
+		a.client.log.Info("attached", "instance", f.Welcome.Instance, "epoch", f.Epoch, "resumed", f.Welcome.Resumed)
+	case f.Draining:
+		a.client.log.Info("the server is about to end", "within", f.Drain)
+	}
+	return f.Welcome != nil
+}
+
+// write sends what there is to say whenever the stream is free for it, so that all that comes up during one send
+// goes out with the next.
+func (a *attachment) write(ctx context.Context, stream attachStream) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		f, wait, last := a.next()
+		if f != nil {
+			if err := stream.Send(wire.WorkerFrame(f)); err != nil {
+				return // the receiver learns why
+			}
+			if last {
+				_ = stream.CloseSend()
+				return
+			}
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-a.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// next returns the frame to send now, and whether it is the last, or else how long there is none if nothing
+// happens.
+func (a *attachment) next() (f *permit.WorkerFrame, wait time.Duration, last bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.exactNow()
+	if a.goodbye {
+		f := a.lessee.Goodbye(now)
+		a.settleLocked(now)
+		return &f, 0, true
+	}
+	a.lessee.Advance(now)
+	a.settleLocked(now)
+	heartbeat, _ := a.timesLocked()
+	for _, s := range a.shares {
+		if s.dirty.Swap(false) || now-s.stated >= heartbeat {
+			s.stated = now
+			a.lessee.Demand(s.name, s.demand(now))
+		}
+	}
+	if f, ok := a.lessee.Frame(now); ok {
+		return &f, 0, false
+	}
+	at, ok := a.lessee.Next()
+	if !ok {
+		return nil, heartbeat, false
+	}
+	return nil, max(0, min(at-now, heartbeat)), false
+}
+
+// timesLocked returns the heartbeat and the TTL in force.
+func (a *attachment) timesLocked() (heartbeat, ttl time.Duration) {
+	if w, ok := a.lessee.Session(); ok {
+		return w.Heartbeat, w.TTL
+	}
+	return permit.DefaultHeartbeat, permit.DefaultTTL
+}

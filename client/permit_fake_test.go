@@ -1,0 +1,205 @@
+package client_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/internal/wire"
+	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// lessor is one life of a server that grants each worker what the test says.
+type lessor struct {
+	headroomv1.UnimplementedPermitServiceServer
+	epoch   int64
+	refusal error // of every attachment
+
+	mu       sync.Mutex
+	workers  []*leased                // in the order of their streams
+	sessions map[permit.SessionID]int // how often they attached
+	targets  map[string]permit.Target // by resource
+	version  int64
+	mute     bool // answers nothing
+}
+
+// leased is one stream.
+type leased struct {
+	lessor *lessor
+	stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse]
+	hello  permit.Hello
+	frames []permit.WorkerFrame
+	at     []time.Time // when the frames came
+	echo   time.Duration
+	sent   int64
+	end    chan error
+}
+
+func newLessor(epoch int64) *lessor {
+	return &lessor{epoch: epoch, sessions: make(map[permit.SessionID]int), targets: make(map[string]permit.Target)}
+}
+
+// give sets the target of a resource for all workers.
+func (l *lessor) give(resource string, n int64) { l.set(permit.Target{Resource: resource, Target: n}) }
+
+func (l *lessor) set(t permit.Target) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.version++
+	t.Version = l.version
+	t.Fence = t.Version * permit.FenceBlock
+	t.Mode = max(t.Mode, permit.ModeNormal)
+	l.targets[t.Resource] = t
+	for _, w := range l.workers {
+		w.sendLocked(permit.ServerFrame{Targets: []permit.Target{t}})
+	}
+}
+
+// fallSilent stops or resumes all answers.
+func (l *lessor) fallSilent(mute bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mute = mute
+}
+
+// tell sends a frame to all workers.
+func (l *lessor) tell(f permit.ServerFrame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.workers {
+		w.sendLocked(f)
+	}
+}
+
+// cut ends all streams.
+func (l *lessor) cut(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.workers {
+		w.end <- err
+	}
+	l.workers = l.workers[:0:0]
+}
+
+// streams returns the streams that are open.
+func (l *lessor) streams() []*leased {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.workers)
+}
+
+// reports returns the last report of a resource, over all streams that are open.
+func (l *lessor) report(resource string) (last permit.Report) {
+	for _, w := range l.streams() {
+		for _, f := range w.received() {
+			for _, r := range f.Reports {
+				if r.Resource == resource {
+					last = r
+				}
+			}
+		}
+	}
+	return last
+}
+
+func (w *leased) received() []permit.WorkerFrame {
+	w.lessor.mu.Lock()
+	defer w.lessor.mu.Unlock()
+	return slices.Clone(w.frames)
+}
+
+func (w *leased) sendLocked(f permit.ServerFrame) {
+	if w.lessor.mute {
+		return
+	}
+	w.sent++
+	f.Sequence, f.Epoch, f.Echo = w.sent, w.lessor.epoch, w.echo
+	if err := w.stream.Send(wire.ServerFrame(&f)); err != nil {
+		return // the receiving side ends
+	}
+}
+
+func (l *lessor) Attach(stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse]) error {
+	if l.refusal != nil {
+		return l.refusal
+	}
+	w := &leased{lessor: l, stream: stream, end: make(chan error, 1)}
+	go func() {
+		for first := true; ; first = false {
+			m, err := stream.Recv()
+			if err != nil {
+				w.end <- nil
+				return
+			}
+			f, err := wire.WorkerFrameFrom(m)
+			if err != nil || first != (f.Hello != nil) {
+				w.end <- status.Errorf(codes.InvalidArgument, "hello %v, %v", f.Hello, err)
+				return
+			}
+			w.receive(f)
+			if f.Goodbye {
+				w.end <- nil
+				return
+			}
+		}
+	}()
+	err := <-w.end
+	l.mu.Lock()
+	l.workers = slices.DeleteFunc(l.workers, func(other *leased) bool { return other == w })
+	l.mu.Unlock()
+	return err
+}
+
+func (w *leased) receive(f permit.WorkerFrame) {
+	l := w.lessor
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.frames, w.at, w.echo = append(w.frames, f), append(w.at, time.Now()), f.Sent
+	var answer permit.ServerFrame
+	if h := f.Hello; h != nil {
+		w.hello = *h
+		l.workers = append(l.workers, w)
+		id, resumed := h.Session, h.Resume && h.Epoch == l.epoch && l.sessions[h.Session] > 0
+		if !resumed {
+			id = permit.SessionID{byte(l.epoch), byte(len(l.sessions) + 1)}
+		}
+		l.sessions[id]++
+		answer.Welcome = &permit.Welcome{
+			Session: id, Epoch: l.epoch, Instance: "lessor", Version: "0.1.0", Resumed: resumed,
+			TTL: permit.DefaultTTL, Heartbeat: permit.DefaultHeartbeat, Grace: permit.DefaultGrace,
+		}
+		for _, t := range l.targets {
+			answer.Targets = append(answer.Targets, t)
+		}
+	}
+	w.sendLocked(answer)
+}
+
+// leaseTest runs f in a bubble with a machine on which l serves.
+func leaseTest(t *testing.T, l *lessor, f func(t *testing.T, m *machine, stop func())) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		stop := m.serve(&script{permits: l})
+		defer func() { stop() }()
+		f(t, m, stop)
+	})
+}
+
+// permits opens a handle, and waits until its target has come.
+func permits(t *testing.T, c *client.Client, resource string, opts ...client.PermitOption) *client.Permits {
+	t.Helper()
+	h, err := c.Permits(resource, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	return h
+}

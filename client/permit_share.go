@@ -1,0 +1,423 @@
+package client
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/headroom-rpc/headroom/permit"
+)
+
+const (
+	// A failed TryAcquire counts as a demand for missedFor, and is told to the attachment at most once in
+	// missedEvery.
+	missedFor   = time.Second
+	missedEvery = 100 * time.Millisecond
+
+	// What is held for less than shortHold on average is measured one time in holdSample only, which keeps the
+	// clock out of most releases.
+	shortHold  = 100 * time.Microsecond
+	holdSample = 16
+)
+
+// share is what the Client has of one resource, for all its handles.
+type share struct {
+	name   string
+	attach *attachment
+	gate   *permit.Gate
+
+	lease atomic.Pointer[lease] // of the permits that are taken now; it has not ended
+
+	// slow is whether more decides than the gate alone: somebody waits, the stream is stale, or there is an
+	// error. Whoever sets it looks at the gate again afterwards, and whoever releases looks at it afterwards.
+	slow atomic.Bool
+
+	dirty       atomic.Bool  // whether the demand is to be stated
+	meanHold    atomic.Int64 // in nanoseconds; 0 while unknown
+	missed      atomic.Int64 // what the last TryAcquire that failed asked for
+	missedAt    atomic.Int64 // when, by attachment.now
+	offlineOpen atomic.Int64 // what the offline policy allows now
+
+	touched bool          // guarded by the mutex of the attachment, as is the next
+	stated  time.Duration // when the demand was last stated
+
+	mu       sync.Mutex
+	state    shareState
+	config   permitConfig
+	handles  map[*Permits]struct{} // those that are open
+	explicit int                   // how many of them chose the options
+	queue    list.List             // of *waiter, in the order of their calls
+	waiting  int64                 // the sum of what they wait for
+	target   permit.Target
+	cap      int64 // what may be held while the stream is stale
+	changed  chan struct{}
+
+	cancelling bool // whether the server asked to cancel what is above the target
+	cancelled  bool // whether that was done
+	cancelAt   time.Duration
+}
+
+// shareState is what holds for the shares of all resources.
+type shareState struct {
+	leased  bool
+	stale   bool // nothing came for two heartbeats: no more is started than runs
+	offline bool // there is no lease, and the offline policy counts
+	final   error
+}
+
+// lease is what permits are lost with.
+type lease struct {
+	ctx context.Context
+	end context.CancelCauseFunc
+}
+
+func newLease() *lease {
+	ctx, end := context.WithCancelCause(context.Background())
+	return &lease{ctx: ctx, end: end}
+}
+
+// waiter is a call of Acquire that waits. permit and err are set before ready is closed.
+type waiter struct {
+	handle *Permits
+	count  int64
+	since  time.Duration
+	ready  chan struct{}
+	permit Permit
+	err    error
+}
+
+func newShare(a *attachment, name string, gate *permit.Gate) *share {
+	s := &share{
+		name: name, attach: a, gate: gate, handles: make(map[*Permits]struct{}), changed: make(chan struct{}),
+	}
+	s.missedAt.Store(int64(-missedFor))
+	s.lease.Store(newLease())
+	s.dirty.Store(true)
+	return s
+}
+
+// add opens a handle. A nil config is that of the other handles.
+func (s *share) add(h *Permits, config *permitConfig) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if config != nil {
+		if s.explicit > 0 && *config != s.config {
+			return fmt.Errorf("client: permits of %q: an open handle has other options: %+v", s.name, s.config)
+		}
+		s.explicit++
+		h.explicit = true
+		s.config = *config
+	}
+	s.handles[h] = struct{}{}
+	s.allowLocked(0)
+	s.dirty.Store(true)
+	return nil
+}
+
+// remove closes a handle.
+func (s *share) remove(h *Permits) {
+	s.mu.Lock()
+	if _, open := s.handles[h]; !open {
+		s.mu.Unlock()
+		return
+	}
+	delete(s.handles, h)
+	if h.explicit {
+		s.explicit--
+	}
+	for e := s.queue.Front(); e != nil; {
+		next := e.Next()
+		if w := e.Value.(*waiter); w.handle == h {
+			s.failLocked(e, ErrClosed)
+		}
+		e = next
+	}
+	s.serveLocked()
+	s.notifyLocked()
+	s.mu.Unlock()
+	s.demandChanged()
+}
+
+// errLocked returns why nothing can be had, by any handle where h is nil.
+func (s *share) errLocked(h *Permits) error {
+	switch {
+	case s.state.final != nil:
+		return s.state.final
+	case h != nil && h.closed.Load():
+		return ErrClosed
+	case s.target.Refused != "":
+		return &RefusedError{Resource: s.name, Refusal: s.target.Refused}
+	default:
+		return nil
+	}
+}
+
+// takeNext takes n permits if nobody waits.
+func (s *share) takeNext(n int64) (Permit, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue.Len() > 0 {
+		return Permit{}, false
+	}
+	return s.takeLocked(n)
+}
+
+// pass takes n permits if the gate lets them.
+func (s *share) pass(n int64) (Permit, bool) {
+	for {
+		l := s.lease.Load()
+		now := s.attach.now()
+		fence, ok := s.gate.TryAcquire(now, n)
+		if !ok {
+			return Permit{}, false
+		}
+		if s.lease.Load() == l {
+			return Permit{share: s, lease: l, fence: fence, count: n, taken: now}, true
+		}
+		s.giveBack(n) // it may have been taken under the lease that was lost meanwhile
+	}
+}
+
+// takeLocked takes n permits for whoever is next.
+func (s *share) takeLocked(n int64) (Permit, bool) {
+	if s.errLocked(nil) != nil || s.state.stale && s.gate.Held()+n > s.cap {
+		return Permit{}, false
+	}
+	return s.pass(n)
+}
+
+// release takes note of a permit that is no longer used.
+func (s *share) release(p *Permit) {
+	if mean := s.meanHold.Load(); mean == 0 || mean > int64(shortHold) || p.fence.Counter%holdSample == 0 {
+		held := max(int64(s.attach.now()-p.taken), 1)
+		if mean != 0 {
+			held = mean + (held-mean)/8
+		}
+		s.meanHold.Store(max(held, 1))
+	}
+	s.giveBack(p.count)
+	if s.slow.Load() {
+		s.mu.Lock()
+		s.serveLocked()
+		closing := errors.Is(s.state.final, ErrClosed)
+		s.mu.Unlock()
+		if closing {
+			signal(s.attach.idle)
+		}
+	}
+}
+
+func (s *share) giveBack(n int64) {
+	if s.gate.Release(n) {
+		signal(s.attach.wake)
+	}
+}
+
+// miss takes note of a TryAcquire for n that failed.
+func (s *share) miss(n int64) {
+	now := int64(s.attach.now())
+	if now-s.missedAt.Load() < int64(missedEvery) && s.missed.Load() >= n {
+		return
+	}
+	s.missed.Store(n)
+	s.missedAt.Store(now)
+	s.demandChanged()
+}
+
+// demandChanged has the demand stated.
+func (s *share) demandChanged() {
+	s.dirty.Store(true)
+	signal(s.attach.wake)
+}
+
+// enqueue adds a call of Acquire, and serves it at once if it can be.
+func (s *share) enqueue(h *Permits, n int64) (*waiter, *list.Element, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.errLocked(h); err != nil {
+		return nil, nil, err
+	}
+	w := &waiter{handle: h, count: n, since: s.attach.now(), ready: make(chan struct{})}
+	e := s.queue.PushBack(w)
+	s.waiting += n
+	s.slow.Store(true)
+	s.serveLocked()
+	return w, e, nil
+}
+
+// abandon takes a call of Acquire out of the queue; if it was served meanwhile it gives back what it got.
+func (s *share) abandon(w *waiter, e *list.Element) {
+	s.mu.Lock()
+	select {
+	case <-w.ready:
+		s.mu.Unlock()
+		w.permit.Release()
+		return
+	default:
+	}
+	s.queue.Remove(e)
+	s.waiting -= w.count
+	s.serveLocked() // it may have been in the way of others
+	s.mu.Unlock()
+	s.demandChanged()
+}
+
+// serveLocked lets those who wait go on, in their order: one that must wait lets nobody overtake, or a stream of
+// small ones would keep a large one waiting for ever.
+func (s *share) serveLocked() {
+	err := s.errLocked(nil)
+	served := false
+	for e := s.queue.Front(); e != nil; e = s.queue.Front() {
+		w := e.Value.(*waiter)
+		if err != nil {
+			s.failLocked(e, err)
+			continue
+		}
+		p, ok := s.takeLocked(w.count)
+		if !ok {
+			break
+		}
+		s.queue.Remove(e)
+		s.waiting -= w.count
+		w.permit = p
+		close(w.ready)
+		served = true
+	}
+	if served {
+		s.demandChanged()
+	}
+	s.slow.Store(s.queue.Len() > 0 || s.state.stale || err != nil)
+}
+
+func (s *share) failLocked(e *list.Element, err error) {
+	w := e.Value.(*waiter)
+	s.queue.Remove(e)
+	s.waiting -= w.count
+	w.err = err
+	close(w.ready)
+}
+
+// setState takes note of what holds for all resources.
+func (s *share) setState(state shareState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state == s.state {
+		return
+	}
+	if state.stale && !s.state.stale {
+		s.cap = max(s.gate.Held(), 1)
+	}
+	began := state.offline && !s.state.offline
+	s.state = state
+	if began {
+		s.offlineOpen.Store(max(s.gate.Held(), 1)) // where OfflineLocal begins
+	}
+	s.allowLocked(s.offlineOpen.Load())
+	s.serveLocked()
+	s.notifyLocked()
+}
+
+// allowLocked tells the gate what the offline policy allows, where local is what OfflineLocal does.
+func (s *share) allowLocked(local int64) {
+	allowed := int64(0)
+	switch o := s.config.offline; {
+	case !s.state.leased && !s.state.offline:
+	case o == OfflineUnlimited:
+		allowed = permit.MaxLimit
+	case o != OfflineLocal:
+		allowed = int64(o)
+	case s.state.offline:
+		allowed = max(local, 1)
+	}
+	s.offlineOpen.Store(allowed)
+	s.gate.SetOffline(allowed)
+}
+
+// retarget takes note of a target.
+func (s *share) retarget(now time.Duration, t permit.Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.target = t
+	asked := t.Mode == permit.ModeCancel
+	if asked && !s.cancelling {
+		s.cancelAt = now + t.CancelAfter
+		signal(s.attach.look)
+	}
+	s.cancelling, s.cancelled = asked, asked && s.cancelled
+	s.serveLocked()
+	s.notifyLocked()
+}
+
+// cancelDue ends what runs above the target where the server asked for it long enough ago, and returns when it is
+// to be called again.
+func (s *share) cancelDue(now time.Duration) (at time.Duration, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.cancelling || s.cancelled:
+		return 0, false
+	case now < s.cancelAt:
+		return s.cancelAt, true
+	}
+	s.cancelled = true
+	if s.gate.Held() > s.target.Target {
+		s.endLocked(ErrCancelled)
+	}
+	return 0, false
+}
+
+// lose ends the contexts of the permits that are held, where the offline policy does not let the work go on or
+// always is set.
+func (s *share) lose(cause error, always bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.config.offline
+	if always || o >= 0 && s.gate.Held() > int64(o) {
+		s.endLocked(cause)
+	}
+}
+
+// endLocked ends the contexts of the permits that are held.
+func (s *share) endLocked(cause error) { s.lease.Swap(newLease()).end(cause) }
+
+// notifyLocked lets go who waits for a change.
+func (s *share) notifyLocked() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// demand returns what the server is to be told.
+func (s *share) demand(now time.Duration) permit.Demand {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := permit.Demand{
+		Waiting: s.waiting, Weight: s.config.weight, Priority: s.config.priority, Guarantee: s.config.guarantee,
+		MeanHold: time.Duration(s.meanHold.Load()),
+	}
+	oldest := now
+	if e := s.queue.Front(); e != nil {
+		w := e.Value.(*waiter)
+		oldest, d.Need = w.since, w.count
+	}
+	for h := range s.handles {
+		if h.waiting > 0 {
+			d.Waiting += h.waiting
+			oldest = min(oldest, h.since)
+		}
+	}
+	if at := time.Duration(s.missedAt.Load()); now-at < missedFor && len(s.handles) > 0 {
+		d.Waiting += s.missed.Load()
+		oldest = min(oldest, at)
+		d.Need = max(d.Need, s.missed.Load())
+	}
+	d.Waiting = min(d.Waiting, permit.MaxLimit)
+	d.OldestWait = now - oldest
+	if s.state.final != nil {
+		d.Waiting = 0
+	}
+	return d
+}
