@@ -40,8 +40,8 @@ func addServerFlags(cmd *cobra.Command) *serverFlags {
 }
 
 // dial connects to the server. Nobody there is an exitError that names every address that was tried.
-func (f *serverFlags) dial(ctx context.Context) (*client.Client, error) {
-	options := []client.Option{client.WithAddress(f.addr), client.WithVersion(version)}
+func (f *serverFlags) dial(ctx context.Context, options ...client.Option) (*client.Client, error) {
+	options = append(options, client.WithAddress(f.addr), client.WithVersion(version))
 	conf, err := f.tls()
 	if err != nil {
 		return nil, &exitError{exitUsage, err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ One "headroom serve" runs on each machine; every other command asks it.
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newDoctor(), newConfig(), newHealth(), newVersion(),
+		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newRun(), newDoctor(), newConfig(), newHealth(), newVersion(),
 	)
 	for _, cmd := range root.Commands() {
 		if cmd.ValidArgsFunction == nil {
@@ -69,6 +70,9 @@ func takes(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // run runs the program with the arguments after its name and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 1 && args[0] == watchdogArg {
+		return keepWatch(os.Stdin)
+	}
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -55,17 +55,26 @@ type action struct {
 
 // newAction finds the command before anything depends on it.
 func newAction(target int, args []string, stdout, stderr io.Writer) (*action, error) {
-	path, err := exec.LookPath(args[0])
+	path, err := findCommand(args[0])
 	if err != nil {
-		code := exitNotExecutable
-		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-			code = exitNotFound
-		}
-		return nil, &exitError{code, err}
+		return nil, err
 	}
 	return &action{
 		target: target, path: path, args: args, stdout: stdout, stderr: stderr, wake: make(chan struct{}, 1),
 	}, nil
+}
+
+// findCommand returns the file of a command, or an exitError with the code that a shell has for it.
+func findCommand(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	code := exitNotExecutable
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		code = exitNotFound
+	}
+	return "", &exitError{code, err}
 }
 
 // follow runs the command for entries until that was done count times, where that is not 0, or a signal ends it.

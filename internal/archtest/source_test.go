@@ -138,6 +138,7 @@ func TestDecidingReadsNoClock(t *testing.T) {
 
 // executes are the only files that may run a program, and why.
 var executes = map[string]string{
+	"cmd/headroom/run_child.go":     "the user names the command on the command line; and itself, to end it",
 	"cmd/headroom/severity_exec.go": "the user names the command on the command line; nothing from the wire is run",
 }
 

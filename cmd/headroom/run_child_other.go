@@ -1,0 +1,52 @@
+//go:build !unix
+
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+)
+
+// passedOn are the signals that headroom leaves to the command: what a console sends reaches both.
+var passedOn = []os.Signal{os.Interrupt}
+
+func ends(os.Signal) bool { return true }
+
+func (c *child) confined() *syscall.SysProcAttr { return nil }
+
+func (c *child) wait() int {
+	_ = c.cmd.Wait() // the state says it too
+	return c.cmd.ProcessState.ExitCode()
+}
+
+func (c *child) signal(os.Signal) {}
+
+// terminate ends the command: there is no way to ask it.
+func (c *child) terminate() { c.kill() }
+
+func (c *child) kill() { _ = c.cmd.Process.Kill() } // it may have ended
+
+func (c *child) left() bool { return false }
+
+func apart() *syscall.SysProcAttr { return nil }
+
+func ownFile() (string, error) { return "", errors.ErrUnsupported }
+
+func (w *watchdog) watch(*child) error { return nil }
+
+func (w *watchdog) dismiss() {}
+
+func keepWatch(io.Reader) int { return exitRun }
+
+// A terminal is one that is shared with the command by itself.
+type terminal struct{}
+
+func openTerminal() *terminal { return nil }
+
+func (t *terminal) close() {}
+
+func (t *terminal) pass(os.Signal, *child) {}
+
+func (t *terminal) stopped(os.Signal, *child) {}

@@ -1,0 +1,131 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// passedOn are the signals that go from headroom to the command.
+var passedOn = []os.Signal{
+	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+	syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT,
+}
+
+// ends reports whether a signal ends what does not handle it.
+func ends(sig os.Signal) bool {
+	return sig != syscall.SIGWINCH && sig != syscall.SIGTSTP && sig != syscall.SIGCONT
+}
+
+// confined gives the command a process group of its own, and ties it to this process as far as the system can.
+func (c *child) confined() *syscall.SysProcAttr {
+	attributes := &syscall.SysProcAttr{Setpgid: true}
+	c.tie(attributes)
+	return attributes
+}
+
+// wait waits for the end of the command and returns its code.
+func (c *child) wait() int {
+	for {
+		var status syscall.WaitStatus
+		_, err := syscall.Wait4(c.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil: // cannot be: nobody else waits for it
+			return exitRun
+		case status.Exited():
+			return status.ExitStatus()
+		case status.Signaled():
+			return 128 + int(status.Signal())
+		case status.Stopped():
+			select {
+			case <-c.stopped:
+			default:
+			}
+			c.stopped <- status.StopSignal()
+		}
+	}
+}
+
+// signal sends a signal to the process group of the command.
+func (c *child) signal(sig os.Signal) {
+	if number, ok := sig.(syscall.Signal); ok {
+		_ = syscall.Kill(-c.cmd.Process.Pid, number) // nobody may be left
+	}
+}
+
+// terminate asks the command and what it started to end, also what is stopped.
+func (c *child) terminate() {
+	c.signal(syscall.SIGTERM)
+	c.signal(syscall.SIGCONT)
+}
+
+// kill ends the command and what it started, as far as it is in the group or in the cgroup.
+func (c *child) kill() {
+	c.signal(syscall.SIGKILL)
+	c.cgroup.kill()
+}
+
+// left reports whether something that the command started still runs, after it has ended itself.
+func (c *child) left() bool {
+	if c.cgroup != nil {
+		return c.cgroup.populated()
+	}
+	return syscall.Kill(-c.cmd.Process.Pid, 0) == nil // also for what has ended and nobody has waited for
+}
+
+// apart is for a process that signals from a terminal do not reach.
+func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// watch tells the watchdog what to kill.
+func (w *watchdog) watch(c *child) error {
+	if w == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w.pipe, "%d %q\n", c.cmd.Process.Pid, c.cgroup.path())
+	return err
+}
+
+// dismiss ends the watchdog: nothing is to be killed any more.
+func (w *watchdog) dismiss() {
+	if w == nil {
+		return
+	}
+	_, _ = io.WriteString(w.pipe, "0 \"\"\n") // it may have been killed
+	_ = w.pipe.Close()
+}
+
+// keepWatch is what a watchdog does: once in has ended, it kills what the last line names.
+func keepWatch(in io.Reader) int {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // it must go on when all are told to end
+	group, dir := 0, ""
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		group, dir = 0, ""
+		if _, err := fmt.Sscanf(lines.Text(), "%d %q", &group, &dir); err != nil {
+			return exitRun
+		}
+	}
+	if group <= 1 {
+		return exitOK
+	}
+	_ = syscall.Kill(-group, syscall.SIGKILL) // nobody may be left
+	if dir != "" {
+		c := &cgroup{dir: dir}
+		c.kill()
+		for range 100 { // the kernel takes a moment to empty it
+			if !c.populated() {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		c.leave()
+	}
+	return exitOK
+}
