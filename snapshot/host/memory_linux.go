@@ -50,11 +50,15 @@ func (s *memorySource) read(ctx context.Context, now time.Time) (snapshot.Memory
 	if err != nil {
 		return snapshot.MemoryReading{}, fmt.Errorf("read memory of the host: %w", err)
 	}
+	known := len(s.groups) > 0
 	reading, err := s.readGroups(host, now)
-	if gone(err) && len(s.groups) > 0 && now.Sub(s.groupsAt) >= limitsAfter {
+	if gone(err) && known {
 		// The process was moved to another cgroup and its old one removed, or it was made anew.
 		s.closeGroups()
 		reading, err = s.readGroups(host, now)
+	}
+	if gone(err) {
+		s.closeGroups() // so that the next reading looks for them again
 	}
 	if err != nil {
 		return snapshot.MemoryReading{}, fmt.Errorf("read memory of the cgroup: %w", err)

@@ -128,6 +128,7 @@ func parseMemoryStat(text []byte, version int) (memoryStat, error) {
 	if stat.inactiveFile < 0 {
 		return memoryStat{}, fmt.Errorf("no line %s", inactive)
 	}
+	stat.limit, stat.swapLimit = max(stat.limit, 1), max(stat.swapLimit, 1) // as in parseLimit
 	return stat, nil
 }
 
