@@ -55,19 +55,3 @@ type Explanation struct {
 	HasWait    bool
 	Reasons    []string
 }
-
-// Account returns the account of one resource.
-func (l *Ledger) Account(now time.Duration, resource string) (ResourceAccount, error) {
-	return ResourceAccount{}, ErrNoResource
-}
-
-// Resources returns the names of the resources, sorted.
-func (l *Ledger) Resources() []string { return nil }
-
-// Sessions returns the sessions that keep accepts, sorted by name; nil accepts all.
-func (l *Ledger) Sessions(now time.Duration, keep func(Party) bool) []SessionAccount { return nil }
-
-// Explain explains the resource to the sessions that keep accepts, together.
-func (l *Ledger) Explain(now time.Duration, resource string, keep func(name string, p Party) bool) (Explanation, error) {
-	return Explanation{}, ErrNoResource
-}

@@ -1,8 +1,10 @@
 package permit
 
 import (
+	"cmp"
 	"errors"
-	"iter"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -17,68 +19,148 @@ var (
 
 // Ledger is the exact account of resources, sessions, targets and charges of one server. It is not safe for
 // concurrent use. Nothing is granted between two calls of [Ledger.Advance].
-type Ledger struct{}
+type Ledger struct {
+	config     Config
+	epoch      int64
+	now        time.Duration
+	sessions   map[SessionID]*session
+	identities map[string]*identity
+	resources  []*resource // by name
+	byName     map[string]*resource
+	expiry     expiry
+	recovery   recovery
+	dirty      []*resource // to be shared out again
+	unsettled  []*session  // that may have targets to be sent
+	records    []Record
+	pass       pass
+}
 
 // NewLedger returns a Ledger at the time now. It reports every fault of c at once.
-func NewLedger(now time.Duration, c Config) (*Ledger, error) { return nil, errors.ErrUnsupported }
-
-// Attach begins a session, or resumes or adopts the one that h names. It returns ErrNotOwner for a session of
-// another identity, whose charge is not touched, and ErrSessions when there are too many.
-func (l *Ledger) Attach(now time.Duration, who Party, h Hello) (Welcome, error) {
-	return Welcome{}, errors.ErrUnsupported
+func NewLedger(now time.Duration, c Config) (*Ledger, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{
+		config:     c,
+		epoch:      c.Epoch,
+		now:        now,
+		sessions:   make(map[SessionID]*session),
+		identities: make(map[string]*identity),
+		byName:     make(map[string]*resource),
+	}
+	for _, in := range c.Resources {
+		r := &resource{name: in.Name, config: in, mode: ModeNormal, holders: make(map[string]*holder), since: now}
+		r.limit = in.Limit
+		r.binding = limitBinding(in.Limit, "")
+		l.resources = append(l.resources, r)
+		l.byName[r.name] = r
+	}
+	slices.SortFunc(l.resources, func(a, b *resource) int { return cmp.Compare(a.name, b.name) })
+	l.startRecovery()
+	l.config.Recovered = nil
+	return l, nil
 }
 
-// Receive takes a frame of a session; its Hello is ignored. A frame that is not newer than the newest one of the
-// stream changes nothing.
-func (l *Ledger) Receive(now time.Duration, id SessionID, f WorkerFrame) error {
-	return errors.ErrUnsupported
-}
-
-// Detach says that the stream of the session broke. Its charge stays until it is resumed or expires.
-func (l *Ledger) Detach(now time.Duration, id SessionID) {}
-
-// End ends a session whose worker said goodbye or is proven to be dead: what it held is free.
-func (l *Ledger) End(now time.Duration, id SessionID) {}
-
-// Kick ends the session of that public name as far as its worker is concerned: it gets no more targets, and its
-// charge stays until it expires. It returns what the session was.
-func (l *Ledger) Kick(now time.Duration, name, reason string) (SessionAccount, SessionID, error) {
-	return SessionAccount{}, SessionID{}, ErrNoSession
-}
+// clock takes the time, which does not go back.
+func (l *Ledger) clock(now time.Duration) { l.now = max(l.now, now) }
 
 // SetLimit sets the limit of a resource, and what people are told binds it. Lowering it takes nothing from
 // anybody: charges fall as work ends.
 func (l *Ledger) SetLimit(now time.Duration, resource string, limit int64, binding string) error {
-	return ErrNoResource
+	l.clock(now)
+	r := l.byName[resource]
+	if r == nil {
+		return fmt.Errorf("%w: %q", ErrNoResource, resource)
+	}
+	if limit < 0 || limit > MaxLimit {
+		return fmt.Errorf("permit: limit: %d is not within 0 to %d", limit, MaxLimit)
+	}
+	if text := limitBinding(limit, binding); text != r.binding {
+		r.binding = text
+	}
+	if limit == r.limit {
+		return nil
+	}
+	if l.config.Amnesia && l.recovery.open && limit > r.limit {
+		r.unknown += limit - r.limit // the earlier life may have granted that too
+	}
+	r.limit = limit
+	l.touch(r)
+	return nil
+}
+
+func limitBinding(limit int64, binding string) string {
+	if binding == "" {
+		return fmt.Sprintf("the limit of %d", limit)
+	}
+	return fmt.Sprintf("the limit of %d: %s", limit, binding)
 }
 
 // SetMode sets what becomes of work above a target of the resource, and why. Drain and cancel set all targets to
 // 0 while they last, whatever the limit.
 func (l *Ledger) SetMode(now time.Duration, resource string, mode Mode, cancelAfter time.Duration, reason string) error {
-	return ErrNoResource
+	l.clock(now)
+	r := l.byName[resource]
+	switch {
+	case r == nil:
+		return fmt.Errorf("%w: %q", ErrNoResource, resource)
+	case mode < ModeNormal || mode > ModeCancel:
+		return fmt.Errorf("permit: mode: %d is not within %d to %d", mode, ModeNormal, ModeCancel)
+	case cancelAfter < 0:
+		return fmt.Errorf("permit: cancelAfter: %v is negative", cancelAfter)
+	case r.mode == mode && r.cancelAfter == cancelAfter && r.reason == reason:
+		return nil
+	}
+	r.mode, r.cancelAfter, r.reason = mode, cancelAfter, reason
+	r.stance++
+	l.touch(r)
+	return nil
 }
 
 // Advance brings the account to the time: it expires sessions, reclaims what is not used, and shares what is
 // free. Call it after other calls, and at the time that [Ledger.Next] names.
-func (l *Ledger) Advance(now time.Duration) {}
+func (l *Ledger) Advance(now time.Duration) {
+	l.clock(now)
+	l.expire()
+	l.endRecovery()
+	for _, r := range l.resources {
+		if r.reviewing && r.review <= l.now {
+			l.touch(r)
+		}
+	}
+	dirty := l.dirty
+	l.dirty = l.dirty[:0]
+	for _, r := range dirty {
+		r.dirty = false
+		l.shareOut(r)
+	}
+	if len(l.unsettled) > 2*len(l.sessions)+64 {
+		for range l.Dirty() { // drops those that ended
+		}
+	}
+}
 
 // Next returns when Advance has something to do without any other call.
-func (l *Ledger) Next() (at time.Duration, ok bool) { return 0, false }
-
-// TakeRecords appends to dst the records that must be written down before the targets of [Ledger.TakeTargets]
-// are sent, and forgets them.
-func (l *Ledger) TakeRecords(dst []Record) []Record { return dst }
-
-// Dirty yields the live sessions that have targets to be sent.
-func (l *Ledger) Dirty() iter.Seq[SessionID] { return func(func(SessionID) bool) {} }
-
-// TakeTargets appends to dst the targets of the session that changed since the last call, and takes them for
-// sent.
-func (l *Ledger) TakeTargets(id SessionID, dst []Target) []Target { return dst }
-
-// Recovery returns how much longer something may be charged as unknown, or 0.
-func (l *Ledger) Recovery(now time.Duration) time.Duration { return 0 }
-
-// Check returns an error that names every invariant that does not hold: the conserved sum, the order of
-// versions, and the sums that are kept beside their parts. It costs as much as a look at every session.
-func (l *Ledger) Check() error { return nil }
+func (l *Ledger) Next() (at time.Duration, ok bool) {
+	earliest := func(t time.Duration) {
+		if !ok || t < at {
+			at, ok = t, true
+		}
+	}
+	if len(l.expiry) > 0 {
+		earliest(l.expiry[0].expires)
+	}
+	if l.recovery.open {
+		earliest(l.recovery.until)
+	}
+	for _, r := range l.resources {
+		switch {
+		case r.dirty:
+			earliest(l.now)
+		case r.reviewing:
+			earliest(r.review)
+		}
+	}
+	return at, ok
+}

@@ -1,0 +1,185 @@
+package permit
+
+import (
+	"time"
+
+	"github.com/headroom-rpc/headroom/internal/mistake"
+)
+
+// recovery is what workers of an earlier life may still hold.
+type recovery struct {
+	until   time.Duration
+	open    bool
+	entries map[SessionID]*recovered
+	order   []SessionID // of entries; some may be settled
+}
+
+// recovered is one session of an earlier life that has not come back.
+type recovered struct {
+	epoch    int64
+	instance InstanceID
+	identity string
+	ceilings map[*resource]int64
+}
+
+// startRecovery charges what an earlier life may have granted as unknown.
+func (l *Ledger) startRecovery() {
+	rec := &l.recovery
+	rec.entries = make(map[SessionID]*recovered)
+	rec.until = l.now + l.config.TTL + l.config.Grace
+	if mistake.Planted(mistake.ForgetUnknown) {
+		return
+	}
+	if l.config.Amnesia {
+		rec.open = true
+		for _, r := range l.resources {
+			r.unknown = r.limit
+		}
+		return
+	}
+	for _, record := range l.config.Recovered {
+		r := l.byName[record.Resource]
+		if r == nil || record.Ceiling <= 0 {
+			continue
+		}
+		e := rec.entries[record.Session]
+		if e == nil {
+			e = &recovered{record.Epoch, record.Instance, record.Identity, make(map[*resource]int64)}
+			rec.entries[record.Session] = e
+			rec.order = append(rec.order, record.Session)
+		}
+		ceiling := min(record.Ceiling, MaxLimit)
+		r.unknown += ceiling - e.ceilings[r]
+		e.ceilings[r] = ceiling
+		rec.open = true
+	}
+}
+
+// Recovery returns how much longer something may be charged as unknown, or 0.
+func (l *Ledger) Recovery(now time.Duration) time.Duration {
+	if !l.recovery.open {
+		return 0
+	}
+	return max(l.recovery.until-now, 0)
+}
+
+// endRecovery frees what nobody came back for: the leases of an earlier life are over.
+func (l *Ledger) endRecovery() {
+	rec := &l.recovery
+	if !rec.open || l.now < rec.until {
+		return
+	}
+	for _, id := range rec.order {
+		if e := rec.entries[id]; e != nil {
+			l.settle(id, e)
+		}
+	}
+	rec.order = nil
+	for _, r := range l.resources {
+		if r.unknown != 0 {
+			r.unknown = 0
+			l.touch(r)
+		}
+	}
+	rec.open = false
+}
+
+// settle takes what a session of an earlier life may hold out of what is unknown.
+func (l *Ledger) settle(id SessionID, e *recovered) {
+	for _, r := range l.resources {
+		if ceiling, ok := e.ceilings[r]; ok {
+			r.unknown -= ceiling
+			l.touch(r)
+			l.note(Record{e.epoch, e.instance, e.identity, id, r.name, 0})
+		}
+	}
+	delete(l.recovery.entries, id)
+	if len(l.recovery.entries) == 0 && !l.config.Amnesia {
+		l.recovery.open = false
+	}
+}
+
+// recover lets a session take over what its worker holds from an earlier life, as far as that may have been
+// granted: at most what was recorded for that session, instance and identity or, where nothing was, what is
+// unknown of the limit. So charge and unknown together never grow by it.
+func (l *Ledger) recover(s *session, h Hello) {
+	if !l.recovery.open {
+		return
+	}
+	e := l.recovery.entries[h.Session]
+	if e != nil && (e.instance != s.instance || e.identity != s.identity.name) {
+		e = nil
+	}
+	if e == nil && !l.config.Amnesia {
+		return
+	}
+	held := h.Held[:min(len(h.Held), MaxReports)]
+	for i := range held {
+		r := l.byName[held[i].Resource]
+		if r == nil {
+			continue
+		}
+		l.touch(r)
+		if !l.config.Amnesia {
+			most, ok := e.ceilings[r]
+			if !ok {
+				l.adopt(s, r, &held[i], 0)
+				continue
+			}
+			r.unknown -= most
+			delete(e.ceilings, r)
+			l.adopt(s, r, &held[i], most)
+			l.note(Record{e.epoch, e.instance, e.identity, h.Session, r.name, 0})
+			continue
+		}
+		before := r.charge
+		l.adopt(s, r, &held[i], r.unknown)
+		r.unknown -= r.charge - before
+	}
+	if e != nil {
+		l.settle(h.Session, e)
+	}
+}
+
+// succeed lets a session take over the charge of one that was kicked, from the worker that had it.
+func (l *Ledger) succeed(old, s *session, h Hello) {
+	for i := range h.Held[:min(len(h.Held), MaxReports)] {
+		held := &h.Held[i]
+		sh := old.share(held.Resource)
+		if sh == nil {
+			continue
+		}
+		most := sh.charge.amount()
+		l.recharge(sh, func(c *charge) { *c = charge{version: c.version, sent: c.sent, applied: c.applied} })
+		l.adopt(s, sh.resource, held, most)
+	}
+	// What the worker does not name it does not hold.
+	l.end(old)
+}
+
+// adopt charges a new share for what its worker says that it holds or may start, up to most.
+func (l *Ledger) adopt(s *session, r *resource, held *Holding, most int64) {
+	if s.share(r.name) != nil { // named twice
+		return
+	}
+	claim := held.Target
+	if held.HasCeiling {
+		claim = min(claim, held.Ceiling)
+	}
+	claim = max(claim, held.Held, 0)
+	if claim == 0 {
+		return
+	}
+	sh := l.join(s, r)
+	if claim > most {
+		r.mismatches++
+		claim = max(most, 0)
+	}
+	l.recharge(sh, func(c *charge) {
+		c.held = min(max(held.Held, 0), claim)
+		c.promise(0, claim)
+	})
+	sh.want = sh.charge.held
+	r.want += sh.want
+	l.aim(sh, claim)
+}

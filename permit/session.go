@@ -1,0 +1,255 @@
+package permit
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/headroom-rpc/headroom/internal/mistake"
+)
+
+// An identity is who owns sessions.
+type identity struct {
+	name     string
+	sessions int
+}
+
+// A session is one attached worker.
+type session struct {
+	id        SessionID
+	name      string // public
+	party     Party
+	identity  *identity
+	client    string
+	instance  InstanceID
+	live      bool
+	kicked    string // why it was kicked, or empty
+	heard     time.Duration
+	expires   time.Duration
+	place     int   // in the expiry heap
+	sequence  int64 // of the newest frame of the stream
+	shares    []*share
+	refused   []Target // to be sent
+	unsettled bool     // whether it is among those that may have targets to be sent
+}
+
+// served reports whether the session may be given anything.
+func (s *session) served() bool { return s.live && s.kicked == "" }
+
+func (s *session) share(resource string) *share {
+	for _, sh := range s.shares {
+		if sh.resource.name == resource {
+			return sh
+		}
+	}
+	return nil
+}
+
+// Attach begins a session, or resumes or adopts the one that h names. It returns ErrNotOwner for a session of
+// another identity, whose charge is not touched, and ErrSessions when there are too many. A session that is not
+// known, such as a forged one, is not resumed: the worker gets a new one, which adopts nothing.
+//
+// From then on no frame of an earlier stream of the session may be given to [Ledger.Receive].
+func (l *Ledger) Attach(now time.Duration, who Party, h Hello) (Welcome, error) {
+	l.clock(now)
+	var left *session // that the worker comes from without resuming it
+	if h.Resume && h.Epoch == l.epoch {
+		// A map lookup tells by its time at most whether an id hashes as another does, by a seed of the
+		// process; to resume takes the identity besides.
+		if s := l.sessions[h.Session]; s != nil {
+			switch {
+			case s.identity.name != who.Identity && !mistake.Planted(mistake.ResumeOther):
+				return Welcome{}, fmt.Errorf("%w: session %s is not of %s", ErrNotOwner, s.name, who.Identity)
+			case s.instance != h.Instance: // another process has the id: what it holds is its own
+			case s.kicked != "":
+				left = s
+			default:
+				l.resume(s, h)
+				return l.welcome(s, true), nil
+			}
+		}
+	}
+	if h.Resume && h.Epoch != l.epoch {
+		if e := l.recovery.entries[h.Session]; e != nil && e.identity != who.Identity &&
+			!mistake.Planted(mistake.ResumeOther) {
+			return Welcome{}, fmt.Errorf("%w: session %s is not of %s", ErrNotOwner, h.Session.Name(), who.Identity)
+		}
+	}
+	s, err := l.begin(who, h)
+	if err != nil {
+		return Welcome{}, err
+	}
+	switch {
+	case left != nil:
+		l.succeed(left, s, h)
+	case h.Resume && h.Epoch != l.epoch:
+		l.recover(s, h)
+	}
+	return l.welcome(s, false), nil
+}
+
+func (l *Ledger) welcome(s *session, resumed bool) Welcome {
+	return Welcome{
+		Session:   s.id,
+		Epoch:     l.epoch,
+		Instance:  l.config.Instance,
+		Version:   l.config.Version,
+		TTL:       l.config.TTL,
+		Heartbeat: l.config.Heartbeat,
+		Grace:     l.config.Grace,
+		Resumed:   resumed,
+		Recovery:  l.Recovery(l.now),
+	}
+}
+
+func (l *Ledger) begin(who Party, h Hello) (*session, error) {
+	if len(l.sessions) >= l.config.MaxSessions {
+		return nil, fmt.Errorf("%w: there are %d, the most is %d", ErrSessions, len(l.sessions), l.config.MaxSessions)
+	}
+	owner := l.identities[who.Identity]
+	if owner == nil {
+		owner = &identity{name: who.Identity}
+	}
+	if most := l.config.MaxSessionsPerIdentity; owner.sessions >= most && !who.Unbounded {
+		return nil, fmt.Errorf("%w: %s has %d, the most is %d", ErrSessions, who.Identity, owner.sessions, most)
+	}
+	s := &session{party: who, identity: owner, client: h.Client, instance: h.Instance, live: true}
+	for range 3 {
+		if s.id = l.config.NewSession(); l.sessions[s.id] == nil && s.id != (SessionID{}) {
+			break
+		}
+	}
+	if l.sessions[s.id] != nil {
+		return nil, errors.New("permit: NewSession makes ids that exist")
+	}
+	s.name = s.id.Name()
+	owner.sessions++
+	l.identities[owner.name] = owner
+	l.sessions[s.id] = s
+	s.heard = l.now
+	l.expiry.push(s, l.now+l.config.TTL+l.config.Grace)
+	return s, nil
+}
+
+// resume lets the session go on in a new stream. Its frames are counted from the start again, and every target
+// is sent again, since the last ones may be lost.
+func (l *Ledger) resume(s *session, h Hello) {
+	s.live, s.sequence = true, 0
+	s.client = h.Client
+	s.heard = l.now
+	l.expiry.move(s, l.now+l.config.TTL+l.config.Grace)
+	for _, sh := range s.shares {
+		sh.sequence = 0
+		l.touch(sh.resource)
+		l.unsettle(sh)
+	}
+	for _, held := range h.Held[:min(len(h.Held), MaxReports)] {
+		if sh := s.share(held.Resource); sh != nil {
+			l.hear(sh, held.Version, held.Held, held.Ceiling, held.HasCeiling)
+		}
+	}
+}
+
+// Receive takes a frame of a session; its Hello is ignored. A report that is not newer than the newest one of
+// its resource in the stream changes nothing, and a frame that is not newer than the newest one does not prolong
+// the lease. It returns ErrNoSession when the session is not known or no longer attached. Only frames that it
+// took may be echoed.
+func (l *Ledger) Receive(now time.Duration, id SessionID, f WorkerFrame) error {
+	l.clock(now)
+	s := l.sessions[id]
+	if s == nil || !s.live || l.now >= s.expires {
+		return ErrNoSession
+	}
+	if f.Goodbye && !(mistake.Planted(mistake.IgnoreGoodbye) && s.inFlight()) {
+		l.end(s)
+		return nil
+	}
+	if f.Sequence > s.sequence {
+		s.sequence = f.Sequence
+		s.heard = l.now
+		from := l.now
+		if mistake.Planted(mistake.ExpireFromSend) {
+			from = f.Sent
+		}
+		l.expiry.move(s, from+l.config.TTL+l.config.Grace)
+	}
+	for i := range f.Reports[:min(len(f.Reports), MaxReports)] {
+		l.report(s, f.Sequence, &f.Reports[i])
+	}
+	return nil
+}
+
+func (s *session) inFlight() bool {
+	for _, sh := range s.shares {
+		if !sh.charge.acknowledged() {
+			return true
+		}
+	}
+	return false
+}
+
+// Detach says that the stream of the session broke. Its charge stays until it is resumed or expires.
+func (l *Ledger) Detach(now time.Duration, id SessionID) {
+	l.clock(now)
+	if s := l.sessions[id]; s != nil && s.live {
+		s.live = false
+		for _, sh := range s.shares {
+			l.touch(sh.resource)
+		}
+	}
+}
+
+// End ends a session whose worker said goodbye or is proven to be dead: what it held is free.
+func (l *Ledger) End(now time.Duration, id SessionID) {
+	l.clock(now)
+	if s := l.sessions[id]; s != nil {
+		l.end(s)
+	}
+}
+
+// Kick ends the session of that public name as far as its worker is concerned: its targets go to 0 for good, and
+// its charge stays until its reports lower it or it expires. It returns what the session was. A worker that
+// comes back gets a new session, which is charged for what the old one was.
+func (l *Ledger) Kick(now time.Duration, name, reason string) (SessionAccount, SessionID, error) {
+	l.clock(now)
+	for _, s := range l.sessions {
+		if s.name != name {
+			continue
+		}
+		was := l.sessionAccount(s)
+		s.kicked = "kicked"
+		if reason != "" {
+			s.kicked = "kicked: " + reason
+		}
+		for _, sh := range s.shares {
+			if mistake.Planted(mistake.KickFrees) {
+				sh.charge.forget(0)
+			}
+			l.aim(sh, 0)
+			l.touch(sh.resource)
+		}
+		return was, s.id, nil
+	}
+	return SessionAccount{}, SessionID{}, fmt.Errorf("%w: %q", ErrNoSession, name)
+}
+
+// end forgets a session and frees all of it.
+func (l *Ledger) end(s *session) {
+	for _, sh := range s.shares {
+		l.leave(sh)
+	}
+	s.shares = nil
+	s.refused = nil
+	s.live = false
+	l.expiry.remove(s)
+	delete(l.sessions, s.id)
+	if s.identity.sessions--; s.identity.sessions == 0 {
+		delete(l.identities, s.identity.name)
+	}
+}
+
+func (l *Ledger) expire() {
+	for len(l.expiry) > 0 && l.expiry[0].expires <= l.now {
+		l.end(l.expiry[0])
+	}
+}
