@@ -31,7 +31,7 @@ func (in *inspection) groups(c Config) {
 		default:
 			detail := fmt.Sprintf("v%d, %s", groups[0].version, groups[0].path)
 			if n := len(groups) - 1; n > 0 {
-				detail += fmt.Sprintf(", and what is above it, %d levels", n)
+				detail += fmt.Sprintf(", and %d above it", n)
 			}
 			in.add(AreaLimits, name, FindingGood, detail, "")
 		}
