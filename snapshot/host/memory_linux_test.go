@@ -5,9 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/shirou/gopsutil/v3/mem"
 
 	"github.com/headroom-rpc/headroom/snapshot"
 	"github.com/headroom-rpc/headroom/snapshot/host"
@@ -77,39 +78,60 @@ func TestMemoryEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// meminfo returns a figure of /proc/meminfo in bytes.
-func meminfo(t *testing.T, key string) int64 {
-	t.Helper()
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		t.Skip(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, key+":"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kb << 10
+// The oracle reads before and after, so the truth lies between its readings, but for what others take and give
+// back in between: within a hundredth of the total.
+func TestHostMemoryAgainstGopsutil(t *testing.T) {
+	read := openHost(t, host.Config{Scope: snapshot.ScopeHost, Cgroup: host.NoCgroup}).Sources().Memory
+	for range 20 {
+		before, err := host.PortableMemory(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := host.PortableMemory(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		slack := before.HostTotal / 100
+		if got.HostTotal != before.HostTotal || got.Total != before.Total {
+			t.Errorf("Total, HostTotal = %d, %d; want %d", got.Total, got.HostTotal, before.HostTotal)
+		}
+		least, most := min(before.HostUsed, after.HostUsed)-slack, max(before.HostUsed, after.HostUsed)+slack
+		if got.HostUsed < least || got.HostUsed > most || got.Used != got.HostUsed {
+			t.Errorf("Used, HostUsed = %d, %d; want %d to %d", got.Used, got.HostUsed, least, most)
+		}
+		least, most = min(before.SwapUsed, after.SwapUsed)-slack, max(before.SwapUsed, after.SwapUsed)+slack
+		if got.SwapTotal != before.SwapTotal || got.SwapKnown != before.SwapKnown || got.SwapUsed < least || got.SwapUsed > most {
+			t.Errorf("swap %d of %d, known: %v; want %d to %d of %d", got.SwapUsed, got.SwapTotal, got.SwapKnown, least, most, before.SwapTotal)
 		}
 	}
-	t.Skipf("/proc/meminfo has no %s", key)
-	return 0
 }
 
-func TestHostMemoryAgainstProcMeminfo(t *testing.T) {
-	total := meminfo(t, "MemTotal")
-	before := total - meminfo(t, "MemAvailable")
-	got, err := host.NewSources(snapshot.ScopeHost).Memory(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	after := total - meminfo(t, "MemAvailable")
-	slack := total / 50 // what others may take and give back in between
-	if got.Total != total || got.HostTotal != total {
-		t.Errorf("Total, HostTotal = %d, %d; want %d", got.Total, got.HostTotal, total)
-	}
-	if got.Used < min(before, after)-slack || got.Used > max(before, after)+slack {
-		t.Errorf("Used = %d, want within %d of %d to %d", got.Used, slack, before, after)
+// On a file that does not change both say exactly the same.
+func TestHostMemoryOfTreesAgainstGopsutil(t *testing.T) {
+	for _, name := range []string{"none", "v1-docker", "v1-hybrid", "v2-host"} {
+		root := tree(t, name)
+		t.Setenv("HOST_PROC", filepath.Join(root, "proc"))
+		oracle, err := mem.VirtualMemory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := openHost(t, host.Config{Scope: snapshot.ScopeHost, Root: root, Cgroup: host.NoCgroup})
+		got, err := h.Sources().Memory(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := snapshot.MemoryReading{
+			Used: int64(oracle.Total - oracle.Available), Total: int64(oracle.Total), Limit: got.Limit, Tightest: got.Tightest,
+			SwapUsed: int64(oracle.SwapTotal - oracle.SwapFree), SwapTotal: int64(oracle.SwapTotal), SwapKnown: true,
+			HostUsed: int64(oracle.Total - oracle.Available), HostTotal: int64(oracle.Total), HostKnown: true,
+			Definition: got.Definition, Source: got.Source,
+		}
+		if got != want {
+			t.Errorf("%s: Memory = %+v\nwant %+v", name, got, want)
+		}
 	}
 }
