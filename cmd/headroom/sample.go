@@ -3,20 +3,24 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/internal/wire"
+	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 func newSample() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sample [SIGNAL]",
 		Short: "Print the snapshots that the server keeps",
-		Long: `Print the snapshots of one signal (cpu, memory, event_loop, client or the name
-of a custom one), or of all, oldest first. With -o json, one Snapshot of the API
-a line.`,
+		Long: `Print the snapshots of one signal (cpu, memory, event_loop, client,
+pressure_cpu, pressure_memory, pressure_io or the name of a custom one), or of
+all, oldest first, and the limits that the newest were judged against. With
+-o json, one Snapshot of the API a line.`,
 		Example: examples(
 			"headroom sample cpu -d 10s               # the CPU in the last ten seconds",
 			"headroom sample -o json > snapshots.json # everything, to be read by a program",
@@ -47,12 +51,19 @@ a line.`,
 			return err
 		}
 		defer c.Close()
-		sample, err := c.Sample(ctx, signal, d)
+		sample, err := sampleOf(ctx, c, signal, d)
 		if err != nil {
 			return callError(err)
 		}
 		if !asJSON() {
-			_, err := io.WriteString(coloured(cmd.OutOrStdout()), formatTable(sampleTable(sample)))
+			text := formatTable(sampleTable(sample))
+			for i, line := range limitLines(newestOf(sample)) {
+				if i == 0 {
+					text += "\n"
+				}
+				text += line + "\n"
+			}
+			_, err := io.WriteString(coloured(cmd.OutOrStdout()), text)
 			return err
 		}
 		now := c.Now()
@@ -64,4 +75,26 @@ a line.`,
 		return nil
 	}
 	return cmd
+}
+
+// sampleOf returns the snapshots of a signal. The server gives those of pressure only together.
+func sampleOf(ctx context.Context, c *client.Client, signal string, d time.Duration) ([]snapshot.Snapshot, error) {
+	switch signal {
+	case snapshot.SignalPressureCPU, snapshot.SignalPressureMemory, snapshot.SignalPressureIO:
+	default:
+		return c.Sample(ctx, signal, d)
+	}
+	sample, err := c.Sample(ctx, snapshot.Pressure.String(), d)
+	return slices.DeleteFunc(sample, func(s snapshot.Snapshot) bool { return s.Signal != signal }), err
+}
+
+// newestOf returns the last snapshot of each signal of a sample, which is grouped by signal.
+func newestOf(sample []snapshot.Snapshot) []snapshot.Snapshot {
+	var newest []snapshot.Snapshot
+	for i := range sample {
+		if i == len(sample)-1 || sample[i+1].Signal != sample[i].Signal {
+			newest = append(newest, sample[i])
+		}
+	}
+	return newest
 }

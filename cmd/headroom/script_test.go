@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -68,6 +69,8 @@ func setUpScript(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("OPERATIONS", doc)
+	// Signals that the tests themselves would set off.
+	env.Setenv("FURTHER", strings.Join(append(slices.Clone(builtIn[4:]), hostSignals...), ","))
 	env.Setenv("HEADROOM_SOCKET", socket)
 	env.Setenv("HEADROOM_ADDR", "unix://"+socket)
 	env.Setenv("HEADROOM_LISTEN", "127.0.0.1:0")

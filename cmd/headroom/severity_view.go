@@ -118,8 +118,20 @@ func evidenceText(e *severity.Evidence) string {
 		return clean(e.Text)
 	}
 	value, most := inUnit(e.Value, e.Unit), inUnit(e.Bound, e.Unit)
-	text := fmt.Sprintf("%s: %s %s, bound %s, %s old", e.Text, e.Signal, value, most, humanDuration(e.Age))
+	text := fmt.Sprintf("%s: %s %s%s, bound %s, %s old", e.Text, e.Signal, value, limitText(e), most, humanDuration(e.Age))
 	return clean(text)
+}
+
+// limitText says which limit a value is of, where that is known.
+func limitText(e *severity.Evidence) string {
+	if e.Limit == "" {
+		return ""
+	}
+	of := "of"
+	if e.Unit == "seconds" {
+		of = "to"
+	}
+	return fmt.Sprintf(" %s %s (%s)", of, humanSize(e.LimitBytes), e.Limit)
 }
 
 // inUnit prints a number in the unit of an evidence.

@@ -21,6 +21,7 @@ type statusCommand struct {
 	asJSON     func() bool
 	historical bool
 	waitIdle   bool
+	newest     []snapshot.Snapshot
 	stdout     io.Writer
 }
 
@@ -60,9 +61,21 @@ more of it than LIMIT is overloaded.`,
 		if err != nil {
 			return callError(err)
 		}
+		if !s.asJSON() {
+			s.newest = newest(ctx, c)
+		}
 		return s.report(status)
 	}
 	return cmd
+}
+
+// newest returns the newest snapshot of each signal, or none where they cannot be had: they only say more.
+func newest(ctx context.Context, c *client.Client) []snapshot.Snapshot {
+	sample, err := c.Sample(ctx, "", time.Nanosecond)
+	if err != nil {
+		return nil
+	}
+	return sample
 }
 
 // decides returns the judgement of the window that decides.
@@ -103,7 +116,7 @@ func (s *statusCommand) print(status client.Status) error {
 	for _, window := range []*snapshot.Status{&status.Current, &status.Historical} {
 		fmt.Fprintf(&text, "last %-4s %s\n", formatDuration(window.Window), styleOf(window.State).Render(verdict(window)))
 	}
-	for _, line := range reasons(decides) {
+	for _, line := range append(limitLines(s.newest), reasons(decides)...) {
 		text.WriteString(line + "\n")
 	}
 	_, err := io.WriteString(coloured(s.stdout), text.String())
@@ -134,6 +147,7 @@ func (s *statusCommand) wait(ctx context.Context, limited bool) error {
 			InstanceID: state.Started.InstanceID, ServerVersion: state.Started.ServerVersion,
 		}
 		if s.decides(&last).State == snapshot.StateIdle {
+			s.newest = state.Snapshots
 			return s.report(last)
 		}
 	}

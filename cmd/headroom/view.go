@@ -164,14 +164,42 @@ func sampleTable(sample []snapshot.Snapshot) [][]cell {
 func detailOf(s *snapshot.Snapshot) string {
 	switch s.Resource {
 	case snapshot.CPU:
-		return fmt.Sprintf("of %s cores", strconv.FormatFloat(s.CPU.Cores, 'f', -1, 64))
+		return cpuDetail(&s.CPU)
 	case snapshot.Memory:
 		return fmt.Sprintf("%s of %s", humanSize(s.Memory.Used), humanSize(s.Memory.Max))
 	case snapshot.EventLoop:
 		return "by " + s.EventLoop.Judged.String()
 	case snapshot.Client:
 		return fmt.Sprintf("%d in all", s.Client.Total)
+	case snapshot.Pressure:
+		text := "some " + humanRatio(s.Pressure.Some)
+		if s.Pressure.FullKnown {
+			text += ", full " + humanRatio(s.Pressure.Full)
+		}
+		return text
 	default:
 		return s.Source
 	}
 }
+
+func cpuDetail(r *snapshot.CPUReading) string {
+	text := "of " + coresText(r.Cores)
+	if r.HostKnown {
+		text += ", hottest " + humanWhole(r.Hottest)
+	}
+	if r.ThrottledKnown {
+		text += ", throttled " + humanWhole(r.Throttled)
+	}
+	return text
+}
+
+func coresText(cores float64) string {
+	text := strconv.FormatFloat(cores, 'f', -1, 64)
+	if cores == 1 {
+		return text + " core"
+	}
+	return text + " cores"
+}
+
+// humanWhole prints a ratio in whole percent, for people.
+func humanWhole(v float64) string { return strconv.FormatFloat(v*100, 'f', 0, 64) + "%" }

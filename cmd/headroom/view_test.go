@@ -165,14 +165,20 @@ func TestSampleTable(t *testing.T) {
 		{Signal: "event_loop", Resource: snapshot.EventLoop, Time: at, Value: 0.051, Limit: 0.05, Overloaded: true,
 			EventLoop: snapshot.EventLoopReading{Judged: snapshot.LoopTimer}},
 		{Signal: "client", Resource: snapshot.Client, Time: at, Unknown: "nobody\nreports"},
+		{Signal: "pressure_memory", Resource: snapshot.Pressure, Time: at, Value: 0.31, Limit: 0.2, Overloaded: true,
+			Pressure: snapshot.PressureReading{Some: 0.31, Full: 0.04, FullKnown: true}},
+		{Signal: "cpu", Resource: snapshot.CPU, Time: at, Value: 0.5, Limit: 0.95,
+			CPU: snapshot.CPUReading{Cores: 1, HostKnown: true, Hottest: 0.97, ThrottledKnown: true, Throttled: 0.125}},
 	}
 	table := formatTable(sampleTable(sample))
 	want := `
-TIME          SIGNAL      STATE       VALUE  LIMIT  DETAIL
-18:28:02.005  cpu         idle        50.0%    95%  of 1.5 cores
-18:28:02.005  memory      overloaded  95.0%    90%  2.4GiB of 2.5GiB
-18:28:02.005  event_loop  overloaded   51ms   50ms  by timer
-18:28:02.005  client      unknown         -      -  nobody` + "\ufffd" + `reports
+TIME          SIGNAL           STATE       VALUE  LIMIT  DETAIL
+18:28:02.005  cpu              idle        50.0%    95%  of 1.5 cores
+18:28:02.005  memory           overloaded  95.0%    90%  2.4GiB of 2.5GiB
+18:28:02.005  event_loop       overloaded   51ms   50ms  by timer
+18:28:02.005  client           unknown         -      -  nobody` + "\ufffd" + `reports
+18:28:02.005  pressure_memory  overloaded  31.0%    20%  some 31%, full 4%
+18:28:02.005  cpu              idle        50.0%    95%  of 1 core, hottest 97%, throttled 12%
 `
 	if got := "\n" + plain(table); got != want {
 		t.Errorf("got %s\nwant %s", got, want)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +29,8 @@ func newWatch() *cobra.Command {
 		Long: `Show the load of this machine as it changes, a line a state. '!' stands after a
 value that is over its bound, '?' for one that could not be read. The verdict is
 that of the current window, with what makes it so. A transition of the severity
-stands on a line between the states. With -o json, one WatchSnapshotsResponse of
-the API a line, and no transitions.
+and a change of the limits stand on a line between the states. With -o json, one
+WatchSnapshotsResponse of the API a line, and no transitions.
 
 It goes on through restarts of the server, and says so when it hears nothing.`,
 		Example: examples(
@@ -133,6 +134,7 @@ func (l *lockedWriter) Write(line []byte) (int, error) {
 // comes again before it scrolls away.
 func showLines(w io.Writer, terminal bool) func(client.State) error {
 	lines := 0
+	limits := limitChanges{}
 	return func(state client.State) error {
 		if lines == 0 || terminal && lines%headerEvery == 0 {
 			if _, err := fmt.Fprintln(w, styleHead.Render(watchHeader)); err != nil {
@@ -143,6 +145,12 @@ func showLines(w io.Writer, terminal bool) func(client.State) error {
 		if state.Stale {
 			_, err := fmt.Fprintln(w, styleUnknown.Render(staleLine(state, time.Now())))
 			return err
+		}
+		if fresh := limits.next(state.Snapshots); len(fresh) > 0 {
+			line := state.SendTime.Local().Format(time.TimeOnly) + "  limits: " + strings.Join(fresh, "; ")
+			if _, err := fmt.Fprintln(w, line); err != nil {
+				return err
+			}
 		}
 		_, err := io.WriteString(w, watchLine(state.SendTime, state.Snapshots, &state.Current))
 		return err
