@@ -40,9 +40,11 @@ func (w *window[T]) next(now time.Time) *T {
 	if n := len(w.kept); n > 0 && now.Sub(w.kept[n-1].at) < apart {
 		return nil
 	}
-	r := new(record[T])
+	var r *record[T]
 	if n := len(w.free); n > 0 {
 		r, w.free = w.free[n-1], w.free[:n-1]
+	} else {
+		r = new(record[T])
 	}
 	r.at = now
 	w.kept = append(w.kept, r)

@@ -1,0 +1,216 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// nested makes a root with a process that many cgroups deep, each of which limits CPU time and memory.
+func nested(t testing.TB, version, depth int) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	write := func(name, text string) {
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("proc/stat", "cpu  1 2 3 4 5 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\nintr 1\n")
+	write("proc/loadavg", "0.55 0.18 0.49 1/95 7219\n")
+	write("proc/meminfo", "MemTotal: 16000000 kB\nMemFree: 8000000 kB\nMemAvailable: 8000000 kB\nSwapTotal: 1000 kB\nSwapFree: 500 kB\n")
+	const psi = "some avg10=0.62 avg60=0.93 avg300=0.64 total=289\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+	for _, resource := range []string{"cpu", "memory", "io"} {
+		write("proc/pressure/"+resource, psi)
+	}
+	path := ""
+	for i := range depth {
+		path += fmt.Sprintf("/d%d", i)
+	}
+	if version == 2 {
+		write("proc/self/cgroup", "0::"+path+"\n")
+		write("proc/self/mountinfo", "35 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n")
+		write("sys/fs/cgroup/cgroup.controllers", "cpu io memory\n")
+	} else {
+		write("proc/self/cgroup", "3:memory:"+path+"\n2:cpu,cpuacct:"+path+"\n")
+		write("proc/self/mountinfo", "35 31 0:38 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"+
+			"36 31 0:39 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n")
+		write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
+		write("sys/fs/cgroup/memory/cgroup.sane_behavior", "0\n")
+		write("sys/fs/cgroup/memory/memory.use_hierarchy", "1\n")
+	}
+	for i := path; i != "/"; i = filepath.Dir(i) {
+		if version == 2 {
+			dir := "sys/fs/cgroup" + i
+			write(dir+"/cpu.max", "50000 100000\n")
+			write(dir+"/cpu.stat", "usage_usec 5\nuser_usec 1\nsystem_usec 4\nnr_periods 13\nnr_throttled 11\nthrottled_usec 3\n")
+			write(dir+"/memory.max", "1073741824\n")
+			write(dir+"/memory.high", "max\n")
+			write(dir+"/memory.swap.max", "0\n")
+			write(dir+"/memory.swap.current", "0\n")
+			write(dir+"/memory.current", "104857600\n")
+			write(dir+"/memory.stat", "anon 1\nfile 1\ninactive_file 12288\n")
+			for _, resource := range []string{"cpu", "memory", "io"} {
+				write(dir+"/"+resource+".pressure", psi)
+			}
+			continue
+		}
+		cpu, memory := "sys/fs/cgroup/cpu,cpuacct"+i, "sys/fs/cgroup/memory"+i
+		write(cpu+"/cpu.cfs_quota_us", "50000\n")
+		write(cpu+"/cpu.cfs_period_us", "100000\n")
+		write(cpu+"/cpu.stat", "nr_periods 13\nnr_throttled 11\nthrottled_time 3\n")
+		write(cpu+"/cpuacct.usage", "5000\n")
+		write(memory+"/memory.use_hierarchy", "1\n")
+		write(memory+"/memory.limit_in_bytes", "1073741824\n")
+		write(memory+"/memory.usage_in_bytes", "104857600\n")
+		write(memory+"/memory.memsw.limit_in_bytes", "9223372036854771712\n")
+		write(memory+"/memory.memsw.usage_in_bytes", "104857600\n")
+		write(memory+"/memory.stat", "cache 1\nhierarchical_memory_limit 1073741824\nhierarchical_memsw_limit 9223372036854771712\ntotal_inactive_file 12288\n")
+	}
+	return root
+}
+
+// A tickingStat is a /proc/stat in which time passes. Writing it allocates nothing.
+type tickingStat struct {
+	file  *os.File
+	ticks int64
+	text  []byte
+}
+
+func newTickingStat(t testing.TB, root string) *tickingStat {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(root, "proc/stat"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return &tickingStat{file: f, ticks: 1000, text: make([]byte, 0, 256)}
+}
+
+func (s *tickingStat) tick(t testing.TB) {
+	s.ticks += 10
+	s.text = s.text[:0]
+	for _, line := range [...]string{"cpu  ", "\ncpu0 "} {
+		s.text = append(s.text, line...)
+		s.text = strconv.AppendInt(s.text, s.ticks, 10)
+		s.text = append(s.text, " 0 0 "...)
+		s.text = strconv.AppendInt(s.text, s.ticks, 10)
+		s.text = append(s.text, " 0 0 0 0 0 0"...)
+	}
+	s.text = append(s.text, "\nintr 1\n"...)
+	if _, err := s.file.WriteAt(s.text, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sampler returns a function that reads everything of the host once: CPU, load, memory, swap, pressure and cgroups.
+func sampler(t testing.TB, h *Host) func() {
+	sources := h.Sources()
+	ctx := t.Context()
+	return func() {
+		if _, err := sources.CPU(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sources.Memory(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for _, stalled := range [...]snapshot.Resource{snapshot.CPU, snapshot.Memory, 0} {
+			if _, err := sources.Pressure(ctx, stalled); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A sample makes 14 system calls at most under one cgroup with limits and 2 more for each ancestor that has them, and
+// allocates nothing. Once a second it also looks whether the limits are the same.
+func TestSampleCost(t *testing.T) {
+	tests := []struct {
+		version, depth int
+		again          int64 // system calls to read the limits again
+	}{
+		{2, 1, 4}, {2, 4, 4 * 4},
+		{1, 1, 6}, {1, 4, 4*5 + 1}, // the root has a file cpu.cfs_quota_us
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("v%d depth=%d", tt.version, tt.depth), func(t *testing.T) {
+			root := nested(t, tt.version, tt.depth)
+			synctest.Test(t, func(t *testing.T) {
+				h, err := Open(Config{Scope: snapshot.ScopeHost, Root: root})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer h.Close()
+				stat, sampleNow := newTickingStat(t, root), sampler(t, h)
+				sample := func(after time.Duration) {
+					time.Sleep(after)
+					stat.tick(t)
+					sampleNow()
+				}
+				time.AfterFunc(50*time.Millisecond, func() { stat.tick(t) })
+				sampleNow()
+				sample(time.Second)
+				count := func(after time.Duration) int64 {
+					before := reads.Load()
+					sample(after)
+					return reads.Load() - before
+				}
+				got, bound := count(100*time.Millisecond), int64(14+2*(tt.depth-1))
+				if got > bound {
+					t.Errorf("a sample made %d system calls, want at most %d", got, bound)
+				}
+				again := count(time.Second) - got
+				if again > tt.again {
+					t.Errorf("to read the limits again took %d system calls, want at most %d", again, tt.again)
+				}
+				t.Logf("%d system calls, and %d more once a second", got, again)
+				if allocs := testing.AllocsPerRun(30, func() { sample(100 * time.Millisecond) }); allocs != 0 {
+					t.Errorf("%v allocations, want 0", allocs)
+				}
+			})
+		})
+	}
+}
+
+// Membership is looked up twice a minute, and what it found is kept open.
+func TestSampleKeepsItsFilesOpen(t *testing.T) {
+	root := nested(t, 2, 4)
+	synctest.Test(t, func(t *testing.T) {
+		h, err := Open(Config{Scope: snapshot.ScopeHost, Root: root})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stat, sample := newTickingStat(t, root), sampler(t, h)
+		time.AfterFunc(50*time.Millisecond, func() { stat.tick(t) })
+		sample()
+		open := func() int {
+			entries, err := os.ReadDir("/proc/self/fd")
+			if err != nil {
+				t.Skip(err)
+			}
+			return len(entries)
+		}
+		before := open()
+		for range 100 {
+			time.Sleep(time.Second)
+			stat.tick(t)
+			sample()
+		}
+		if after := open(); after != before {
+			t.Errorf("%d files open after 100 s, want the %d of the beginning", after, before)
+		}
+		h.Close()
+		if after := open(); after >= before {
+			t.Errorf("%d files open after Close, want fewer than %d", after, before)
+		}
+	})
+}
