@@ -29,6 +29,16 @@ var methodRoles = map[string]Role{
 	headroomv1.SeverityService_GetSeverity_FullMethodName:   RoleReader,
 	headroomv1.SeverityService_WatchSeverity_FullMethodName: RoleReader,
 
+	headroomv1.PermitService_Attach_FullMethodName:        RoleWorker,
+	headroomv1.PermitService_AcquirePermit_FullMethodName: RoleWorker,
+	headroomv1.PermitService_RenewPermit_FullMethodName:   RoleWorker,
+	headroomv1.PermitService_ReleasePermit_FullMethodName: RoleWorker,
+	headroomv1.PermitService_HoldPermit_FullMethodName:    RoleWorker,
+	headroomv1.PermitService_Explain_FullMethodName:       RoleWorker,
+	headroomv1.PermitService_ListSessions_FullMethodName:  RoleWorker,
+	headroomv1.PermitService_SetLimit_FullMethodName:      RoleOperator,
+	headroomv1.PermitService_KickSession_FullMethodName:   RoleOperator,
+
 	healthpb.Health_Check_FullMethodName: RoleReader,
 	healthpb.Health_List_FullMethodName:  RoleReader,
 	healthpb.Health_Watch_FullMethodName: RoleReader,

@@ -43,6 +43,20 @@ const (
 	reasonReporterChanged = "REPORTER_CHANGED"
 	reasonConnections     = "CONNECTIONS"
 	reasonCalls           = "CALLS"
+	reasonNoResource      = "NO_RESOURCE"
+	reasonNotAllowed      = "NOT_ALLOWED"
+	reasonNotOwned        = "SESSION_NOT_OWNED"
+	reasonSessions        = "SESSIONS"
+	reasonNoSession       = "SESSION_NOT_FOUND"
+	reasonSilent          = "SILENT"
+	reasonReplaced        = "REPLACED"
+	reasonDead            = "WORKER_DEAD"
+	reasonKicked          = "KICKED"
+	reasonWaiters         = "WAITERS"
+	reasonWaitTooLong     = "WAIT_TOO_LONG"
+	reasonPermits         = "PERMITS"
+	reasonPermitLost      = "PERMIT_LOST"
+	reasonFollowsLaw      = "LIMIT_FOLLOWS_LAW"
 	reasonRoleRequired    = "ROLE_REQUIRED"
 	reasonUnknownMethod   = "UNKNOWN_METHOD"
 	reasonDeadline        = "DEADLINE"
@@ -72,6 +86,20 @@ var reasonCodes = map[string]codes.Code{
 	reasonReporterChanged:     codes.Aborted,
 	reasonConnections:         codes.ResourceExhausted,
 	reasonCalls:               codes.ResourceExhausted,
+	reasonNoResource:          codes.NotFound,
+	reasonNotAllowed:          codes.PermissionDenied,
+	reasonNotOwned:            codes.PermissionDenied,
+	reasonSessions:            codes.ResourceExhausted,
+	reasonNoSession:           codes.NotFound,
+	reasonSilent:              codes.DeadlineExceeded,
+	reasonReplaced:            codes.Aborted,
+	reasonDead:                codes.Aborted,
+	reasonKicked:              codes.Aborted,
+	reasonWaiters:             codes.ResourceExhausted,
+	reasonWaitTooLong:         codes.ResourceExhausted,
+	reasonPermits:             codes.ResourceExhausted,
+	reasonPermitLost:          codes.NotFound,
+	reasonFollowsLaw:          codes.FailedPrecondition,
 	reasonRoleRequired:        codes.PermissionDenied,
 	reasonUnknownMethod:       codes.Unimplemented,
 	reasonDeadline:            codes.DeadlineExceeded,
@@ -222,9 +250,11 @@ func toStatus(ctx context.Context, err error) error {
 		return refuse(reasonDeadline, "the deadline of the call passed")
 	case errors.Is(err, context.Canceled):
 		return refuse(reasonCancelled, "the call was cancelled")
-	default:
-		return foreignStatus(err)
 	}
+	if told := permitStatus(err); told != nil {
+		return told
+	}
+	return foreignStatus(err)
 }
 
 // foreignStatus handles what is no error of this package: the statuses of other services and of the transport,

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/headroom-rpc/headroom/permit"
 	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
@@ -102,6 +103,23 @@ func TestToStatus(t *testing.T) {
 		{&credentialError{reason: reasonTokenInvalid}, reasonTokenInvalid},
 		{&credentialError{reason: reasonTokenExposed}, reasonTokenExposed},
 		{&unknownMethodError{method: "/x/y"}, reasonUnknownMethod},
+		{&resourceError{name: "api"}, reasonNoResource},
+		{&resourceError{name: "api", identity: "uid:1"}, reasonNotAllowed},
+		{&quotaError{}, reasonNotAllowed},
+		{permit.ErrNotOwner, reasonNotOwned},
+		{permit.ErrSessions, reasonSessions},
+		{&sessionError{name: "0123456789abcdef"}, reasonNoSession},
+		{&silentError{after: time.Second}, reasonSilent},
+		{errReplaced, reasonReplaced},
+		{errDead, reasonDead},
+		{&kickedError{reason: "x"}, reasonKicked},
+		{&waitersError{limit: 1}, reasonWaiters},
+		{&waitError{resource: "api", count: 1}, reasonWaitTooLong},
+		{&waitError{resource: "api", count: 9, limit: 8}, reasonWaitTooLong},
+		{&waitError{resource: "api", count: 1, wait: time.Hour}, reasonWaitTooLong},
+		{&permitLimitError{limit: 1, field: "MaxPermits"}, reasonPermits},
+		{&lostError{id: "x"}, reasonPermitLost},
+		{&lawError{resource: "host", law: "status"}, reasonFollowsLaw},
 		{context.DeadlineExceeded, reasonDeadline},
 		{context.Canceled, reasonCancelled},
 		{errors.New("a file of ours is broken"), reasonInternal},

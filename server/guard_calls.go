@@ -22,6 +22,15 @@ type call struct {
 
 type callKey struct{}
 
+// connOf returns the connection of the call of ctx, or nil outside of one.
+func connOf(ctx context.Context) *guardedConn {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return nil
+	}
+	return c.conn
+}
+
 // callObserver gives each call its identity and sees how it ends.
 type callObserver struct {
 	guard  *guard

@@ -17,12 +17,13 @@ type guardedConn struct {
 	local   bool        // the other end is on this host
 	refusal error       // a *connectionLimitError if every call is to be refused with it
 
-	closed atomic.Bool
-	cut    atomic.Bool // the guard closed it
-	expiry *time.Timer // of a refused one; else nil
-	stalls atomic.Int32
-	resets resetCounter
-	reads  readiness
+	closed  atomic.Bool
+	cut     atomic.Bool // the guard closed it
+	expiry  *time.Timer // of a refused one; else nil
+	stalls  atomic.Int32
+	waiters atomic.Int32 // calls that wait for a permit
+	resets  resetCounter
+	reads   readiness
 }
 
 // closeLater closes the connection after d.

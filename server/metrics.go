@@ -23,7 +23,7 @@ type metrics struct {
 	counted      map[string]time.Duration // label to the time of the newest failed reading counted
 }
 
-func newMetrics(version string, view func() (snapshot.View, error), h *hub, g *guard, severities *severityCollector) *metrics {
+func newMetrics(version string, view func() (snapshot.View, error), h *hub, g *guard, others ...prometheus.Collector) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		calls:    grpcprometheus.NewServerMetrics(),
@@ -40,7 +40,7 @@ func newMetrics(version string, view func() (snapshot.View, error), h *hub, g *g
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		m.calls, m.sampleErrors, info, &loadCollector{view: view}, severities,
+		m.calls, m.sampleErrors, info, &loadCollector{view: view},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -60,6 +60,7 @@ func newMetrics(version string, view func() (snapshot.View, error), h *hub, g *g
 		connectionsClosed("resets", g.cutForResets.Load),
 		connectionsClosed("stalls", g.cutForStalls.Load),
 	)
+	m.registry.MustRegister(others...)
 	return m
 }
 

@@ -21,7 +21,8 @@ func TestEveryMethodHasARole(t *testing.T) {
 	limits := Limits{}.WithDefaults()
 	g := newGuard(limits, log)
 	s := &Server{log: log, limits: limits, guard: g, hub: h, service: &statusService{}, health: health.NewServer(),
-		severity: &severityService{}, metrics: newMetrics("", nil, h, g, newSeverityCollector(nil))}
+		severity: &severityService{}, permits: &permitService{},
+		metrics: newMetrics("", nil, h, g, newSeverityCollector(nil), &permitCollector{&permitService{}})}
 	served := make(map[string]bool)
 	for _, kind := range []class{classUnix, classTCP, classFixed} {
 		l := &Listener{listener: bufconn.Listen(1), class: kind}

@@ -1,5 +1,5 @@
-// Package server serves the load of this machine over gRPC: headroom.v1.StatusService and SeverityService, health,
-// reflection and, on a unix socket, channelz.
+// Package server serves the load of this machine and leases permits over gRPC: headroom.v1.StatusService,
+// SeverityService and PermitService, health, reflection and, on a unix socket, channelz.
 //
 // A [Server] is one unit with one owner: [Server.Run] runs the Snapshotter, every listener and the streams, and
 // returns when all of them have ended. Every caller has an [Identity] and every method needs a [Role]; what no
@@ -128,6 +128,7 @@ type Server struct {
 	snapshotter  *snapshot.Snapshotter
 	service      *statusService
 	severity     *severityService
+	permits      *permitService
 	hub          *hub
 	metrics      *metrics
 	health       *health.Server
@@ -159,6 +160,9 @@ func New(c Config) (*Server, error) {
 		&headroomv1.GetSampleRequest{}, &headroomv1.GetStatusRequest{},
 		&headroomv1.WatchSnapshotsRequest{}, &headroomv1.ReportLoadRequest{},
 		&headroomv1.GetSeverityRequest{}, &headroomv1.WatchSeverityRequest{},
+		&headroomv1.AttachRequest{}, &headroomv1.AcquirePermitRequest{}, &headroomv1.RenewPermitRequest{},
+		&headroomv1.ReleasePermitRequest{}, &headroomv1.HoldPermitRequest{}, &headroomv1.ExplainRequest{},
+		&headroomv1.ListSessionsRequest{}, &headroomv1.SetLimitRequest{}, &headroomv1.KickSessionRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("server: compile the validation rules: %w", err)
@@ -191,10 +195,13 @@ func New(c Config) (*Server, error) {
 	if s.severity, err = s.newSeverityService(c); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	if s.permits, err = s.newPermitService(c); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	s.metrics = newMetrics(c.Version, func() (snapshot.View, error) {
 		view, _, err := c.Snapshotter.View()
 		return view, err
-	}, s.hub, s.guard, s.severity.metrics)
+	}, s.hub, s.guard, s.severity.metrics, &permitCollector{s.permits})
 	for _, collector := range c.Collectors {
 		if err := s.metrics.registry.Register(collector); err != nil {
 			return nil, fmt.Errorf("server: Collectors: %w", err)
@@ -206,6 +213,7 @@ func New(c Config) (*Server, error) {
 	s.hub.stalled = s.guard.stalled
 	for _, service := range []string{
 		"", headroomv1.StatusService_ServiceDesc.ServiceName, headroomv1.SeverityService_ServiceDesc.ServiceName,
+		headroomv1.PermitService_ServiceDesc.ServiceName,
 	} {
 		s.health.SetServingStatus(service, healthv1.HealthCheckResponse_NOT_SERVING)
 	}
@@ -234,6 +242,7 @@ func (s *Server) newGRPCServer(l *Listener, access *accessTable, validator proto
 	srv := grpc.NewServer(options...)
 	headroomv1.RegisterStatusServiceServer(srv, s.service)
 	headroomv1.RegisterSeverityServiceServer(srv, s.severity)
+	headroomv1.RegisterPermitServiceServer(srv, s.permits)
 	healthv1.RegisterHealthServer(srv, s.health)
 	if l.class == classUnix {
 		channelz.RegisterChannelzServiceToServer(srv)
@@ -245,8 +254,8 @@ func (s *Server) newGRPCServer(l *Listener, access *accessTable, validator proto
 // InstanceID returns the 128 random bits, in hex, that identify this Server to its clients.
 func (s *Server) InstanceID() string { return s.service.instanceID }
 
-// Run serves until ctx is done or a part fails. Then it drains: health says NOT_SERVING, streams end with OK,
-// calls in flight finish within DrainTimeout and are cut off after it, and sampling ends last. Run returns nil
+// Run serves until ctx is done or a part fails. Then it drains: health says NOT_SERVING, nothing more is
+// granted, streams end with OK, calls in flight finish within DrainTimeout and are cut off after it, and sampling ends last. Run returns nil
 // after a shutdown by ctx, and otherwise the error of the part that failed. A Server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
@@ -271,6 +280,11 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-working.Done():
 			return nil
 		}
+	})
+	group.Go(func() error {
+		return s.permits.run(working, func() {
+			s.health.SetServingStatus(headroomv1.PermitService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+		})
 	})
 	for _, e := range s.endpoints {
 		group.Go(func() error { return s.serve(e) })
@@ -320,9 +334,11 @@ func (s *Server) announce(ctx context.Context, ready <-chan struct{}) {
 func (s *Server) drain() {
 	s.draining.Store(true)
 	s.health.Shutdown()
+	s.permits.drain(drainNotice)
 	time.Sleep(drainNotice)
 	s.notice()
 	s.hub.end()
+	s.permits.end()
 	var stopping sync.WaitGroup
 	for _, e := range s.endpoints {
 		stopping.Go(func() {

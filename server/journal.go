@@ -1,0 +1,309 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/headroom-rpc/headroom/permit"
+)
+
+// The files in the state directory. The first is the journal, the second is one that could not be read, and the
+// third is locked while a server uses the directory.
+const (
+	journalName    = "permits.journal"
+	journalBadName = "permits.journal.bad"
+	journalNewName = "permits.journal.new"
+	journalLock    = "permits.lock"
+)
+
+const (
+	// maxJournal bounds what is read at the start.
+	maxJournal = 256 << 20
+
+	// compactFrom is the size from which a journal is written anew once half of it is of no use any more.
+	compactFrom = 1 << 20
+)
+
+// journal writes down what this server may have granted, so that the next one knows. It survives the end of the
+// process, not that of the host: nothing is flushed to the disk, and the next server tells by the host's boot.
+// It is not safe for concurrent use.
+type journal struct {
+	root *os.Root
+	lock *os.File
+	file *os.File
+	size int64 // of the file
+	live int64 // of the file when it was last written anew
+
+	begin    journalBegin
+	ceilings map[ceilingKey]permit.Record
+	leases   map[leaseID]lease
+	buf      []byte
+	bad      bool // a write failed: what follows is not written down
+}
+
+// ceilingKey is what one ceiling is of.
+type ceilingKey struct {
+	session  permit.SessionID
+	resource string
+}
+
+// recovered is what a journal says of the earlier life of the server.
+type recovered struct {
+	epoch    int64 // of this life
+	ceilings []permit.Record
+	leases   []lease
+
+	// amnesia is why nothing is known for sure. Empty when all is.
+	amnesia string
+
+	// sameBoot is whether the clock of the leases still runs.
+	sameBoot bool
+}
+
+// wallEpoch is the epoch of a life that no earlier one is known of: greater than that of each earlier one, if
+// the wall clock does not go back.
+func wallEpoch() int64 { return max(1, time.Now().UnixNano()) }
+
+// openJournal takes the directory, reads its journal and writes it anew for the life that begins at now. boot
+// names the host's boot, and window is how long what an earlier life granted may be in use after its end.
+func openJournal(dir, boot string, now, window time.Duration) (_ *journal, _ recovered, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, recovered{}, fmt.Errorf("state directory: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, recovered{}, fmt.Errorf("state directory: %w", err)
+	}
+	j := &journal{root: root}
+	defer func() {
+		if err != nil {
+			j.close()
+			err = fmt.Errorf("state directory %s: %w", dir, err)
+		}
+	}()
+	if j.lock, err = root.OpenFile(journalLock, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, recovered{}, err
+	}
+	if err := lockFile(j.lock); err != nil {
+		return nil, recovered{}, fmt.Errorf("another server uses it (%s is locked): stop that, or choose another "+
+			"directory: %w", filepath.Join(dir, journalLock), err)
+	}
+	was, err := j.read()
+	if err != nil {
+		return nil, recovered{}, err
+	}
+	r := j.recover(was, boot, now)
+	j.begin = journalBegin{epoch: r.epoch, boot: boot}
+	if r.amnesia != "" {
+		j.begin.blind = now + window
+	}
+	if err := j.compact(); err != nil {
+		return nil, recovered{}, err
+	}
+	return j, r, nil
+}
+
+// errNoJournal reports that there is nothing to read.
+var errNoJournal = errors.New("there is no journal")
+
+// read reads the journal that stands in the directory into j. Only an error of the file system itself is
+// returned as such; a journal that cannot be trusted is kept aside and told as was.fault.
+func (j *journal) read() (was journalContent, err error) {
+	text, err := j.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return journalContent{fault: errNoJournal}, nil
+	}
+	if err != nil {
+		return was, err
+	}
+	was = readJournal(text)
+	if was.fault != nil {
+		if err := j.root.Rename(journalName, journalBadName); err != nil {
+			return was, err
+		}
+	}
+	return was, nil
+}
+
+func (j *journal) load() ([]byte, error) {
+	info, err := j.root.Lstat(journalName)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", journalName)
+	}
+	file, err := j.root.Open(journalName)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxJournal+1))
+}
+
+// journalContent is what a journal says.
+type journalContent struct {
+	begin    journalBegin
+	ceilings map[ceilingKey]permit.Record
+	leases   map[leaseID]lease
+	fault    error // why the rest cannot be trusted
+}
+
+// readJournal reads a whole journal. The first entry that does not hold ends trust in all of it.
+func readJournal(text []byte) journalContent {
+	c := journalContent{ceilings: map[ceilingKey]permit.Record{}, leases: map[leaseID]lease{}}
+	if len(text) > maxJournal {
+		c.fault = fmt.Errorf("it is larger than %d bytes", maxJournal)
+		return c
+	}
+	if len(text) < len(journalMagic) || string(text[:len(journalMagic)]) != journalMagic {
+		c.fault = errors.New("it does not begin as a journal does")
+		return c
+	}
+	for at := len(journalMagic); at < len(text); {
+		e, size, err := nextEntry(text[at:])
+		if first := at == len(journalMagic); err == nil && first != (e.kind == entryBegin) {
+			err = fmt.Errorf("%w: kind %q at this place", errJournalEntry, e.kind)
+		}
+		if err != nil {
+			c.fault = fmt.Errorf("at byte %d: %w", at, err)
+			return c
+		}
+		c.apply(&e)
+		at += size
+	}
+	if c.begin.epoch == 0 {
+		c.fault = errors.New("it is empty")
+	}
+	return c
+}
+
+func (c *journalContent) apply(e *journalEntry) {
+	switch e.kind {
+	case entryBegin:
+		c.begin = e.begin
+	case entryCeiling:
+		setCeiling(c.ceilings, e.ceiling)
+	case entryLease:
+		c.leases[e.lease.id] = e.lease
+	case entryEnd:
+		delete(c.leases, e.end)
+	}
+}
+
+func setCeiling(ceilings map[ceilingKey]permit.Record, r permit.Record) {
+	key := ceilingKey{r.Session, r.Resource}
+	if r.Ceiling == 0 {
+		delete(ceilings, key)
+		return
+	}
+	ceilings[key] = r
+}
+
+// recover says what follows from the journal, and takes over what this life has to write down again.
+func (j *journal) recover(was journalContent, boot string, now time.Duration) recovered {
+	j.ceilings, j.leases = map[ceilingKey]permit.Record{}, map[leaseID]lease{}
+	if was.fault != nil {
+		return recovered{epoch: max(was.begin.epoch+1, wallEpoch()), amnesia: was.fault.Error()}
+	}
+	r := recovered{epoch: was.begin.epoch + 1, sameBoot: boot != "" && boot == was.begin.boot}
+	switch {
+	case !r.sameBoot: // the end of what was written may not have reached the disk when the host went down
+		r.epoch, r.amnesia = max(r.epoch, wallEpoch()), "the host was started since"
+	case now < was.begin.blind:
+		r.amnesia = "the server before this one did not know yet what the one before it had granted"
+	}
+	j.leases = was.leases
+	if r.amnesia == "" {
+		j.ceilings = was.ceilings // the ledger says when each of them is over
+	}
+	for _, c := range was.ceilings {
+		r.ceilings = append(r.ceilings, c)
+	}
+	for _, l := range was.leases {
+		r.leases = append(r.leases, l)
+	}
+	return r
+}
+
+// write appends the entries. After the first error it does nothing and returns nil: then the next life of the
+// server is told that it cannot trust what stands there.
+func (j *journal) write(entries []journalEntry) error {
+	if len(entries) == 0 || j.bad {
+		return nil
+	}
+	j.buf = j.buf[:0]
+	for i := range entries {
+		e := &entries[i]
+		switch e.kind {
+		case entryCeiling:
+			setCeiling(j.ceilings, e.ceiling)
+		case entryLease:
+			j.leases[e.lease.id] = e.lease
+		case entryEnd:
+			delete(j.leases, e.end)
+		}
+		j.buf = appendEntry(j.buf, e)
+	}
+	n, err := j.file.Write(j.buf)
+	j.size += int64(n)
+	if err != nil {
+		j.bad = true
+		return errors.Join(err, j.distrust())
+	}
+	if j.size > max(compactFrom, 2*j.live) && j.compact() != nil {
+		j.live = j.size // what stands is whole: it is tried again once it has doubled
+	}
+	return nil
+}
+
+// distrust makes the next life of the server forget this one.
+func (j *journal) distrust() error {
+	if err := j.root.Rename(journalName, journalBadName); err == nil {
+		return nil
+	}
+	return j.file.Truncate(0)
+}
+
+// compact writes the journal anew with what is still of use, and goes on in that.
+func (j *journal) compact() error {
+	file, err := j.root.OpenFile(journalNewName, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	text := append(j.buf[:0], journalMagic...)
+	text = appendEntry(text, &journalEntry{kind: entryBegin, begin: j.begin})
+	for _, r := range j.ceilings {
+		text = appendEntry(text, &journalEntry{kind: entryCeiling, ceiling: r})
+	}
+	for _, l := range j.leases {
+		text = appendEntry(text, &journalEntry{kind: entryLease, lease: l})
+	}
+	if _, err = file.Write(text); err == nil {
+		err = j.root.Rename(journalNewName, journalName)
+	}
+	if err != nil {
+		file.Close()
+		return err
+	}
+	if j.file != nil {
+		j.file.Close() // nothing in it is of use any more
+	}
+	j.file, j.size, j.live, j.buf = file, int64(len(text)), int64(len(text)), nil
+	return nil
+}
+
+// close gives the directory back.
+func (j *journal) close() {
+	for _, f := range []*os.File{j.file, j.lock} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	j.root.Close()
+}

@@ -1,0 +1,216 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/headroom-rpc/headroom/permit"
+)
+
+const (
+	// maxBatch bounds how many changes wait for one pass of the ledger.
+	maxBatch = 64
+
+	// longestWait is the longest time between two looks at the ledger; the host may have slept meanwhile.
+	longestWait = time.Second
+)
+
+// arbiter owns the Ledger. Whoever has a change makes it between enter and leave; the last of those that came
+// at the same time lets the ledger decide for all of them, has written down what must be, and tells the streams
+// and queues that have new targets.
+type arbiter struct {
+	clock   func() time.Duration
+	log     *slog.Logger
+	journal *journal              // nil without one that can be trusted; used by whoever is in pass
+	slow    func(context.Context) // told of every stream that is not read
+
+	coming atomic.Int32  // those that wait to enter
+	wake   chan struct{} // holds one token, for the loop
+
+	mu       sync.Mutex
+	ledger   *permit.Ledger
+	changed  bool // the ledger has something to decide
+	batch    int  // changes since the last pass
+	passes   int  // begun
+	passing  bool // somebody is in pass
+	writing  bool // what the targets rest on is being written down: they must not be sent yet
+	frozen   bool // the server ends: nothing is granted any more
+	due      time.Duration
+	streams  map[permit.SessionID]*attached
+	queues   *queues
+	records  []permit.Record
+	entries  []journalEntry // to be written down before what was granted is told
+	dirty    []permit.SessionID
+	counters arbiterCounters
+}
+
+// arbiterCounters are the counters of an arbiter, for metrics.
+type arbiterCounters struct {
+	targets, grants, expiries, faults uint64
+}
+
+func newArbiter(ledger *permit.Ledger, j *journal, clock func() time.Duration, log *slog.Logger) *arbiter {
+	return &arbiter{
+		clock: clock, log: log, journal: j, ledger: ledger,
+		wake:    make(chan struct{}, 1),
+		streams: make(map[permit.SessionID]*attached),
+		changed: true,
+	}
+}
+
+// enter gives the caller the ledger until leave, and returns the time.
+func (a *arbiter) enter() (now time.Duration) {
+	a.coming.Add(1)
+	a.mu.Lock()
+	a.coming.Add(-1)
+	return a.clock()
+}
+
+// change notes, between enter and leave, that the ledger has something to decide.
+func (a *arbiter) change() {
+	a.changed = true
+	a.batch++
+}
+
+// leave gives the ledger back. It lets it decide first, unless somebody else is about to.
+func (a *arbiter) leave() {
+	if a.changed && !a.passing && (a.batch >= maxBatch || a.coming.Load() == 0) {
+		a.passLocked()
+	}
+	a.mu.Unlock()
+}
+
+// passLocked lets the ledger decide until there is nothing left to decide.
+func (a *arbiter) passLocked() {
+	a.passing = true
+	for a.changed {
+		a.changed, a.batch = false, 0
+		a.passes++
+		if a.frozen {
+			a.writeLocked() // what was given back
+			a.queues.tell()
+			continue
+		}
+		now := a.clock()
+		a.queues.beat(now)
+		a.ledger.Advance(now)
+		a.writeLocked()
+		a.tellLocked()
+		a.writeLocked()
+		a.queues.tell()
+	}
+	a.passing = false
+	if at, ok := a.ledger.Next(); ok && (a.due == 0 || at < a.due) {
+		a.poke()
+	}
+}
+
+// tellLocked tells the streams and the queues that have new targets.
+func (a *arbiter) tellLocked() {
+	if a.frozen {
+		return
+	}
+	now := a.clock()
+	a.dirty = a.dirty[:0]
+	for id := range a.ledger.Dirty() {
+		a.dirty = append(a.dirty, id)
+	}
+	for _, id := range a.dirty {
+		if w := a.streams[id]; w != nil {
+			w.poke()
+		} else {
+			a.queues.apply(now, id)
+		}
+	}
+}
+
+// poke makes the loop look again.
+func (a *arbiter) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// writeLocked writes down what the ledger and the queues grant. It gives the ledger to others meanwhile, who may
+// change it but not send what it decided, until nothing is left to be written down.
+func (a *arbiter) writeLocked() {
+	for a.writeOnceLocked() {
+	}
+}
+
+func (a *arbiter) writeOnceLocked() (wrote bool) {
+	a.records = a.ledger.TakeRecords(a.records[:0])
+	for _, r := range a.records {
+		a.entries = append(a.entries, journalEntry{kind: entryCeiling, ceiling: r})
+	}
+	if len(a.entries) == 0 {
+		return false
+	}
+	entries := a.entries
+	a.entries = nil
+	if a.journal == nil {
+		return false
+	}
+	a.writing = true
+	a.mu.Unlock()
+	err := a.journal.write(entries)
+	a.mu.Lock()
+	a.writing = false
+	if err == nil {
+		return true
+	}
+	a.counters.faults++
+	a.journal = nil
+	a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: the next start "+
+		"of the server charges every resource in full for a while", slog.String("reason", err.Error()))
+	return true
+}
+
+// run lets the ledger decide when time alone has changed something, until ctx is done.
+func (a *arbiter) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		case <-timer.C:
+		}
+		timer.Reset(a.look())
+	}
+}
+
+// look lets the ledger decide what is due, and returns how long there is nothing to do.
+func (a *arbiter) look() time.Duration {
+	now := a.enter()
+	defer a.mu.Unlock()
+	next := now + longestWait
+	if !a.frozen {
+		if !a.passing {
+			if at, ok := a.ledger.Next(); ok && at <= now {
+				a.changed = true
+			}
+			next = min(next, a.queues.advance(now))
+			if a.changed {
+				a.passLocked()
+			}
+		}
+		if at, ok := a.ledger.Next(); ok {
+			next = min(next, at)
+		}
+	}
+	a.due = next
+	return max(next-a.clock(), time.Millisecond)
+}
+
+// close ends the use of the journal.
+func (a *arbiter) close() {
+	a.enter()
+	defer a.mu.Unlock()
+	a.journal, a.frozen = nil, true
+}

@@ -1,0 +1,376 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/headroom-rpc/headroom/internal/wire"
+	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+)
+
+// helloTimeout is how long a stream may stay without its first frame.
+const helloTimeout = 2 * time.Second
+
+// silentError reports a stream that a worker does not use.
+type silentError struct {
+	after time.Duration
+	hello bool // it is the first frame that did not come
+}
+
+func (e *silentError) Error() string {
+	what := "no frame came"
+	if e.hello {
+		what = "no first frame came"
+	}
+	return fmt.Sprintf("%s for %v", what, e.after)
+}
+
+// kickedError reports a session that an operator ended.
+type kickedError struct{ reason string }
+
+func (e *kickedError) Error() string { return "the session was ended by an operator: " + e.reason }
+
+// unwatch forgets the process of a stream that is over for so long that its session has ended, unless another
+// stream has taken it up.
+func (s *permitService) unwatch(w *attached) {
+	w.arbiter.enter()
+	_, again := w.arbiter.streams[w.id]
+	w.arbiter.leave()
+	if !again {
+		s.deaths.forget(w.id)
+	}
+}
+
+// errReplaced reports a stream in whose place the worker opened another.
+var errReplaced = errors.New("server: the session has another stream")
+
+// attached is one stream of a worker. Its handler reads; a goroutine that lives only while there is something to
+// say sends. What is to be said is state: a slow reader is told the newest.
+type attached struct {
+	arbiter *arbiter
+	stream  grpc.ServerStream
+	limits  Limits
+	id      permit.SessionID
+	epoch   int64
+
+	silence *time.Timer
+	stuck   *time.Timer // of the Send in flight
+
+	mu       sync.Mutex // may be taken while the arbiter is held, never the other way round
+	sending  bool
+	closed   bool
+	cause    error // why the server ended the stream
+	sequence int64 // of the last frame sent
+	echo     time.Duration
+	welcome  *permit.Welcome
+	targets  bool // there are targets to take
+	echoes   bool // there is an echo to send
+	drain    time.Duration
+	draining bool // there is a drain to tell
+	kicked   string
+}
+
+// Attach implements headroom.v1.PermitService.
+func (s *permitService) Attach(
+	stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse],
+) error {
+	a, err := s.arbiter()
+	if err != nil {
+		return err
+	}
+	w := &attached{arbiter: a, stream: transportStream(stream), limits: s.limits}
+	w.silence = time.AfterFunc(helloTimeout, func() { w.end(&silentError{helloTimeout, true}) })
+	w.stuck = time.AfterFunc(time.Hour, w.unread)
+	w.stuck.Stop()
+	defer func() {
+		w.close()
+		time.AfterFunc(s.config.TTL+s.config.Grace, func() { s.unwatch(w) })
+	}()
+	if err := s.serve(w, stream); !errors.Is(err, errEnded) {
+		return err
+	}
+	return nil
+}
+
+// serve reads the frames of the stream until it ends.
+func (s *permitService) serve(
+	w *attached, stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse],
+) error {
+	f, err := w.receive(stream)
+	if err != nil {
+		return err
+	}
+	if f.Hello == nil {
+		invalid := &invalidError{}
+		invalid.add("hello", "the first frame of a stream must have it")
+		return invalid
+	}
+	if err := s.begin(w, &f); err != nil {
+		return err
+	}
+	for {
+		if f.Goodbye {
+			return nil
+		}
+		w.silence.Reset(s.config.TTL)
+		w.flush()
+		if f, err = w.receive(stream); err != nil {
+			return err
+		}
+		if f.Hello != nil {
+			invalid := &invalidError{}
+			invalid.add("hello", "only the first frame of a stream may have it")
+			return invalid
+		}
+		if err := w.apply(&f); err != nil {
+			return err
+		}
+	}
+}
+
+// receive returns the next frame, or why there is none.
+func (w *attached) receive(
+	stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse],
+) (permit.WorkerFrame, error) {
+	req, err := stream.Recv()
+	w.mu.Lock()
+	cause := w.cause
+	w.mu.Unlock()
+	switch {
+	case cause != nil:
+		return permit.WorkerFrame{}, cause
+	case errors.Is(err, io.EOF): // without a goodbye: as if the stream broke
+		return permit.WorkerFrame{}, errEnded
+	case err != nil:
+		return permit.WorkerFrame{}, err
+	}
+	f, err := wire.WorkerFrameFrom(req)
+	if err != nil {
+		invalid := &invalidError{}
+		invalid.add("", "%v", err)
+		return permit.WorkerFrame{}, invalid
+	}
+	return f, nil
+}
+
+// begin begins the session, or resumes the one that the worker had.
+func (s *permitService) begin(w *attached, f *permit.WorkerFrame) error {
+	who, err := party(w.stream.Context())
+	if err != nil {
+		return err
+	}
+	exclusive := f.Hello.Exclusive
+	if err := w.join(who, f); err != nil {
+		return err
+	}
+	s.deaths.forget(w.id) // what was watched is another connection
+	if exclusive {
+		s.deaths.watch(w.stream.Context(), w.id, func() { s.died(w.id) })
+	}
+	return nil
+}
+
+func (w *attached) join(who permit.Party, f *permit.WorkerFrame) error {
+	a := w.arbiter
+	now := a.enter()
+	defer a.leave()
+	if a.frozen {
+		return errDraining
+	}
+	welcome, err := a.ledger.Attach(now, who, *f.Hello)
+	if err != nil {
+		return err
+	}
+	a.change()
+	w.id, w.epoch, w.welcome = welcome.Session, welcome.Epoch, &welcome
+	if other := a.streams[w.id]; other != nil {
+		other.end(errReplaced)
+	}
+	a.streams[w.id] = w
+	f.Hello = nil
+	return w.applyLocked(now, f)
+}
+
+// apply hands a frame to the ledger.
+func (w *attached) apply(f *permit.WorkerFrame) error {
+	a := w.arbiter
+	now := a.enter()
+	defer a.leave()
+	if a.streams[w.id] != w {
+		return errReplaced
+	}
+	return w.applyLocked(now, f)
+}
+
+func (w *attached) applyLocked(now time.Duration, f *permit.WorkerFrame) error {
+	if err := w.arbiter.ledger.Receive(now, w.id, *f); err != nil {
+		return err
+	}
+	if len(f.Reports) > 0 || f.Goodbye {
+		w.arbiter.change()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.echo, w.echoes = f.Sent, true
+	return nil
+}
+
+// close ends the stream's part in the session, whose charge stays.
+func (w *attached) close() {
+	w.silence.Stop()
+	w.stuck.Stop()
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	a := w.arbiter
+	now := a.enter()
+	defer a.leave()
+	if a.streams[w.id] != w {
+		return
+	}
+	delete(a.streams, w.id)
+	a.ledger.Detach(now, w.id)
+	a.change()
+}
+
+// tellDrain says that the server will have ended within that time.
+func (w *attached) tellDrain(within time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drain, w.draining = within, true
+	w.startLocked()
+}
+
+// tellKick says that the session is over, and ends the stream.
+func (w *attached) tellKick(reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kicked = reason
+	w.startLocked()
+}
+
+// end makes the handler return err. Only the first call counts.
+func (w *attached) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cause == nil && !w.closed {
+		w.cause = err
+		abortCall(w.stream.Context())
+	}
+}
+
+// poke notes that there are targets to send.
+func (w *attached) poke() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.targets = true
+	w.startLocked()
+}
+
+// flush sends what there is to say.
+func (w *attached) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.startLocked()
+}
+
+func (w *attached) startLocked() {
+	if w.sending || w.closed || !w.pendingLocked() {
+		return
+	}
+	w.sending = true
+	go w.send()
+}
+
+func (w *attached) pendingLocked() bool {
+	return w.targets || w.echoes || w.draining || w.kicked != ""
+}
+
+// send sends until there is nothing to say.
+func (w *attached) send() {
+	var targets []permit.Target
+	for {
+		w.mu.Lock()
+		if w.closed || !w.pendingLocked() {
+			w.sending = false
+			w.mu.Unlock()
+			return
+		}
+		take := w.targets
+		w.targets = false
+		w.mu.Unlock()
+
+		targets = targets[:0]
+		if take {
+			targets = w.take(targets)
+		}
+		f, ok := w.frame(targets)
+		if !ok {
+			continue
+		}
+		w.stuck.Reset(w.limits.SendTimeout)
+		err := w.stream.SendMsg(wire.ServerFrame(&f))
+		w.stuck.Stop()
+		switch {
+		case err != nil:
+			w.end(err)
+			return
+		case f.Kicked != "":
+			w.end(&kickedError{f.Kicked})
+			return
+		}
+	}
+}
+
+// take takes the targets that may be sent.
+func (w *attached) take(dst []permit.Target) []permit.Target {
+	a := w.arbiter
+	a.enter()
+	defer a.leave()
+	if a.writing || a.frozen || a.streams[w.id] != w {
+		return dst // whoever writes pokes again
+	}
+	dst = a.ledger.TakeTargets(w.id, dst)
+	a.counters.targets += uint64(len(dst))
+	return dst
+}
+
+// frame returns all that there is to say, if there is anything.
+func (w *attached) frame(targets []permit.Target) (_ permit.ServerFrame, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(targets) == 0 && !w.echoes && !w.draining && w.kicked == "" {
+		return permit.ServerFrame{}, false
+	}
+	w.sequence++
+	f := permit.ServerFrame{
+		Sequence: w.sequence, Epoch: w.epoch, Echo: w.echo, Welcome: w.welcome, Targets: targets,
+		Drain: w.drain, Draining: w.draining, Kicked: w.kicked,
+	}
+	w.welcome, w.echoes, w.draining = nil, false, false
+	return f, true
+}
+
+// unread ends a stream that is not read.
+func (w *attached) unread() {
+	w.arbiter.slow(w.stream.Context())
+	w.end(&slowReaderError{timeout: w.limits.SendTimeout})
+}
+
+// party returns who calls, as the ledger knows it.
+func party(ctx context.Context) (permit.Party, error) {
+	identity, ok := IdentityFrom(ctx)
+	if !ok {
+		return permit.Party{}, errors.New("a call without identity")
+	}
+	return permit.Party{
+		Identity: identity.Name, Unbounded: identity.Role >= RoleOperator, PID: max(identity.PID, 0),
+	}, nil
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/permit"
+)
+
+// stepInterval is the time between two steps of a limit law.
+const stepInterval = time.Second
+
+// follow lets the limit of HostResource follow its law and the severity, until ctx is done.
+func (s *permitService) follow(ctx context.Context, a *arbiter) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var (
+		verdict uint64
+		level   = -1
+		last    time.Duration
+	)
+	for {
+		view, changed, err := s.snapshotter.View()
+		report, moved := s.severity.Latest()
+		now := s.config.Clock()
+		wait := inactiveTry
+		if err == nil {
+			if view.Verdict != verdict || report.Level != level || now-last >= stepInterval {
+				verdict, level, last = view.Verdict, report.Level, now
+				s.step(a)
+			}
+			wait = last + stepInterval - now
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-moved:
+		case <-timer.C:
+		}
+	}
+}
+
+// step sets the limit and the mode of HostResource by the law and the severity of now.
+func (s *permitService) step(a *arbiter) {
+	s.stepping.Lock()
+	defer s.stepping.Unlock()
+	view, _, err := s.snapshotter.View()
+	if err != nil {
+		return // it does not run any more
+	}
+	account, err := a.account(HostResource)
+	if err != nil {
+		return
+	}
+	law := *s.law.Load()
+	d := law.Step(limit.Input{
+		At: view.At, Current: view.Current, Historical: view.Historical, Newest: view.Newest,
+		Charge: account.Charge, Want: account.Want,
+	})
+	d.Limit = min(max(d.Limit, 1), permit.MaxLimit)
+	report, _ := s.severity.Latest()
+	effect := severityEffect(s.config.Host.Severity, report.Level, d)
+	if err := a.setHost(effect); err != nil {
+		s.log.Error("the limit of the host cannot be set", "reason", err.Error())
+	}
+}
+
+// hostState is what holds for HostResource.
+type hostState struct {
+	limit       int64
+	binding     string
+	mode        permit.Mode
+	cancelAfter time.Duration
+	reason      string // of the mode
+}
+
+func (a *arbiter) setHost(h hostState) error {
+	now := a.enter()
+	defer a.leave()
+	a.change()
+	if err := a.ledger.SetMode(now, HostResource, h.mode, h.cancelAfter, h.reason); err != nil {
+		return err
+	}
+	a.queues.setLimit(HostResource, h.limit)
+	return a.ledger.SetLimit(now, HostResource, h.limit, h.binding)
+}
+
+// severityEffect says what the rules make of the decision of a law while the severity is at the level.
+func severityEffect(rules []SeverityRule, level int, d limit.Decision) hostState {
+	h := hostState{limit: d.Limit, binding: d.Binding, mode: permit.ModeNormal}
+	for _, r := range rules {
+		if r.Level > level {
+			continue
+		}
+		switch r.Action {
+		case SeverityCap:
+			most := r.Limit
+			if r.Ratio > 0 {
+				most = max(1, int64(math.Floor(r.Ratio*float64(d.Limit))))
+			}
+			if most < h.limit {
+				h.limit, h.binding = most, fmt.Sprintf("severity level %d caps the limit at %d", r.Level, most)
+			}
+		case SeverityDrain:
+			if h.mode == permit.ModeNormal {
+				h.mode, h.reason = permit.ModeDrain, fmt.Sprintf("severity level %d lets nothing start", r.Level)
+			}
+		case SeverityCancel:
+			if h.mode != permit.ModeCancel || r.CancelAfter < h.cancelAfter {
+				h.mode, h.cancelAfter = permit.ModeCancel, r.CancelAfter
+				h.reason = fmt.Sprintf("severity level %d cancels what runs", r.Level)
+			}
+		}
+	}
+	return h
+}

@@ -1,0 +1,250 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/headroom-rpc/headroom/internal/boottime"
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/severity"
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// permitService implements headroom.v1.PermitService. Its methods return errors of this package and of permit;
+// an interceptor turns them into statuses.
+type permitService struct {
+	headroomv1.UnimplementedPermitServiceServer
+
+	config      PermitConfig // with its defaults
+	limits      Limits
+	log         *slog.Logger
+	instanceID  string
+	version     string
+	stalled     func(context.Context)
+	snapshotter *snapshot.Snapshotter
+	severity    *severity.Runner
+	deaths      *deaths
+	epoch       int64 // of this life; set before running
+
+	stepping sync.Mutex              // of the law
+	running  atomic.Pointer[arbiter] // nil before run
+	law      atomic.Pointer[limit.Law]
+}
+
+// newPermitService returns the service of c, and every fault that the ledger finds in c.
+func (s *Server) newPermitService(c Config) (*permitService, error) {
+	p := &permitService{
+		config:      c.Permits.withDefaults(),
+		limits:      s.limits,
+		log:         s.log,
+		instanceID:  s.service.instanceID,
+		version:     c.Version,
+		stalled:     s.guard.stalled,
+		snapshotter: c.Snapshotter,
+		severity:    s.severity.host.runner,
+	}
+	if p.config.Clock == nil {
+		p.config.Clock = boottime.Now
+	}
+	if p.config.Host.Law == nil {
+		p.config.Host.Law = limit.NewStatus()
+	}
+	p.law.Store(&p.config.Host.Law)
+	p.deaths = newDeaths(p.log)
+	if _, err := permit.NewLedger(0, p.ledgerConfig(recovered{epoch: 1})); err != nil {
+		return nil, fmt.Errorf("Permits: %w", err)
+	}
+	return p, nil
+}
+
+// ledgerConfig returns what the ledger of this life is made of.
+func (s *permitService) ledgerConfig(r recovered) permit.Config {
+	c := permit.Config{
+		Epoch: r.epoch, TTL: s.config.TTL, Grace: s.config.Grace, Heartbeat: s.config.Heartbeat,
+		Recovered: r.ceilings, Amnesia: r.amnesia != "",
+		MaxSessions: s.limits.MaxSessions, MaxSessionsPerIdentity: s.limits.MaxSessionsPerIdentity,
+		Instance: s.instanceID, Version: s.version,
+		NewSession: func() (id permit.SessionID) {
+			_, _ = rand.Read(id[:]) // never fails; it ends the program instead
+			return id
+		},
+	}
+	c.Resources = append(c.Resources, permit.Resource{
+		Name: HostResource, Law: s.config.Host.Law.Name(),
+		Default: s.config.Host.Default, Grants: s.config.Host.Grants, FloorRatio: s.config.Host.FloorRatio,
+	})
+	for _, resource := range s.config.Resources {
+		resource.Law = fixedLaw
+		c.Resources = append(c.Resources, resource)
+	}
+	return c
+}
+
+// grant returns what the identity may do with the resource, if there is such a resource.
+func (s *permitService) grant(resource, identity string) (g permit.Grant, ok bool) {
+	if resource == HostResource {
+		g = s.config.Host.Default
+		if own, named := s.config.Host.Grants[identity]; named {
+			g = own
+		}
+		return g, true
+	}
+	i := slices.IndexFunc(s.config.Resources, func(r permit.Resource) bool { return r.Name == resource })
+	if i < 0 {
+		return g, false
+	}
+	g = s.config.Resources[i].Default
+	if own, named := s.config.Resources[i].Grants[identity]; named {
+		g = own
+	}
+	return g, true
+}
+
+// allowed returns nil if the party may lease the resource.
+func (s *permitService) allowed(resource string, who permit.Party) (permit.Grant, error) {
+	g, ok := s.grant(resource, who.Identity)
+	switch {
+	case !ok:
+		return g, &resourceError{name: resource}
+	case g.Denied:
+		return g, &resourceError{name: resource, identity: who.Identity}
+	}
+	return g, nil
+}
+
+// A resourceError reports a resource that there is not, or that the identity may not lease.
+type resourceError struct{ name, identity string }
+
+func (e *resourceError) Error() string {
+	if e.identity != "" {
+		return fmt.Sprintf("server: %s may not lease %q", e.identity, e.name)
+	}
+	return fmt.Sprintf("server: no resource %q", e.name)
+}
+
+// arbiter returns the account, once there is one.
+func (s *permitService) arbiter() (*arbiter, error) {
+	a := s.running.Load()
+	if a == nil {
+		return nil, errStarting
+	}
+	return a, nil
+}
+
+// errNoStateDir is why nothing is known of an earlier life without a state directory.
+var errNoStateDir = errors.New("there is no state directory")
+
+// run keeps the account until ctx is done. The first thing that it does is to take up what an earlier life of
+// the server left; then it calls ready.
+func (s *permitService) run(ctx context.Context, ready func()) error {
+	r := recovered{epoch: wallEpoch(), amnesia: errNoStateDir.Error()}
+	var j *journal
+	if s.config.StateDir != "" {
+		var err error
+		j, r, err = openJournal(s.config.StateDir, bootID(), s.config.Clock(), s.config.TTL+s.config.Grace)
+		if err != nil {
+			return fmt.Errorf("server: permits: %w", err)
+		}
+		defer j.close()
+	}
+	now := s.config.Clock()
+	ledger, err := permit.NewLedger(now, s.ledgerConfig(r))
+	if err != nil {
+		return fmt.Errorf("server: permits: %w", err)
+	}
+	a := newArbiter(ledger, j, s.config.Clock, s.log)
+	a.slow, s.epoch = s.stalled, r.epoch
+	a.queues = newQueues(a, s)
+	s.logRecovery(&r)
+	if err := a.restore(now, &r); err != nil {
+		return fmt.Errorf("server: permits: %w", err)
+	}
+	s.running.Store(a)
+	ready()
+	defer s.deaths.close()
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		s.follow(ctx, a)
+	}()
+	a.run(ctx)
+	<-following
+	s.end()
+	a.close()
+	return nil
+}
+
+func (s *permitService) logRecovery(r *recovered) {
+	level, caution := slog.LevelInfo, time.Duration(0)
+	if r.amnesia != "" {
+		caution = s.config.TTL + s.config.Grace
+		if r.amnesia != errNoStateDir.Error() && r.amnesia != errNoJournal.Error() {
+			level = slog.LevelWarn
+		}
+	}
+	s.log.LogAttrs(context.Background(), level, "permits",
+		slog.Int64("epoch", r.epoch),
+		slog.Int("recovered_ceilings", len(r.ceilings)),
+		slog.Int("recovered_permits", len(r.leases)),
+		slog.Duration("charged_in_full_for", caution),
+		slog.String("reason", cmp.Or(r.amnesia, "the journal is whole")))
+}
+
+// died ends the session whose process the kernel has told to be dead.
+func (s *permitService) died(id permit.SessionID) {
+	a, err := s.arbiter()
+	if err != nil {
+		return
+	}
+	now := a.enter()
+	defer a.leave()
+	a.ledger.End(now, id)
+	a.change()
+	if w := a.streams[id]; w != nil {
+		delete(a.streams, id)
+		w.end(errDead)
+	}
+}
+
+// errDead reports a stream whose worker is dead, though another process still has its socket.
+var errDead = errors.New("server: the process that attached is dead")
+
+// drain grants nothing from now on, and tells every worker that the server will have ended within that time.
+func (s *permitService) drain(within time.Duration) {
+	a, err := s.arbiter()
+	if err != nil {
+		return
+	}
+	a.enter()
+	defer a.leave()
+	a.frozen = true
+	for _, w := range a.streams {
+		w.tellDrain(within)
+	}
+	a.queues.drain()
+}
+
+// end ends every stream with OK.
+func (s *permitService) end() {
+	a, err := s.arbiter()
+	if err != nil {
+		return
+	}
+	a.enter()
+	defer a.leave()
+	a.frozen = true
+	for _, w := range a.streams {
+		w.end(errEnded)
+	}
+	a.queues.end()
+}

@@ -1,0 +1,385 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/headroom-rpc/headroom/internal/wire"
+	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+)
+
+// waitError reports a permit that cannot be had in the time that the caller has.
+type waitError struct {
+	resource string
+	count    int64
+	limit    int64         // if the count is over it; else 0
+	wait     time.Duration // as estimated; 0 when it is not known
+}
+
+func (e *waitError) Error() string {
+	if e.limit > 0 {
+		return fmt.Sprintf("%d permits of %q are more than its limit, %d", e.count, e.resource, e.limit)
+	}
+	if e.wait > 0 {
+		return fmt.Sprintf("%d of %q cannot be had in time: the wait is about %v", e.count, e.resource, e.wait)
+	}
+	return fmt.Sprintf("%d of %q could not be had in time", e.count, e.resource)
+}
+
+// The least and the most that a caller is told to wait before it tries again.
+const (
+	leastRetry    = 100 * time.Millisecond
+	standardRetry = time.Second
+	mostRetry     = time.Minute
+)
+
+func (e *waitError) retry() time.Duration {
+	if e.wait == 0 {
+		return standardRetry
+	}
+	return min(max(e.wait, leastRetry), mostRetry)
+}
+
+// quotaError reports more permits than the identity may ever have.
+type quotaError struct {
+	resource, identity string
+	count, most        int64
+}
+
+func (e *quotaError) Error() string {
+	return fmt.Sprintf("%s may hold at most %d permits of %q, not %d", e.identity, e.most, e.resource, e.count)
+}
+
+// waitersError reports Limits.MaxWaitersPerConnection.
+type waitersError struct{ limit int }
+
+func (e *waitersError) Error() string {
+	return fmt.Sprintf("%d calls of this connection wait for permits, which is the most (MaxWaitersPerConnection)", e.limit)
+}
+
+// answerTime is how much of a caller's time is left for the answer on its way.
+func answerTime(left time.Duration) time.Duration { return min(left/10, 20*time.Millisecond) }
+
+// ask is what one call wants.
+type ask struct {
+	who      permit.Party
+	resource string
+	count    int64
+	priority int
+	request  string // empty for HoldPermit
+	client   string
+	ttl      time.Duration
+	wait     time.Duration // the longest; negative is as long as the call lives
+}
+
+// AcquirePermit implements headroom.v1.PermitService.
+func (s *permitService) AcquirePermit(
+	ctx context.Context, req *headroomv1.AcquirePermitRequest,
+) (*headroomv1.AcquirePermitResponse, error) {
+	a, err := s.arbiter()
+	if err != nil {
+		return nil, err
+	}
+	received := a.clock()
+	w := ask{
+		resource: req.GetResource(), count: req.GetCount(), priority: int(req.GetPriority()),
+		request: req.GetRequestId(), client: req.GetClient(), ttl: req.GetTtl().AsDuration(), wait: -1,
+	}
+	if w.ttl == 0 {
+		w.ttl = defaultLeaseTTL
+	}
+	if w.client == "" {
+		w.client = innerClient
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		w.wait = max(0, left-answerTime(left))
+	}
+	c, err := s.acquire(ctx, a, &w, nil)
+	if err != nil {
+		return nil, err
+	}
+	now := a.enter()
+	defer a.leave()
+	c.joined--
+	c.taken = true
+	if a.queues.leases[c.lease.id] != c.lease {
+		return nil, &lostError{hex.EncodeToString(c.lease.id[:])}
+	}
+	return &headroomv1.AcquirePermitResponse{Permit: permitMessage(now, received, c.lease)}, nil
+}
+
+// permitMessage returns the permit as it is now. Its time is counted from when the request came.
+func permitMessage(now, received time.Duration, h *held) *headroomv1.Permit {
+	return &headroomv1.Permit{
+		PermitId:   hex.EncodeToString(h.id[:]),
+		Resource:   h.resource,
+		Count:      h.count,
+		Ttl:        durationpb.New(max(0, h.until-received)),
+		ExpireTime: timestamppb.New(time.Now().Add(h.until - now)),
+		Fence:      wire.Fence(h.fence),
+	}
+}
+
+// acquire waits for what the call wants. progress is called, if it is not nil, at least once a heartbeat while
+// it waits. The caller has joined the claim that it returns.
+func (s *permitService) acquire(ctx context.Context, a *arbiter, w *ask, progress func(*claim) error) (*claim, error) {
+	who, err := party(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.who, w.count = permit.Party{Identity: who.Identity, Unbounded: who.Unbounded}, max(w.count, 1)
+	grant, err := s.allowed(w.resource, who)
+	if err != nil {
+		return nil, err
+	}
+	if grant.Max > 0 && w.count > grant.Max && !who.Unbounded {
+		return nil, &quotaError{w.resource, who.Identity, w.count, grant.Max}
+	}
+	c, decided, err := a.queues.join(w)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.await(ctx, a, w, c, decided, progress); err != nil {
+		a.queues.part(c)
+		return nil, err
+	}
+	return c, nil
+}
+
+// await waits until the claim is served or refused, or the call's time is over.
+func (s *permitService) await(
+	ctx context.Context, a *arbiter, w *ask, c *claim, decided <-chan struct{}, progress func(*claim) error,
+) error {
+	select { // what can be had at once is not waited for
+	case <-c.done:
+		return c.err
+	case <-decided:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-c.done:
+		return c.err
+	default:
+	}
+	if err := a.queues.hopeless(w, c); err != nil {
+		return err
+	}
+	if conn := connOf(ctx); conn != nil {
+		defer conn.waiters.Add(-1)
+		if most := s.limits.MaxWaitersPerConnection; conn.waiters.Add(1) > int32(most) {
+			return &waitersError{most}
+		}
+	}
+	var late, tick <-chan time.Time
+	if w.wait >= 0 {
+		timer := time.NewTimer(w.wait)
+		defer timer.Stop()
+		late = timer.C
+	}
+	if progress != nil {
+		ticker := time.NewTicker(s.config.Heartbeat)
+		defer ticker.Stop()
+		tick = ticker.C
+		if err := progress(c); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case <-c.done:
+			return c.err
+		case <-tick:
+			if err := progress(c); err != nil {
+				return err
+			}
+		case <-late:
+			return a.queues.late(w, c)
+		case <-a.queues.draining:
+			return errDraining
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// join makes a claim of what the call wants, or joins that of an earlier call with its request_id. decided is
+// closed once the ledger has decided on it at least once.
+func (q *queues) join(w *ask) (c *claim, decided <-chan struct{}, err error) {
+	a := q.arbiter
+	now := a.enter()
+	defer a.leave()
+	if a.frozen {
+		return nil, nil, errDraining
+	}
+	if o := q.owners[w.who.Identity]; o != nil && w.request != "" {
+		if until, ok := o.ended[w.request]; ok && until > now {
+			return nil, nil, &lostError{w.request}
+		}
+		if c := o.requests[w.request]; c != nil {
+			if c.line.resource != w.resource || c.count != w.count {
+				invalid := &invalidError{}
+				invalid.add("request_id", "%q is that of a request for %d of %q", w.request, c.count, c.line.resource)
+				return nil, nil, invalid
+			}
+			c.joined++
+			return c, q.mark(), nil
+		}
+	}
+	if limit := q.limits[w.resource]; limit > 0 && w.count > limit {
+		return nil, nil, &waitError{resource: w.resource, count: w.count, limit: limit}
+	}
+	one, err := q.queue(now, queueKey{w.who.Identity, w.who.Unbounded, w.priority})
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := q.admit(w.who.Identity)
+	if err != nil {
+		return nil, nil, err
+	}
+	if a.journal == nil {
+		// The next life of the server knows nothing of it, and charges in full for no longer than that.
+		w.ttl = min(w.ttl, q.service.config.TTL)
+	}
+	c = &claim{
+		owner: w.who, count: w.count, request: w.request, client: w.client, ttl: w.ttl,
+		since: now, joined: 1, done: make(chan struct{}),
+	}
+	if c.request != "" {
+		o.requests[c.request] = c
+	}
+	l := one.line(w.resource)
+	l.add(c)
+	q.waiting++
+	one.used = now
+	q.serve(now, l)
+	q.report(now, one, l)
+	return c, q.mark(), nil
+}
+
+// mark returns a channel that is closed once all that was changed until now was decided on.
+func (q *queues) mark() <-chan struct{} {
+	done := make(chan struct{})
+	q.marks = append(q.marks, mark{q.arbiter.passes, done})
+	q.arbiter.change()
+	return done
+}
+
+// part ends the wait of a call. A claim that no call is left of ends with it.
+func (q *queues) part(c *claim) {
+	now := q.arbiter.enter()
+	defer q.arbiter.leave()
+	c.joined--
+	switch {
+	case c.joined > 0 || c.taken:
+	case c.lease != nil:
+		q.drop(now, c.lease)
+	case c.element != nil:
+		l := c.line
+		q.fail(c, context.Canceled)
+		q.serve(now, l) // it may have stood in the way of others
+		q.report(now, l.queue, l)
+	}
+}
+
+// hopeless returns why the claim cannot be served in the time of the call, as far as that can be told.
+func (q *queues) hopeless(w *ask, c *claim) error {
+	if w.wait < 0 {
+		return nil
+	}
+	q.arbiter.enter()
+	defer q.arbiter.leave()
+	wait, ok := c.line.estimate(c.line.ahead(c), c.count)
+	if w.wait > 0 && (!ok || wait <= w.wait) {
+		return nil
+	}
+	return &waitError{resource: w.resource, count: w.count, wait: wait}
+}
+
+// late returns why the claim was not served.
+func (q *queues) late(w *ask, c *claim) error {
+	q.arbiter.enter()
+	defer q.arbiter.leave()
+	wait, _ := c.line.estimate(c.line.ahead(c), c.count)
+	return &waitError{resource: w.resource, count: w.count, wait: wait}
+}
+
+// RenewPermit implements headroom.v1.PermitService.
+func (s *permitService) RenewPermit(
+	ctx context.Context, req *headroomv1.RenewPermitRequest,
+) (*headroomv1.RenewPermitResponse, error) {
+	a, err := s.arbiter()
+	if err != nil {
+		return nil, err
+	}
+	who, err := party(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, written, err := a.queues.renewed(who, req)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-written:
+		return resp, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (q *queues) renewed(
+	who permit.Party, req *headroomv1.RenewPermitRequest,
+) (_ *headroomv1.RenewPermitResponse, written <-chan struct{}, err error) {
+	a := q.arbiter
+	now := a.enter()
+	defer a.leave()
+	h, err := q.find(who, req.GetPermitId())
+	if err != nil {
+		return nil, nil, err
+	}
+	if h.line.queue.kicked != "" || h.request == "" {
+		return nil, nil, &lostError{req.GetPermitId()}
+	}
+	ttl := h.ttl
+	if req.GetTtl() != nil {
+		ttl = req.GetTtl().AsDuration()
+	}
+	if a.journal == nil {
+		ttl = min(ttl, q.service.config.TTL)
+	}
+	q.renew(now, h, ttl)
+	a.entries = append(a.entries, journalEntry{kind: entryLease, lease: h.lease})
+	return &headroomv1.RenewPermitResponse{
+		Permit: permitMessage(now, now, h), Contended: h.line.contended, Mode: wire.Mode(h.line.mode),
+	}, q.mark(), nil
+}
+
+// ReleasePermit implements headroom.v1.PermitService.
+func (s *permitService) ReleasePermit(
+	ctx context.Context, req *headroomv1.ReleasePermitRequest,
+) (*headroomv1.ReleasePermitResponse, error) {
+	a, err := s.arbiter()
+	if err != nil {
+		return nil, err
+	}
+	who, err := party(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := a.enter()
+	defer a.leave()
+	h, err := a.queues.find(who, req.GetPermitId())
+	if err != nil {
+		return &headroomv1.ReleasePermitResponse{}, nil
+	}
+	a.queues.drop(now, h)
+	return &headroomv1.ReleasePermitResponse{Released: true}, nil
+}
