@@ -1,0 +1,149 @@
+package host_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/headroom-rpc/headroom/snapshot/host"
+)
+
+const burnEnv = "HEADROOM_TEST_BURN"
+
+// TestBurn is no test: it is a child that, once told, uses one CPU until its standard input ends.
+func TestBurn(t *testing.T) {
+	if os.Getenv(burnEnv) == "" {
+		t.Skip("this is a child of TestCPUBurnerUnderAQuota")
+	}
+	in := bufio.NewReader(os.Stdin)
+	if _, err := in.ReadString('\n'); err != nil {
+		return
+	}
+	end := make(chan struct{})
+	go func() {
+		defer close(end)
+		_, _ = io.Copy(io.Discard, in)
+	}()
+	for {
+		select {
+		case <-end:
+			return
+		default:
+		}
+	}
+}
+
+// quotaGroup makes a cgroup of version 1 with half a CPU, removes it after the test, and returns its path.
+func quotaGroup(t testing.TB) string {
+	t.Helper()
+	path := fmt.Sprintf("/headroom-test-%d-quota", os.Getpid())
+	for _, controller := range []string{"cpu", "cpuacct"} {
+		dir := filepath.Join("/sys/fs/cgroup", controller)
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
+			t.Skipf("no controller %s of cgroup v1: %v", controller, err)
+		}
+		dir = filepath.Join(dir, path)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Skipf("make a cgroup: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	// With so many shares it gets its half however busy the host is.
+	for name, text := range map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000", "cpu.shares": "100000"} {
+		if err := os.WriteFile(filepath.Join("/sys/fs/cgroup/cpu", path, name), []byte(text), 0); err != nil {
+			t.Skipf("set a quota: %v", err)
+		}
+	}
+	return path
+}
+
+// startBurner starts a child in the cgroup, which burns when burn is called, and ends with the test.
+func startBurner(t testing.TB, path string) (burn func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestBurn$")
+	cmd.Env = append(os.Environ(), burnEnv+"=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the child ended with %v", err)
+		}
+	})
+	for _, controller := range []string{"cpu", "cpuacct"} {
+		procs := filepath.Join("/sys/fs/cgroup", controller, path, "cgroup.procs")
+		if err := os.WriteFile(procs, []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		if _, err := fmt.Fprintln(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Half a CPU in use out of two is idle by the figures of the host, and all that a quota of half a CPU gives.
+func TestCPUBurnerUnderAQuota(t *testing.T) {
+	path := quotaGroup(t)
+	burn := startBurner(t, path)
+	h, err := host.Open(host.Config{Cgroup: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	signal := signalOf(h, "cpu_throttled")
+
+	before, err := h.Sources().CPU(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.Cores != 0.5 || before.Limit != "cpu.cfs_quota_us of "+path || !before.ThrottledKnown || before.Throttled != 0 {
+		t.Errorf("at rest: %+v, want Cores 0.5 by cpu.cfs_quota_us of %s and Throttled 0", before, path)
+	}
+	if value, _, err := signal.Read(t.Context()); err != nil || value != 0 {
+		t.Errorf("at rest: cpu_throttled = %v, %v; want 0", value, err)
+	}
+
+	burn()
+	// A busy host may not let it run at once.
+	tick := time.NewTicker(600 * time.Millisecond)
+	defer tick.Stop()
+	for try := 1; ; try++ {
+		<-tick.C
+		got, err := h.Sources().CPU(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, _, err := signal.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Used > 0.9 && got.Source == "cpuacct.usage of "+path && got.Throttled > 0 && value > 0 {
+			t.Logf("after %d looks: %+v; cpu_throttled %.2f", try, got, value)
+			return
+		}
+		if try == 10 && got.HostUsed > 0.9 {
+			t.Skipf("others leave it no half CPU: %+v", got)
+		}
+		if try == 10 {
+			t.Fatalf("burning: %+v and cpu_throttled %v; want Used over 0.9 and both of throttled over 0", got, value)
+		}
+	}
+}
