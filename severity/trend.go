@@ -23,13 +23,12 @@ const (
 	trendSpacing   = TrendWindow / trendPoints
 
 	// A recent line goes through the points of the last 5 s, and through at least 6, if they do not span more than
-	// 8 s. So few follow a value that begins to move within 4 s, with the slope that it has since. Of 6 points tau
-	// is at most 0.6 for a step and 0.73 for one that takes two readings, so neither is a line.
+	// 8 s. So few follow a value that begins to move within 4 s, with the slope that it has since. Neither a step
+	// (of 6 points its tau is at most 0.6) nor one that takes two readings is a line.
 	recentWindow    = 5500 * time.Millisecond // with what timers are late
 	minRecentPoints = 6
 	minRecentSpan   = 3 * time.Second
 	maxRecentSpan   = 8 * time.Second
-	minRecentFit    = 0.75
 )
 
 const (
@@ -120,7 +119,7 @@ func (t *Trend) draw() {
 		}
 		if span := newest - t.at[first]; span >= minRecentSpan && span <= maxRecentSpan {
 			t.recent = t.through(first)
-			t.moving = t.recent.Fit >= minRecentFit
+			t.moving = t.recent.Fit >= MinTrendFit
 		}
 	}
 	if t.n < minTrendPoints || t.at[t.n-1]-t.at[0] < minTrendSpan {
@@ -220,6 +219,9 @@ func (t *Trend) exhaustion(value float64, at time.Duration) Exhaustion {
 	if e.Known {
 		e.In, e.InSight = t.line.reaches0(value)
 	}
+	if e.InSight && t.recovered() {
+		e = Exhaustion{Reason: noLine, At: at}
+	}
 	if !t.moving {
 		return e
 	}
@@ -228,6 +230,14 @@ func (t *Trend) exhaustion(value float64, at time.Duration) Exhaustion {
 		e.Known, e.Reason, e.PerSecond, e.Fit, e.In, e.InSight = true, "", t.recent.PerSecond, t.recent.Fit, in, inSight
 	}
 	return e
+}
+
+// recovered reports whether the newest point is above most others: what fell until then has been given back, though
+// so few points do not turn the line.
+func (t *Trend) recovered() bool {
+	all := t.work[:t.n]
+	copy(all, t.value[:t.n])
+	return t.value[t.n-1] > median(all)
 }
 
 // reaches0 returns when a value that moves along the line will be 0, if it will within [ExhaustionHorizon].

@@ -107,6 +107,8 @@ func TestExhaustionAfterQuiet(t *testing.T) {
 			}
 			return start / 2
 		}, 0},
+		{"a hog that ended", s, func(x float64) float64 { return start - 100*x }, quiet, 0},
+		{"a hog that ended soon", s, func(x float64) float64 { return start - 100*max(x-22, 0) }, quiet, 0},
 		{"a rise", s, quiet, func(x float64) float64 { return start + 100*x }, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -120,7 +122,7 @@ func TestExhaustionAfterQuiet(t *testing.T) {
 				}
 				e := r.Read(viewOf(at+time.Hour, snapshot.MemoryReading{Used: 10_000 - int64(value), Total: 10_000})).Exhaustion
 				if tt.told == 0 {
-					if e.InSight && e.In < 10*time.Minute {
+					if x >= 0 && e.InSight && e.In < 10*time.Minute {
 						t.Errorf("at %v s: %+v, want nothing in sight", x, e)
 					}
 					continue
