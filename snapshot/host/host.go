@@ -20,6 +20,7 @@
 // itself cannot be read. To read a PSS makes the kernel walk the process's page tables, about 20 ms for each GiB
 // that is resident.
 //
-// On Linux it reads /proc, or the directory that the environment variable HOST_PROC names. Elsewhere it asks
-// gopsutil, and on macOS the CPU times need a build with cgo.
+// On Linux it reads /proc, or the directory that the environment variable HOST_PROC names. A container that is to
+// judge the host, and not what itself may use, sets Config.Cgroup to NoCgroup. Elsewhere it asks gopsutil, and on
+// macOS the CPU times need a build with cgo.
 package host

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -54,6 +55,43 @@ func TestMemoryCost(t *testing.T) {
 				t.Errorf("%v allocations, want 0", allocs)
 			}
 		})
+	}
+}
+
+// A source keeps open what it reads, and that only.
+func TestMemoryKeepsNoFileOfAnotherCgroup(t *testing.T) {
+	root := hostFiles(t, map[string]string{
+		"proc/meminfo":                     "MemTotal: 1000 kB\nMemAvailable: 900 kB\n",
+		"proc/self/mountinfo":              "31 23 0:27 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n",
+		"sys/fs/cgroup/cgroup.controllers": "memory\n",
+		"sys/fs/cgroup/a/memory.max":       "max\n",
+		"sys/fs/cgroup/b/memory.max":       "max\n",
+	})
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	before := open()
+	s := newMemorySource(root, filepath.Join(root, "proc"), "", snapshot.ScopeHost)
+	now := time.Now()
+	for i := range 6 {
+		own := "0::/" + string(rune('a'+i%2)) + "\n"
+		if err := os.WriteFile(filepath.Join(root, "proc/self/cgroup"), []byte(own), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.read(t.Context(), now.Add(time.Duration(i)*groupsAfter)); err != nil {
+			t.Fatal(err)
+		}
+		if got := open() - before; got != 2 {
+			t.Errorf("reading %d left %d files open, want 2", i, got)
+		}
+	}
+	s.close()
+	if got := open() - before; got != 0 {
+		t.Errorf("close left %d files open", got)
 	}
 }
 

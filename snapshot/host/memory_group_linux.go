@@ -237,7 +237,7 @@ func (m *memoryGroup) readSwap(host hostMemoryInfo) (used, total int64, known bo
 	if host.swapTotal == 0 {
 		return 0, 0, true, nil
 	}
-	if m.swap.limits[0].absent {
+	if !m.swap.limits[0].found {
 		return 0, 0, false, nil
 	}
 	if err := m.swap.readUsage(); err != nil {

@@ -30,6 +30,7 @@ func TestHostMemory(t *testing.T) {
 		{"nor can it be guessed", "MemTotal: 1000 kB\nCached: 600 kB\n", 0, 0},
 		{"more available than there is", "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 4000 kB\n", 1000, 0},
 		{"all of it used", "MemTotal: 1000 kB\nMemFree: 0 kB\nMemAvailable: 0 kB\n", 1000, 1000},
+		{"more than 64 bits", "MemTotal: 18014398509481985 kB\nMemAvailable: 1 kB\n", 0, 0},
 		{"no total", "MemFree: 100 kB\nMemAvailable: 100 kB\n", 0, 0},
 		{"empty", "", 0, 0},
 		{"malformed", "MemTotal: lots\n", 0, 0},

@@ -258,7 +258,7 @@ func TestMemoryLimits(t *testing.T) {
 		}, level{70 * mib, 60 * mib, "memory.high of /a/b"}, swap{0, 0, true}, ""},
 		{"a parent that its other children filled", 2, 0, map[string]cgroup{
 			"/a":   v2(290*mib, 5*mib, cgroup{"memory.max": amount(300 * mib)}),
-			"/a/b": v2(20*mib, 0, cgroup{"memory.max": amount(100 * mib)}),
+			"/a/b": v2(20*mib, 0, cgroup{"memory.max": amount(100 * mib), "memory.stat": "garbage\n"}), // not looked at
 		}, level{285 * mib, 300 * mib, "memory.max of /a"}, swap{0, 0, true}, ""},
 		{"a parent that seems full of page cache only", 2, 0, map[string]cgroup{
 			"/a":   v2(300*mib, 270*mib, cgroup{"memory.max": amount(300 * mib)}),
@@ -430,6 +430,11 @@ func TestMemoryFollowsChanges(t *testing.T) {
 			{time.Millisecond, nil, 0, ""},
 			{time.Millisecond, set("a/memory.max", amount(50*mib)), 50 * mib, "memory.max of /a"},
 		}},
+		{"a usage that is not there, then it is", "/f", []step{
+			{0, nil, 0, ""},
+			{time.Millisecond, nil, 0, ""},
+			{time.Millisecond, set("f/memory.current", amount(mib)), 60 * mib, "memory.max of /f"},
+		}},
 		{"a named cgroup that is not there yet", "/e", []step{
 			{0, nil, 0, ""},
 			{time.Second, func(r fakeRoot) { r.group("/e", v2(0, 0, cgroup{"memory.max": amount(90 * mib)})) }, 90 * mib, "memory.max of /e"},
@@ -441,6 +446,7 @@ func TestMemoryFollowsChanges(t *testing.T) {
 			r.group("/a", v2(10*mib, 0, cgroup{"memory.max": amount(100 * mib)}))
 			r.group("/c", v2(20*mib, 0, cgroup{"memory.max": amount(80 * mib)}))
 			r.group("/d", cgroup{"memory.current": amount(0), "memory.stat": "inactive_file 0\n"})
+			r.group("/f", v2(0, 0, cgroup{"memory.max": amount(60 * mib), "memory.current": ""}))
 			h := openHost(t, host.Config{Scope: snapshot.ScopeHost, Root: r.dir, Cgroup: tt.cgroup})
 			synctest.Test(t, func(t *testing.T) {
 				for i, s := range tt.steps {
@@ -455,5 +461,20 @@ func TestMemoryFollowsChanges(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// When the swap is switched off, its limit no longer binds.
+func TestMemoryFollowsTheSwap(t *testing.T) {
+	r := newRoot(t, 1, "/a", 200*mib)
+	r.group("/a", v1(60*mib, 0, cgroup{"memory.limit_in_bytes": amount(100 * mib),
+		"memory.memsw.limit_in_bytes": amount(120 * mib), "memory.memsw.usage_in_bytes": amount(110 * mib)}))
+	h := openHost(t, host.Config{Scope: snapshot.ScopeHost, Root: r.dir})
+	for _, want := range []string{"memory.memsw.limit_in_bytes of /a (memory and swap)", "memory.limit_in_bytes of /a"} {
+		got, err := h.Sources().Memory(t.Context())
+		if err != nil || got.Limit != want {
+			t.Errorf("Limit = %q, %v; want %q", got.Limit, err, want)
+		}
+		r.write("proc/meminfo", "MemTotal: 1048576 kB\nMemAvailable: 524288 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n")
 	}
 }
