@@ -117,8 +117,9 @@ func (c *charge) drop(n int) { c.n = copy(c.pending[:], c.pending[n:c.n]) }
 // forget bounds what is charged, whatever the worker may hold: only mistakes do that.
 func (c *charge) forget(most int64) {
 	c.held = min(c.held, most)
-	for i := range c.pending[:c.n] {
-		c.pending[i].target = min(c.pending[i].target, most)
+	if c.n > 0 {
+		c.pending[0] = promise{c.sent, min(c.pending[c.n-1].target, most)}
+		c.n = 1
 	}
 }
 

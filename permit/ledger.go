@@ -25,7 +25,8 @@ type Ledger struct {
 	now        time.Duration
 	sessions   map[SessionID]*session
 	identities map[string]*identity
-	resources  []*resource // by name
+	heirs      map[SessionID]*session // by the session whose place they took
+	resources  []*resource            // by name
 	byName     map[string]*resource
 	expiry     expiry
 	recovery   recovery
@@ -47,6 +48,7 @@ func NewLedger(now time.Duration, c Config) (*Ledger, error) {
 		now:        now,
 		sessions:   make(map[SessionID]*session),
 		identities: make(map[string]*identity),
+		heirs:      make(map[SessionID]*session),
 		byName:     make(map[string]*resource),
 	}
 	for _, in := range c.Resources {
@@ -83,7 +85,8 @@ func (l *Ledger) SetLimit(now time.Duration, resource string, limit int64, bindi
 		return nil
 	}
 	if l.config.Amnesia && l.recovery.open && limit > r.limit {
-		r.unknown += limit - r.limit // the earlier life may have granted that too
+		// The earlier life may have granted that too.
+		r.unknown += max(min(limit-r.limit, limit-r.charge-r.unknown), 0)
 	}
 	r.limit = limit
 	l.touch(r)

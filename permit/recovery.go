@@ -113,6 +113,7 @@ func (l *Ledger) recover(s *session, h Hello) {
 	if e == nil && !l.config.Amnesia {
 		return
 	}
+	l.inherit(s, h.Session)
 	held := h.Held[:min(len(h.Held), MaxReports)]
 	for i := range held {
 		r := l.byName[held[i].Resource]

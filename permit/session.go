@@ -29,8 +29,9 @@ type session struct {
 	place     int   // in the expiry heap
 	sequence  int64 // of the newest frame of the stream
 	shares    []*share
-	refused   []Target // to be sent
-	unsettled bool     // whether it is among those that may have targets to be sent
+	heirOf    SessionID // the session whose place it took, or zero
+	refused   []Target  // to be sent
+	unsettled bool      // whether it is among those that may have targets to be sent
 }
 
 // served reports whether the session may be given anything.
@@ -52,40 +53,61 @@ func (s *session) share(resource string) *share {
 // From then on no frame of an earlier stream of the session may be given to [Ledger.Receive].
 func (l *Ledger) Attach(now time.Duration, who Party, h Hello) (Welcome, error) {
 	l.clock(now)
-	var left *session // that the worker comes from without resuming it
-	if h.Resume && h.Epoch == l.epoch {
+	if h.Resume {
 		// A map lookup tells by its time at most whether an id hashes as another does, by a seed of the
 		// process; to resume takes the identity besides.
-		if s := l.sessions[h.Session]; s != nil {
-			switch {
-			case s.identity.name != who.Identity && !mistake.Planted(mistake.ResumeOther):
-				return Welcome{}, fmt.Errorf("%w: session %s is not of %s", ErrNotOwner, s.name, who.Identity)
-			case s.instance != h.Instance: // another process has the id: what it holds is its own
-			case s.kicked != "":
-				left = s
-			default:
-				l.resume(s, h)
-				return l.welcome(s, true), nil
-			}
+		s := l.sessions[h.Session]
+		if h.Epoch != l.epoch {
+			s = nil
 		}
-	}
-	if h.Resume && h.Epoch != l.epoch {
-		if e := l.recovery.entries[h.Session]; e != nil && e.identity != who.Identity &&
-			!mistake.Planted(mistake.ResumeOther) {
+		left, owner := s, ""
+		if left == nil {
+			left = l.heirs[h.Session]
+		}
+		if left != nil {
+			owner = left.identity.name
+		} else if e := l.recovery.entries[h.Session]; e != nil && h.Epoch != l.epoch {
+			owner = e.identity
+		}
+		switch {
+		case owner != "" && owner != who.Identity && !mistake.Planted(mistake.ResumeOther):
 			return Welcome{}, fmt.Errorf("%w: session %s is not of %s", ErrNotOwner, h.Session.Name(), who.Identity)
+		case left == nil:
+		case left.instance != h.Instance: // another process has the id: what it holds is its own
+		case s != nil && s.kicked == "":
+			l.resume(s, h)
+			return l.welcome(s, true), nil
+		default:
+			return l.replace(left, who, h)
 		}
 	}
 	s, err := l.begin(who, h)
 	if err != nil {
 		return Welcome{}, err
 	}
-	switch {
-	case left != nil:
-		l.succeed(left, s, h)
-	case h.Resume && h.Epoch != l.epoch:
+	if h.Resume && h.Epoch != l.epoch {
 		l.recover(s, h)
 	}
 	return l.welcome(s, false), nil
+}
+
+// replace begins a session in place of one that its worker cannot go on with: it was kicked, or its welcome
+// never came. What the old one was charged for, as far as the worker says that it holds it, goes with it.
+func (l *Ledger) replace(old *session, who Party, h Hello) (Welcome, error) {
+	s, err := l.begin(who, h)
+	if err != nil {
+		return Welcome{}, err
+	}
+	l.succeed(old, s, h)
+	l.inherit(s, h.Session)
+	return l.welcome(s, false), nil
+}
+
+// inherit notes that s is what became of the session of that id, for a worker that asks for it again because
+// the welcome was lost.
+func (l *Ledger) inherit(s *session, id SessionID) {
+	s.heirOf = id
+	l.heirs[id] = s
 }
 
 func (l *Ledger) welcome(s *session, resumed bool) Welcome {
@@ -223,7 +245,7 @@ func (l *Ledger) Kick(now time.Duration, name, reason string) (SessionAccount, S
 		}
 		for _, sh := range s.shares {
 			if mistake.Planted(mistake.KickFrees) {
-				sh.charge.forget(0)
+				l.recharge(sh, func(c *charge) { c.forget(0) })
 			}
 			l.aim(sh, 0)
 			l.touch(sh.resource)
@@ -243,6 +265,9 @@ func (l *Ledger) end(s *session) {
 	s.live = false
 	l.expiry.remove(s)
 	delete(l.sessions, s.id)
+	if l.heirs[s.heirOf] == s {
+		delete(l.heirs, s.heirOf)
+	}
 	if s.identity.sessions--; s.identity.sessions == 0 {
 		delete(l.identities, s.identity.name)
 	}

@@ -61,6 +61,16 @@ var All = []struct {
 	{IgnoreDeadline, "IgnoreDeadline"},
 }
 
+// String returns the name that tests print.
+func (m Mistake) String() string {
+	for _, one := range All {
+		if one.Mistake == m {
+			return one.Name
+		}
+	}
+	return "none"
+}
+
 var planted atomic.Uint32
 
 // Planted reports whether m is planted. It is one load of memory, and safe for concurrent use.
