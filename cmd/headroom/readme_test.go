@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// blocks returns the fenced blocks of the README in a language, in order.
-func blocks(t *testing.T, language string) []string {
+// blocks returns the fenced blocks of a file of the repository in a language, in order.
+func blocks(t *testing.T, name, language string) []string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,12 +27,12 @@ func blocks(t *testing.T, language string) []string {
 		}
 		block, after, ok := strings.Cut(after, "```")
 		if !ok {
-			t.Fatalf("README.md: a %s block has no end", language)
+			t.Fatalf("%s: a %s block has no end", name, language)
 		}
 		found, rest = append(found, block), after
 	}
 	if len(found) == 0 {
-		t.Fatalf("README.md has no %s block", language)
+		t.Fatalf("%s has no %s block", name, language)
 	}
 	return found
 }
@@ -86,7 +86,7 @@ esac
 		cmd.WaitDelay = 10 * time.Second
 		return cmd
 	}
-	for _, block := range blocks(t, "sh") {
+	for _, block := range blocks(t, "README.md", "sh") {
 		switch cmd := shell(block); {
 		case strings.Contains(block, " serve"):
 			cmd.Stderr = os.Stderr
@@ -127,9 +127,9 @@ func printsLines(t *testing.T, cmd *exec.Cmd, block string, n int) {
 	cmd.Wait()
 }
 
-// TestREADMEGo compiles every Go block of the README.
-func TestREADMEGo(t *testing.T) {
-	for _, block := range blocks(t, "go") {
+// TestGoInDocs compiles every Go block of the README and of the documents that have some.
+func TestGoInDocs(t *testing.T) {
+	for _, block := range append(blocks(t, "README.md", "go"), blocks(t, "docs/profiles.md", "go")...) {
 		file := filepath.Join(t.TempDir(), "main.go")
 		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
 			t.Fatal(err)
