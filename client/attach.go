@@ -241,19 +241,17 @@ func (a *attachment) close() {
 		s.lose(ErrClosed, true)
 	}
 	a.mu.Unlock()
-	grace := time.NewTimer(closeGrace)
-	defer grace.Stop()
-	for !a.sayGoodbye() {
+	grace, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	for grace.Err() == nil && !a.sayGoodbye() {
 		select {
 		case <-a.idle:
-			continue
-		case <-grace.C:
+		case <-grace.Done():
 		}
-		break
 	}
 	select {
 	case <-a.ended:
-	case <-grace.C:
+	case <-grace.Done():
 	}
 	a.stop()
 	<-a.ended

@@ -55,6 +55,9 @@ func (a *attachment) check() time.Duration {
 		}
 	}
 	for _, s := range a.shares {
+		if s.dirty.Load() {
+			signal(a.wake)
+		}
 		if at, ok := s.cancelDue(now); ok {
 			wait = min(wait, at-now)
 		}

@@ -88,6 +88,7 @@ type machine struct {
 	mu    sync.Mutex
 	lis   *bufconn.Listener // nil while nothing listens
 	dials []time.Duration   // when connections were tried, since start
+	away  time.Duration     // how long it was suspended
 }
 
 func newMachine() *machine { return &machine{start: time.Now()} }
@@ -131,6 +132,19 @@ func (m *machine) dial(ctx context.Context, _ string) (net.Conn, error) {
 
 // clock is the time since the machine was made.
 func (m *machine) clock() time.Duration { return time.Since(m.start) }
+
+// suspend has passed d for the clock that runs through suspend, and nothing for the others.
+func (m *machine) suspend(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.away += d
+}
+
+func (m *machine) suspended() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.away
+}
 
 func (m *machine) dialed() []time.Duration {
 	m.mu.Lock()

@@ -76,11 +76,14 @@ func WithName(name string) Option { return func(c *config) { c.name = name } }
 //	client.WithLocal(func() snapshot.Sources { return host.NewSources(snapshot.ScopeHost) })
 //
 // with package snapshot/host, which the client does not link in by itself.
-func WithLocal(sources func() snapshot.Sources) Option { return func(c *config) { c.local = sources } }
+func WithLocal(sources func() snapshot.Sources) Option {
+	return func(c *config) { c.local, c.hasLocal = sources, true }
+}
 
 type config struct {
 	name      string
 	local     func() snapshot.Sources
+	hasLocal  bool
 	address   string
 	tls       *tls.Config
 	token     bearer
@@ -105,6 +108,9 @@ func newConfig(opts []Option) (*config, error) {
 	var errs []error
 	if c.log == nil {
 		errs = append(errs, errors.New("WithLogger: nil"))
+	}
+	if c.hasLocal && c.local == nil {
+		errs = append(errs, errors.New("WithLocal: nil"))
 	}
 	if !clientName.MatchString(c.name) {
 		errs = append(errs, fmt.Errorf("WithName: %q is not 1 to 64 letters, digits and ._:/-, beginning with a letter or a digit", c.name))

@@ -194,12 +194,6 @@ func (h *Permits) Acquire(ctx context.Context, n int64) (Permit, error) {
 	select {
 	case <-w.ready:
 		return w.permit, w.err
-	default:
-	}
-	s.demandChanged()
-	select {
-	case <-w.ready:
-		return w.permit, w.err
 	case <-ctx.Done():
 	}
 	s.abandon(w, e)

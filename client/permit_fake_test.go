@@ -175,7 +175,9 @@ func (w *leased) receive(f permit.WorkerFrame) {
 			Session: id, Epoch: l.epoch, Instance: "lessor", Version: "0.1.0", Resumed: resumed,
 			TTL: permit.DefaultTTL, Heartbeat: permit.DefaultHeartbeat, Grace: permit.DefaultGrace,
 		}
-		for _, t := range l.targets {
+	}
+	for _, r := range f.Reports {
+		if t, ok := l.targets[r.Resource]; ok && r.Version < t.Version {
 			answer.Targets = append(answer.Targets, t)
 		}
 	}

@@ -52,6 +52,7 @@ type share struct {
 	explicit int                   // how many of them chose the options
 	queue    list.List             // of *waiter, in the order of their calls
 	waiting  int64                 // the sum of what they wait for
+	asked    bool                  // whether the server was told that some wait
 	target   permit.Target
 	cap      int64 // what may be held while the stream is stale
 	changed  chan struct{}
@@ -246,6 +247,12 @@ func (s *share) enqueue(h *Permits, n int64) (*waiter, *list.Element, error) {
 	s.waiting += n
 	s.slow.Store(true)
 	s.serveLocked()
+	// How many more wait is no news to a server that does not give what it was asked for, so it is told with the
+	// next frame, or in 100 ms.
+	s.dirty.Store(true)
+	if !s.asked {
+		signal(s.attach.wake)
+	}
 	return w, e, nil
 }
 
@@ -262,8 +269,11 @@ func (s *share) abandon(w *waiter, e *list.Element) {
 	s.queue.Remove(e)
 	s.waiting -= w.count
 	s.serveLocked() // it may have been in the way of others
+	s.dirty.Store(true)
+	if s.queue.Len() == 0 {
+		signal(s.attach.wake)
+	}
 	s.mu.Unlock()
-	s.demandChanged()
 }
 
 // serveLocked lets those who wait go on, in their order: one that must wait lets nobody overtake, or a stream of
@@ -288,7 +298,10 @@ func (s *share) serveLocked() {
 		served = true
 	}
 	if served {
-		s.demandChanged()
+		s.dirty.Store(true)
+		if s.queue.Len() == 0 {
+			signal(s.attach.wake) // what the server then still gives can be of use to others at once
+		}
 	}
 	s.slow.Store(s.queue.Len() > 0 || s.state.stale || err != nil)
 }
@@ -390,7 +403,7 @@ func (s *share) notifyLocked() {
 	s.changed = make(chan struct{})
 }
 
-// demand returns what the server is to be told.
+// demand returns what the server is to be told, and takes it for told.
 func (s *share) demand(now time.Duration) permit.Demand {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -419,5 +432,6 @@ func (s *share) demand(now time.Duration) permit.Demand {
 	if s.state.final != nil {
 		d.Waiting = 0
 	}
+	s.asked = d.Waiting > 0
 	return d
 }

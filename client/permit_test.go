@@ -1,8 +1,18 @@
 package client_test
 
 import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/permit"
 )
 
 func TestTryAcquire(t *testing.T) {
@@ -10,26 +20,438 @@ func TestTryAcquire(t *testing.T) {
 	l.give("host", 2)
 	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
 		h := permits(t, m.client(t), "host")
-		a, ok := h.TryAcquire(1)
-		if !ok {
-			t.Fatal("a permit within the target was not given")
-		}
-		b, ok := h.TryAcquire(1)
-		if !ok || b.Fence().Compare(a.Fence()) <= 0 {
-			t.Fatalf("second = %v with fence %v, want one after %v", ok, b.Fence(), a.Fence())
+		a, b := take(t, h), take(t, h)
+		if b.Fence().Compare(a.Fence()) <= 0 || a.Fence().Epoch != 1 {
+			t.Errorf("fences %v and %v, want the second after the first of epoch 1", a.Fence(), b.Fence())
 		}
 		if _, ok := h.TryAcquire(1); ok {
-			t.Fatal("a third permit was given with a target of 2")
-		}
-		if h.Held() != 2 || h.Limit() != 2 {
-			t.Errorf("held %d of %d, want 2 of 2", h.Held(), h.Limit())
+			t.Error("a third permit was given with a target of 2")
 		}
 		b.Release()
 		b.Release()
-		if h.Held() != 1 {
-			t.Errorf("held %d after a permit was released twice, want 1", h.Held())
+		if h.Held() != 1 || h.Limit() != 2 {
+			t.Errorf("held %d of %d after a permit was released twice, want 1 of 2", h.Held(), h.Limit())
+		}
+		for _, n := range []int64{2, 0, -1, math.MaxInt64} {
+			if _, ok := h.TryAcquire(n); ok {
+				t.Errorf("took %d permits of the one that is left", n)
+			}
 		}
 		a.Release()
-		synctest.Wait()
+		two, ok := h.TryAcquire(2)
+		if !ok || two.Count() != 2 || h.Held() != 2 {
+			t.Errorf("took %v, %d permits, held %d; want 2", ok, two.Count(), h.Held())
+		}
+		two.Release()
+		var none client.Permit
+		none.Release()
+		if h.Held() != 0 || none.Context().Err() != nil {
+			t.Errorf("held %d after the zero Permit was released, want 0", h.Held())
+		}
 	})
+}
+
+// What is not to be had now is wanted for a second, or a server would never hear of it.
+func TestFailedTryAcquireIsADemand(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 0)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		if r := l.report("host"); r.Resource == "" || r.Want != 0 {
+			t.Fatalf("report = %+v, want one that wants nothing", r)
+		}
+		h.TryAcquire(3)
+		synctest.Wait()
+		if r := l.report("host"); r.Want != 3 || r.Need != 3 {
+			t.Errorf("%d wanted, %d at once, want 3 and 3", r.Want, r.Need)
+		}
+		time.Sleep(3 * time.Second)
+		if r := l.report("host"); r.Want != 0 {
+			t.Errorf("%d wanted 3 s later, want 0", r.Want)
+		}
+	})
+}
+
+func TestAcquireIsFirstComeFirstServed(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 4)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		held := []*client.Permit{take(t, h), take(t, h), take(t, h), take(t, h)}
+		var mu sync.Mutex
+		var order []int
+		var got []client.Permit
+		for i, n := range []int64{1, 3, 1} { // the second must not be overtaken by the third
+			go func() {
+				p, err := h.Acquire(t.Context(), n)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				order, got = append(order, i), append(got, p)
+			}()
+			synctest.Wait()
+		}
+		for i, want := range []int{1, 1, 1, 2} {
+			held[i].Release()
+			synctest.Wait()
+			mu.Lock()
+			if len(order) != want || !slices.IsSorted(order) {
+				t.Errorf("after %d releases %v were served, want the first %d", i+1, order, want)
+			}
+			mu.Unlock()
+			if _, ok := h.TryAcquire(1); ok {
+				t.Error("TryAcquire overtook who waits")
+			}
+		}
+		for i := range got {
+			got[i].Release()
+		}
+		synctest.Wait()
+		if len(got) != 3 || h.Held() != 1 {
+			t.Fatalf("%d served and %d held, want 3 and the last 1", len(got), h.Held())
+		}
+		got[2].Release()
+	})
+}
+
+// A call that gives up leaves nothing behind, and is in nobody's way.
+func TestAcquireGivesUp(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 2)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		p := take(t, h)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		gone := errors.New("gone")
+		large, small := make(chan error), make(chan error)
+		go func() {
+			_, err := h.Acquire(ctx, 2)
+			large <- err
+		}()
+		synctest.Wait()
+		go func() {
+			p, err := h.Acquire(t.Context(), 1)
+			p.Release()
+			small <- err
+		}()
+		synctest.Wait()
+		if r := l.report("host"); r.Want < 3 || r.Need != 2 {
+			t.Errorf("%d wanted, %d at once; want at least 3 and 2", r.Want, r.Need)
+		}
+		cancel(gone)
+		if err := <-large; !errors.Is(err, gone) || !strings.Contains(err.Error(), `acquire "host"`) {
+			t.Errorf("Acquire = %v, want the cause with the resource", err)
+		}
+		if err := <-small; err != nil {
+			t.Errorf("the call behind = %v, want a permit", err)
+		}
+		p.Release()
+		time.Sleep(time.Second)
+		if r := l.report("host"); r.Want != 0 || r.Held != 0 {
+			t.Errorf("report = %+v, want nothing held and wanted", r)
+		}
+		done, cancelNow := context.WithCancel(t.Context())
+		cancelNow()
+		if _, err := h.Acquire(done, 1); !errors.Is(err, context.Canceled) || h.Held() != 0 {
+			t.Errorf("Acquire with a context that is done = %v, held %d", err, h.Held())
+		}
+		for _, n := range []int64{0, -1, permit.MaxLimit + 1} {
+			if _, err := h.Acquire(t.Context(), n); err == nil {
+				t.Errorf("Acquire(%d) gave permits", n)
+			}
+		}
+	})
+}
+
+// Whether a call is served or gives up in the same instant, no permit is lost.
+func TestAcquireRace(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 3)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%7)*time.Millisecond)
+				defer cancel()
+				p, err := h.Acquire(ctx, int64(1+i%3))
+				if err == nil {
+					time.Sleep(time.Duration(i%5) * time.Millisecond)
+				}
+				p.Release()
+			})
+		}
+		all.Wait()
+		three, ok := h.TryAcquire(3)
+		if !ok || h.Held() != 3 {
+			t.Errorf("took all: %v, held %d, want 3", ok, h.Held())
+		}
+		three.Release()
+	})
+}
+
+func TestManyWaiters(t *testing.T) {
+	const n = 100_000
+	l := newLessor(1)
+	l.give("host", 1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		first := take(t, h)
+		var all sync.WaitGroup
+		for range n {
+			all.Go(func() {
+				p, err := h.Acquire(t.Context(), 1)
+				if err != nil {
+					t.Error(err)
+				}
+				p.Release()
+			})
+		}
+		time.Sleep(time.Second)
+		if r := l.report("host"); r.Want != n+1 {
+			t.Errorf("%d wanted, want %d", r.Want, n+1)
+		}
+		first.Release()
+		all.Wait()
+		if h.Held() != 0 {
+			t.Errorf("held %d in the end, want 0", h.Held())
+		}
+	})
+}
+
+func TestReportSaysWhatIsWanted(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host", client.WithWeight(7), client.WithPriority(-3), client.WithGuarantee(2))
+		p := take(t, h)
+		time.Sleep(2 * time.Second)
+		p.Release()
+		h.Demand(5, 3*time.Second)
+		time.Sleep(2 * time.Second)
+		r := l.report("host")
+		if r.Want != 5 || r.Weight != 7 || r.Priority != -3 || r.Guarantee != 2 {
+			t.Errorf("report = %+v, want 5 wanted with weight 7, priority -3 and a guarantee of 2", r)
+		}
+		if r.OldestWait < 3*time.Second || r.OldestWait > 5*time.Second || r.MeanHold != 2*time.Second {
+			t.Errorf("oldest wait %v and mean hold %v, want 3 to 5 s and 2 s", r.OldestWait, r.MeanHold)
+		}
+		h.Close()
+		time.Sleep(time.Second)
+		if r := l.report("host"); r.Want != 0 {
+			t.Errorf("%d wanted after the handle was closed, want 0", r.Want)
+		}
+	})
+}
+
+func TestChanged(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		changed := h.Changed()
+		take(t, h).Release()
+		time.Sleep(3 * time.Second)
+		select {
+		case <-changed:
+			t.Error("changed without a change")
+		default:
+		}
+		l.set(permit.Target{Resource: "host", Target: 3, Binding: "the limit"})
+		<-changed
+		if h.Limit() != 3 || h.Target().Binding != "the limit" {
+			t.Errorf("limit %d because of %q, want 3 and the limit", h.Limit(), h.Target().Binding)
+		}
+		changed = h.Changed()
+		l.fallSilent(true)
+		<-changed
+		for h.Limit() != 0 {
+			<-h.Changed()
+		}
+	})
+}
+
+// A lowered target cancels nothing: no more is started until enough has ended.
+func TestLoweredTarget(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 2)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		a, b := take(t, h), take(t, h)
+		l.give("host", 1)
+		synctest.Wait()
+		if r := l.report("host"); r.Version != h.Target().Version || r.Held != 2 {
+			t.Errorf("report = %+v, want the new version with 2 held at once", r)
+		}
+		a.Release()
+		if _, ok := h.TryAcquire(1); ok {
+			t.Error("started above the target")
+		}
+		b.Release()
+		take(t, h).Release()
+		if b.Context().Err() != nil {
+			t.Errorf("work was cancelled: %v", context.Cause(b.Context()))
+		}
+	})
+}
+
+func TestCancelMode(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 2)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		p := take(t, h)
+		ctx, cancel := p.Guard(t.Context())
+		defer cancel()
+		stop := permit.Target{Resource: "host", Mode: permit.ModeCancel, CancelAfter: 3 * time.Second}
+		l.set(stop)
+		time.Sleep(2 * time.Second)
+		l.give("host", 1) // the pressure is gone
+		time.Sleep(2 * time.Second)
+		if p.Context().Err() != nil {
+			t.Fatal("cancelled though the server took it back")
+		}
+		l.set(stop)
+		time.Sleep(time.Second)
+		l.set(stop) // again is no delay
+		after, cause := lostAfter(t, p)
+		if after != 2*time.Second || cause != client.ErrCancelled {
+			t.Errorf("lost %v later with %v, want 2 s and ErrCancelled", after, cause)
+		}
+		synctest.Wait()
+		if context.Cause(ctx) != client.ErrCancelled {
+			t.Errorf("guarded context: %v, want ErrCancelled", context.Cause(ctx))
+		}
+		p.Release()
+		l.give("host", 1)
+		synctest.Wait()
+		next := take(t, h)
+		time.Sleep(5 * time.Second)
+		if next.Context().Err() != nil {
+			t.Errorf("the next permit: %v, want none", context.Cause(next.Context()))
+		}
+		next.Release()
+	})
+}
+
+func TestGuard(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		p := take(t, permits(t, m.client(t), "host"))
+		defer p.Release()
+		parent, stop := context.WithCancelCause(t.Context())
+		own := errors.New("own")
+		a, cancelA := p.Guard(parent)
+		b, cancelB := p.Guard(t.Context())
+		defer cancelA()
+		stop(own)
+		cancelB()
+		if context.Cause(a) != own || context.Cause(b) != context.Canceled || p.Context().Err() != nil {
+			t.Errorf("causes %v, %v, %v; want own, canceled, none", context.Cause(a), context.Cause(b), context.Cause(p.Context()))
+		}
+	})
+}
+
+// A refusal ends those who wait, and may be taken back.
+func TestResourceRefused(t *testing.T) {
+	l := newLessor(1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		c := m.client(t)
+		h := permits(t, c, "host")
+		waiting := make(chan error)
+		go func() {
+			_, err := h.Acquire(t.Context(), 1)
+			waiting <- err
+		}()
+		synctest.Wait()
+		l.set(permit.Target{Resource: "host", Refused: permit.RefusedNoResource})
+		err := <-waiting
+		var refused *client.RefusedError
+		if !errors.As(err, &refused) || refused.Resource != "host" || client.Reason(err) != "NO_RESOURCE" {
+			t.Errorf("Acquire = %v with reason %q, want NO_RESOURCE of host", err, client.Reason(err))
+		}
+		if _, err := c.Acquire(t.Context(), "host"); !errors.As(err, &refused) || !errors.As(h.Err(), &refused) {
+			t.Errorf("Acquire = %v, Err = %v, want the refusal", err, h.Err())
+		}
+		l.give("host", 1)
+		synctest.Wait()
+		if h.Err() != nil {
+			t.Errorf("Err = %v, want nil", h.Err())
+		}
+		take(t, h).Release()
+	})
+}
+
+func TestClosedHandle(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		c := m.client(t)
+		h, other := permits(t, c, "host"), permits(t, c, "host")
+		p := take(t, h)
+		waiting := make(chan error, 2)
+		for _, h := range []*client.Permits{h, other} {
+			go func() {
+				p, err := h.Acquire(t.Context(), 1)
+				p.Release()
+				waiting <- err
+			}()
+		}
+		synctest.Wait()
+		h.Close()
+		h.Close()
+		if err := <-waiting; !errors.Is(err, client.ErrClosed) {
+			t.Errorf("Acquire = %v, want ErrClosed", err)
+		}
+		p.Release()
+		if err := <-waiting; err != nil {
+			t.Errorf("Acquire of the other handle = %v, want a permit", err)
+		}
+		if _, ok := h.TryAcquire(1); ok || !errors.Is(h.Err(), client.ErrClosed) || other.Err() != nil {
+			t.Errorf("took %v; Err = %v and %v, want ErrClosed of the closed one only", ok, h.Err(), other.Err())
+		}
+		if _, err := h.Acquire(t.Context(), 1); !errors.Is(err, client.ErrClosed) {
+			t.Errorf("Acquire = %v, want ErrClosed", err)
+		}
+	})
+}
+
+func TestPermitOptions(t *testing.T) {
+	l := newLessor(1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		c := m.client(t)
+		_, err := c.Permits("No", client.WithWeight(0), client.WithPriority(11), client.WithGuarantee(-1), client.WithOffline(-3))
+		if err == nil {
+			t.Fatal("no error for faulty options")
+		}
+		for _, fault := range []string{"No", "WithWeight", "WithPriority", "WithGuarantee", "WithOffline"} {
+			if !strings.Contains(err.Error(), fault) {
+				t.Errorf("%v does not name %s", err, fault)
+			}
+		}
+		_, err = c.Permits("host", client.WithOffline(client.OfflineLocal))
+		if err == nil || !strings.Contains(err.Error(), "client.WithLocal(func() snapshot.Sources {") {
+			t.Errorf("OfflineLocal alone = %v, want the line to add", err)
+		}
+		if n := len(l.streams()); n != 0 {
+			t.Errorf("%d streams after errors only, want 0", n)
+		}
+		permits(t, c, "host", client.WithWeight(2))
+		if _, err := c.Permits("host"); err == nil || !strings.Contains(err.Error(), "other options") {
+			t.Errorf("other options for the same resource = %v, want an error", err)
+		}
+		if _, err := c.Acquire(t.Context(), "No"); err == nil {
+			t.Error("Acquire of no name of a resource gave a permit")
+		}
+	})
+	for name, bad := range map[string]client.Option{
+		"WithName": client.WithName("-x"), "WithLocal": client.WithLocal(nil),
+	} {
+		if _, err := client.Dial(t.Context(), bad); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("Dial = %v, want a fault of %s", err, name)
+		}
+	}
 }
