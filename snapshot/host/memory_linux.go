@@ -21,8 +21,9 @@ const (
 	groupsAfter = 30 * time.Second
 )
 
-// A memorySource reads the memory of the host and of the cgroups whose limits hold. A reading that finds nothing
-// to allocate for allocates nothing. It is not safe for concurrent use.
+// A memorySource reads the memory of the host and of the cgroups whose limits hold, from files that it keeps open.
+// As long as the cgroups are the same ones, a reading allocates nothing but what the process tree takes. It is not
+// safe for concurrent use.
 type memorySource struct {
 	root, proc, cgroup string
 	scope              snapshot.Scope
