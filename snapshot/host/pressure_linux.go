@@ -212,17 +212,13 @@ func parsePressure(text []byte) (stalls, error) {
 	return s, nil
 }
 
-// parseTotal returns the number of the field total, which must be the last one.
+// parseTotal returns the number of the field total, which is the last one.
 func parseTotal(fields []byte) (uint64, bool) {
-	for {
-		var field []byte
-		field, fields = cutField(fields)
-		if len(field) == 0 {
-			return 0, false
-		}
-		if number, ok := bytes.CutPrefix(field, []byte("total=")); ok {
-			n, ok := digits(number)
-			return n, ok && len(fields) == 0 && n <= math.MaxInt64
-		}
+	last := fields[bytes.LastIndexByte(fields, ' ')+1:]
+	number, ok := bytes.CutPrefix(last, []byte("total="))
+	if !ok {
+		return 0, false
 	}
+	n, ok := digits(number)
+	return n, ok && n <= math.MaxInt64
 }

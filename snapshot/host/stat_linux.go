@@ -113,25 +113,29 @@ func (s *statTimes) parse(text []byte) error {
 
 var errCPUTimes = errors.New("want at least 4 numbers of clock ticks")
 
+// parse takes the numbers that are there. What comes after those it has room for is not looked at.
 func (t *cpuTimes) parse(fields []byte) error {
 	*t = cpuTimes{}
-	for i := 0; ; i++ {
-		var field []byte
-		field, fields = cutField(fields)
-		if len(field) == 0 {
-			if i < 4 {
-				return errCPUTimes
-			}
+	at := 0
+	for i := range t {
+		for at < len(fields) && fields[at] == ' ' {
+			at++
+		}
+		if at == len(fields) && i >= 4 {
 			return nil
 		}
-		n, ok := digits(field)
-		if !ok || n > math.MaxInt64 {
+		from, n := at, uint64(0)
+		for at < len(fields) && fields[at]-'0' <= 9 {
+			n = n*10 + uint64(fields[at]-'0')
+			at++
+		}
+		const longest = 18 // digits that always fit
+		if at == from || at-from > longest || at < len(fields) && fields[at] != ' ' {
 			return errCPUTimes
 		}
-		if i < len(t) {
-			t[i] = n
-		}
+		t[i] = n
 	}
+	return nil
 }
 
 // copyTo copies the reading, without allocating where that has held as many CPUs before.
