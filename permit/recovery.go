@@ -12,6 +12,10 @@ type recovery struct {
 	open    bool
 	entries map[SessionID]*recovered
 	order   []SessionID // of entries; some may be settled
+
+	// instances has the last session of each instance: its worker may know an earlier one only, when the welcome
+	// to the last did not come before the server ended.
+	instances map[InstanceID]SessionID
 }
 
 // recovered is one session of an earlier life that has not come back.
@@ -26,6 +30,7 @@ type recovered struct {
 func (l *Ledger) startRecovery() {
 	rec := &l.recovery
 	rec.entries = make(map[SessionID]*recovered)
+	rec.instances = make(map[InstanceID]SessionID)
 	rec.until = l.now + l.config.TTL + l.config.Grace
 	if mistake.Planted(mistake.ForgetUnknown) {
 		return
@@ -47,6 +52,7 @@ func (l *Ledger) startRecovery() {
 			e = &recovered{record.Epoch, record.Instance, record.Identity, make(map[*resource]int64)}
 			rec.entries[record.Session] = e
 			rec.order = append(rec.order, record.Session)
+			rec.instances[record.Instance] = record.Session
 		}
 		ceiling := min(record.Ceiling, MaxLimit)
 		r.unknown += ceiling - e.ceilings[r]
@@ -106,7 +112,12 @@ func (l *Ledger) recover(s *session, h Hello) {
 	if !l.recovery.open {
 		return
 	}
-	e := l.recovery.entries[h.Session]
+	id := h.Session
+	e := l.recovery.entries[id]
+	if e == nil {
+		id = l.recovery.instances[s.instance]
+		e = l.recovery.entries[id]
+	}
 	if e != nil && (e.instance != s.instance || e.identity != s.identity.name) {
 		e = nil
 	}
@@ -130,7 +141,7 @@ func (l *Ledger) recover(s *session, h Hello) {
 			r.unknown -= most
 			delete(e.ceilings, r)
 			l.adopt(s, r, &held[i], most)
-			l.note(Record{e.epoch, e.instance, e.identity, h.Session, r.name, 0})
+			l.note(Record{e.epoch, e.instance, e.identity, id, r.name, 0})
 			continue
 		}
 		before := r.charge
@@ -138,7 +149,7 @@ func (l *Ledger) recover(s *session, h Hello) {
 		r.unknown -= r.charge - before
 	}
 	if e != nil {
-		l.settle(h.Session, e)
+		l.settle(id, e)
 	}
 }
 
