@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -71,7 +70,7 @@ func takes(check cobra.PositionalArgs) cobra.PositionalArgs {
 // run runs the program with the arguments after its name and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 1 && args[0] == watchdogArg {
-		return keepWatch(os.Stdin)
+		return beWatchdog()
 	}
 	root := newRoot()
 	root.SetArgs(args)

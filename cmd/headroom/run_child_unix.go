@@ -102,9 +102,14 @@ func (w *watchdog) dismiss() {
 	_ = w.pipe.Close()
 }
 
-// keepWatch is what a watchdog does: once in has ended, it kills what the last line names.
-func keepWatch(in io.Reader) int {
+// beWatchdog is the program of a watchdog.
+func beWatchdog() int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // it must go on when all are told to end
+	return keepWatch(os.Stdin)
+}
+
+// keepWatch kills, once in has ended, what the last line names.
+func keepWatch(in io.Reader) int {
 	group, dir := 0, ""
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		group, dir = 0, ""

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -133,10 +132,14 @@ func TestRunPassesSignalsOn(t *testing.T) {
 	}
 }
 
+// sleeper writes its pid when a signal that ends it cannot be lost any more, as one between fork and exec is to a
+// shell that has a trap for it.
+const sleeper = `sh -c 'echo $$ > $0; exec sleep 1000' $0`
+
 // A signal reaches what the command started, in its process group.
 func TestRunPassesSignalsToTheGroup(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
-	r := startShell(t, time.Minute, "trap : TERM; sleep 1000 & echo $! > $0; wait; wait", file)
+	r := startShell(t, time.Minute, "trap : TERM; "+sleeper+" & wait; wait", file)
 	pid := awaitFile(t, file)
 	r.signals <- syscall.SIGTERM
 	if got := r.code(); got != 0 && got != 143 {
@@ -151,7 +154,7 @@ func TestRunEndsTheCommandThatLostItsPermit(t *testing.T) {
 		name, script string
 		killAfter    time.Duration
 	}{
-		{"it ends", "trap 'exit 0' TERM; sleep 1000 & echo $! > $0; wait", time.Minute},
+		{"it ends", "trap 'exit 0' TERM; " + sleeper + " & wait", time.Minute},
 		{"it is stopped", "sleep 1000 & echo $! > $0; kill -STOP $$", time.Minute},
 		{"it does not end", stubborn + "sh -c \"$1 sleep 1000\" & echo $! > $0; while :; do sleep 0.05; done", 50 * time.Millisecond},
 		{"what it started does not end", "(" + stubborn + "sleep 1000) & sleep 0.1; echo $! > $0; sleep 1000", 200 * time.Millisecond},
@@ -216,7 +219,6 @@ func TestRunSaysWhatCannotBeStarted(t *testing.T) {
 }
 
 func TestWatchdogKills(t *testing.T) {
-	t.Cleanup(func() { signal.Reset(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) })
 	for _, tt := range []struct {
 		name  string
 		words func(pid int) string
