@@ -78,7 +78,28 @@ func NewSources(scope snapshot.Scope) snapshot.Sources {
 	return open(Config{Scope: scope}).Sources()
 }
 
-// Sources returns the functions for a snapshot.Snapshotter.
+// Sources returns the functions for a snapshot.Snapshotter. Each returns the error of its context when that ends
+// first. For memory see the package.
+//
+// CPU on Linux is the greatest of these shares: the time in which the CPUs of the host were not idle; of those that
+// the cpuset leaves, instead, where it leaves fewer; and for the cgroup and each ancestor with a CPU quota, the CPU
+// time that it used of what the quota gave. Cores is the least of what the host, the cpuset and the quotas give, and
+// Limit says which. Waiting for I/O is idle, time stolen by the hypervisor is busy, a guest's time counts once, and a
+// counter that goes back counts as no time. The kernel counts the times of the host in steps of 10 ms, so they are
+// compared over about a second, or as long as there is; the use of a quota is exact since the previous call. What a
+// group bursts over its quota is cut off at 1. Quotas are read anew once a second, the cpuset and the membership
+// every 30 s. It is an error when there is a quota and its use cannot be read; without the times of the host the
+// quota stands alone, and HostKnown is false. It is an error too when the times of the host did not move, and the
+// next call covers that time as well. Elsewhere than on Linux, CPU is the time in which the host was not idle since
+// the previous call, and Cores its logical CPUs.
+//
+// Pressure is there on Linux only, nil elsewhere. It is the growth of the kernel's totals since the previous call: of
+// the cgroup's own where it is of version 2 and has a limit on CPU time or memory, itself or by an ancestor, as the
+// host's would tell of others; else of the host. The kernel knows no Full for the CPUs of the host. Where it
+// does not tell pressure, the error says what to do, and it is asked again every 30 s.
+//
+// The first call of CPU and of Pressure takes two readings 100 ms apart, and so does the first after a move to another
+// cgroup with a quota.
 func (h *Host) Sources() snapshot.Sources { return h.sources }
 
 // Signals returns further signals of the host for snapshot.Config.Signals, none elsewhere than on Linux. All

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,17 +26,12 @@ func TestBurn(t *testing.T) {
 	if _, err := in.ReadString('\n'); err != nil {
 		return
 	}
-	end := make(chan struct{})
+	var ended atomic.Bool
 	go func() {
-		defer close(end)
 		_, _ = io.Copy(io.Discard, in)
+		ended.Store(true)
 	}()
-	for {
-		select {
-		case <-end:
-			return
-		default:
-		}
+	for !ended.Load() {
 	}
 }
 
