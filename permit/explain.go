@@ -129,7 +129,7 @@ func (l *Ledger) Explain(now time.Duration, resource string, keep func(name stri
 		for b := range r.bands {
 			for _, g := range r.bands[b].groups {
 				for _, sh := range g.shares {
-					if sh.serve < first && !keep(sh.session.name, sh.session.party) && sh.session.served() {
+					if sh.serve < first && !keep(sh.session.name, sh.session.party) && sh.served {
 						e.QueueAhead += max(min(sh.wish, sh.give+1)-sh.charge.target, 0)
 					}
 				}

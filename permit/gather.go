@@ -38,7 +38,7 @@ func (l *Ledger) choose(r *resource, p *pass) (again bool) {
 		}
 		t.full = full
 		switch {
-		case !sh.session.served(), sh.charge.held > t.held, sh.want < sh.charge.held+sh.need,
+		case !sh.served, sh.charge.held > t.held, sh.want < sh.charge.held+sh.need,
 			!r.fits(sh, p.capacity), r.mode != ModeNormal, full && l.now >= t.at+reclaimAfter:
 			took := l.now - t.since
 			if sh.group.band > top {

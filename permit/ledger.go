@@ -136,7 +136,9 @@ func (l *Ledger) Advance(now time.Duration) {
 	l.dirty = l.dirty[:0]
 	for _, r := range dirty {
 		r.dirty = false
-		l.shareOut(r)
+		if r.changed || !l.passOn(r) {
+			l.shareOut(r)
+		}
 	}
 	if len(l.unsettled) > 2*len(l.sessions)+64 {
 		for range l.Dirty() { // drops those that ended

@@ -564,7 +564,7 @@ func TestLedgerMistakesAreFound(t *testing.T) {
 	} {
 		t.Run(m.String(), func(t *testing.T) {
 			defer mistake.Plant(m)()
-			for seed := range uint64(100) {
+			for seed := range uint64(400) {
 				if _, err := run(seed, 2000); err != nil {
 					t.Log(err)
 					return

@@ -10,6 +10,7 @@ import (
 
 // A pass is the room that sharing out one resource takes, kept to be used again.
 type pass struct {
+	number int64
 	order  []*share // all that may be given something, by group
 	groups []*group // that have some of them, by band
 	claims []claimant
@@ -28,6 +29,10 @@ type pass struct {
 // shareOut brings the targets of a resource to what each session's part is, as far as that is free.
 func (l *Ledger) shareOut(r *resource) {
 	p := &l.pass
+	p.number++
+	r.changed, r.planned = false, l.now
+	clear(r.queue)
+	r.queue = r.queue[:0]
 	l.collect(r, p)
 	p.split(r)
 	if l.choose(r, p) {
@@ -46,9 +51,6 @@ func (l *Ledger) collect(r *resource, p *pass) {
 	p.want, p.claimed = 0, 0
 	stuck := int64(0)
 	rate, known := 0.0, int64(0)
-	for _, h := range r.holders {
-		h.wanted = 0
-	}
 	for b := range r.bands {
 		p.band[b].from = len(p.groups)
 		for _, g := range r.bands[b].groups {
@@ -60,7 +62,7 @@ func (l *Ledger) collect(r *resource, p *pass) {
 					rate += float64(held) / sh.meanHold.Seconds()
 					known += held
 				}
-				if !sh.session.served() {
+				if !sh.served {
 					stuck += sh.charge.amount()
 					continue
 				}
@@ -82,6 +84,9 @@ func (l *Ledger) collect(r *resource, p *pass) {
 			}
 			if g.to = len(p.order); g.from == g.to {
 				continue
+			}
+			if g.holder.pass != p.number {
+				g.holder.wanted, g.holder.pass = 0, p.number
 			}
 			quota := r.limit
 			if most := g.holder.grant.Max; most > 0 {
@@ -300,20 +305,28 @@ func (l *Ledger) raise(r *resource, p *pass) {
 		})
 	}
 	for _, sh := range p.raises {
-		most := sh.charge.amount() + max(r.free(), 0)
-		if mistake.Planted(mistake.RaiseUnchecked) {
-			most = sh.give
-		}
-		if quota := sh.holder.grant.Max; quota > 0 {
-			most = min(most, sh.charge.amount()+max(quota-sh.holder.charge, 0))
-		}
-		target := min(sh.give, most)
-		if target <= sh.charge.target || len(l.records) >= maxRecords {
-			continue
-		}
-		l.aim(sh, target)
-		l.passTurn(sh, target)
+		l.give(sh, sh.give)
 	}
+}
+
+// give raises the target of a share, as far as that is free and within the quota of its identity, and reports
+// whether it did.
+func (l *Ledger) give(sh *share, target int64) bool {
+	k := sh.charge.amount()
+	most := k + max(sh.resource.free(), 0)
+	if mistake.Planted(mistake.RaiseUnchecked) {
+		most = target
+	}
+	if quota := sh.holder.grant.Max; quota > 0 {
+		most = min(most, k+max(quota-sh.holder.charge, 0))
+	}
+	target = min(target, most)
+	if target <= sh.charge.target || len(l.records) >= maxRecords {
+		return false
+	}
+	l.aim(sh, target)
+	l.passTurn(sh, target)
+	return true
 }
 
 // passTurn moves the turns of who got one of the permits that do not divide.
@@ -336,6 +349,7 @@ func (l *Ledger) passTurn(sh *share, target int64) {
 func (l *Ledger) tell(r *resource, p *pass) {
 	r.unserved = 0
 	tight := p.want > p.capacity
+	r.tight = tight && r.mode == ModeNormal && r.gather.by == nil
 	for _, g := range p.groups {
 		scarce := tight || g.wish > g.give
 		extra := scarce && (g.give > g.whole || p.rotates && tight)

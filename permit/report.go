@@ -69,7 +69,7 @@ func (l *Ledger) hear(sh *share, version, held, ceiling int64, yields bool) {
 		sh.use.since = l.now // from now on the worker knows what it has
 	}
 	if sh.use.note(sh.charge.held, sh.charge.target) {
-		l.touch(sh.resource)
+		l.nudge(sh.resource)
 	}
 	if sh.charge.applied < sh.charge.sent && l.now >= sh.sentAt+l.config.Heartbeat {
 		l.unsettle(sh) // the frame may be lost
@@ -85,9 +85,11 @@ func (l *Ledger) demand(sh *share, in *Report) {
 			*to, changed = value, true
 		}
 	}
-	r.want -= sh.want
-	set(&sh.want, min(max(in.Want, 0), MaxLimit))
-	r.want += sh.want
+	if want := min(max(in.Want, 0), MaxLimit); want != sh.want {
+		r.want += want - sh.want
+		sh.want = want
+		l.nudge(r)
+	}
 	set(&sh.need, min(max(in.Need, 1), MaxLimit))
 	set(&sh.weight, int64(min(max(in.Weight, 1), MaxWeight)))
 	set(&sh.asked, min(max(in.Guarantee, 0), MaxLimit))

@@ -34,7 +34,11 @@ type resource struct {
 	holders map[string]*holder
 	bands   [bands]band // the highest priority first
 
-	dirty     bool          // whether it is among those to be shared out again
+	dirty     bool          // whether it is among those to be looked at
+	changed   bool          // whether it is to be shared out again, and not only what became free
+	planned   time.Duration // when it was shared out last
+	tight     bool          // whether more is wanted than there is, taken from what is used
+	queue     []*share      // those who get next what becomes free, some of them; none while it is empty
 	scarce    bool          // whether somebody's want is not served
 	since     time.Duration // since when it is scarce, or is not
 	review    time.Duration // when to share out again without another reason, if reviewing
@@ -54,7 +58,8 @@ type holder struct {
 	charge     int64 // sum over shares
 	guaranteed int64 // sum over shares
 	shares     int
-	wanted     int64 // by the bands that were looked at in this pass
+	wanted     int64 // by the bands that were looked at in the pass
+	pass       int64 // of wanted
 }
 
 // A band holds those of one priority.
@@ -106,6 +111,7 @@ type share struct {
 	serve         int64 // number of the last raise
 	fence         int64
 	ceiling       int64 // as recorded
+	served        bool  // whether it may be given anything
 	wish          int64 // what it is taken to want, in the last pass
 	give, whole   int64 // of the last pass
 	step          int64
@@ -129,7 +135,8 @@ func (l *Ledger) join(s *session, r *resource) *share {
 		h = &holder{identity: s.identity, grant: grant}
 		r.holders[s.identity.name] = h
 	}
-	sh := &share{session: s, resource: r, holder: h, need: 1, weight: 1, use: use{cap: MaxLimit}, stance: -1}
+	sh := &share{session: s, resource: r, holder: h, need: 1, weight: 1, use: use{cap: MaxLimit}, stance: -1,
+		served: s.served()}
 	h.shares++
 	r.shares++
 	s.shares = append(s.shares, sh)
@@ -202,14 +209,15 @@ func (l *Ledger) leave(sh *share) {
 
 // recharge does what changes the charge of a share, and keeps the sums.
 func (l *Ledger) recharge(sh *share, change func(*charge)) {
-	before, held := sh.charge.amount(), sh.charge.held
+	before, held, target := sh.charge.amount(), sh.charge.held, sh.charge.target
 	change(&sh.charge)
+	sh.group.has += sh.charge.target - target
 	delta := sh.charge.amount() - before
 	sh.resource.charge += delta
 	sh.holder.charge += delta
 	sh.resource.held += sh.charge.held - held
 	if delta < 0 {
-		l.touch(sh.resource)
+		l.nudge(sh.resource)
 	}
 }
 
@@ -248,6 +256,24 @@ const maxFence = 1<<63 - 1 - 2*FenceBlock
 
 // touch makes the resource one to be shared out again.
 func (l *Ledger) touch(r *resource) {
+	r.changed = true
+	l.look(r)
+}
+
+// planInterval is how long what is left open after sharing out may wait, while there is more than one can serve.
+const planInterval = 10 * time.Millisecond
+
+// nudge is touch for what changes often while permits are scarce, and then hardly changes anybody's part: that
+// something became free, or that one waits more or less. Then what is free goes to the next, and it is shared
+// out again only now and then.
+func (l *Ledger) nudge(r *resource) {
+	if !r.tight || l.now >= r.planned+planInterval {
+		r.changed = true
+	}
+	l.look(r)
+}
+
+func (l *Ledger) look(r *resource) {
 	if !r.dirty {
 		r.dirty = true
 		l.dirty = append(l.dirty, r)

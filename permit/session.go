@@ -162,6 +162,7 @@ func (l *Ledger) resume(s *session, h Hello) {
 	l.expiry.move(s, l.now+l.config.TTL+l.config.Grace)
 	for _, sh := range s.shares {
 		sh.sequence = 0
+		sh.served = true
 		l.touch(sh.resource)
 		l.unsettle(sh)
 	}
@@ -216,6 +217,7 @@ func (l *Ledger) Detach(now time.Duration, id SessionID) {
 	if s := l.sessions[id]; s != nil && s.live {
 		s.live = false
 		for _, sh := range s.shares {
+			sh.served = false
 			l.touch(sh.resource)
 		}
 	}
@@ -244,6 +246,7 @@ func (l *Ledger) Kick(now time.Duration, name, reason string) (SessionAccount, S
 			s.kicked = "kicked: " + reason
 		}
 		for _, sh := range s.shares {
+			sh.served = false
 			if mistake.Planted(mistake.KickFrees) {
 				l.recharge(sh, func(c *charge) { c.forget(0) })
 			}

@@ -1,7 +1,5 @@
 package permit
 
-import "slices"
-
 // A claimant is one of those among whom permits are divided: a band, an identity or a session.
 type claimant struct {
 	want   int64 // at most this much is of use; at least 0
@@ -92,7 +90,7 @@ func divide(capacity int64, cs []claimant, scratch *[]int32) {
 		left -= c.give
 	}
 	if int(left) < len(turns) {
-		slices.SortFunc(turns, func(i, j int32) int { return before(&cs[i], &cs[j], i, j) })
+		least(turns, int(left), func(i, j int32) int { return before(&cs[i], &cs[j], i, j) })
 	}
 	for _, i := range turns[:min(left, int64(len(turns)))] {
 		cs[i].give++
@@ -113,6 +111,35 @@ func before(a, b *claimant, i, j int32) int {
 		return 1
 	}
 	return int(i) - int(j)
+}
+
+// least brings the k least of s to its front, in any order and in linear time on average.
+func least[T any](s []T, k int, compare func(a, b T) int) {
+	for k > 0 && k < len(s) {
+		pivot := s[len(s)/2]
+		i, j := 0, len(s)-1
+		for i <= j {
+			for compare(s[i], pivot) < 0 {
+				i++
+			}
+			for compare(s[j], pivot) > 0 {
+				j--
+			}
+			if i <= j {
+				s[i], s[j] = s[j], s[i]
+				i++
+				j--
+			}
+		}
+		switch { // s[:j+1] is not over the pivot, s[i:] not under it
+		case k <= j+1:
+			s = s[:j+1]
+		case k > i:
+			s, k = s[i:], k-i
+		default:
+			return
+		}
+	}
 }
 
 // level returns the level rest/weights of the water when capacity is poured out over the wants of the active:
