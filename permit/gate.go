@@ -24,8 +24,8 @@ type Gate struct {
 
 	lease *lease
 
-	// keep is never yielded, and gather is what the oldest task still collects above what is held.
-	keep, gather atomic.Int64
+	// keep is never yielded.
+	keep atomic.Int64
 
 	// offline is how many may run without a lease.
 	offline atomic.Int64
@@ -135,7 +135,7 @@ func (g *Gate) Release(n int64) (tell bool) {
 		contended := s&stateContended != 0
 		lower := limit
 		if contended {
-			lower = min(limit, g.ceiling(held))
+			lower = min(limit, max(held, g.keep.Load()))
 			tell = tell || lower < limit
 			if mistake.Planted(mistake.IgnoreCeiling) {
 				lower = limit
@@ -147,17 +147,12 @@ func (g *Gate) Release(n int64) (tell bool) {
 	}
 }
 
-// ceiling is how low a worker that holds so many may put its limit for others to have the rest.
-func (g *Gate) ceiling(held int64) int64 {
-	return max(held+g.gather.Load(), g.keep.Load())
-}
-
 // yield lowers the limit to what is used, for others to have the rest.
 func (g *Gate) yield() {
 	for {
 		s := g.state.Load()
 		held, limit := stateHeld(s), stateLimit(s)
-		lower := min(limit, g.ceiling(held))
+		lower := min(limit, max(held, g.keep.Load()))
 		if lower == limit || g.state.CompareAndSwap(s, packState(held, lower, s&stateContended != 0)) {
 			return
 		}

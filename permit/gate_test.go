@@ -127,23 +127,20 @@ func TestGateRelease(t *testing.T) {
 		name   string
 		held   int64
 		target permit.Target // when it is released
-		need   int64
 		n      int64
 		tell   bool
 		limit  int64 // after it
 	}{
-		{"within the target", 5, target(2, 5), 0, 1, false, 5},
-		{"nothing", 5, target(2, 3), 0, 0, false, 3},
-		{"above the target", 5, target(2, 3), 0, 1, true, 3},
-		{"from above the target to under it", 5, target(2, 3), 0, 4, true, 3},
-		{"to just the target", 5, target(2, 4), 0, 1, true, 4},
-		{"more than is held", 2, target(2, 5), 0, 9, false, 5},
-		{"while others wait", 5, contended(2, 5), 0, 1, true, 4},
-		{"while others wait and less is held", 3, contended(2, 5), 0, 1, true, 2},
-		{"above the target while others wait", 5, contended(2, 3), 0, 1, true, 3},
-		{"what is guaranteed stays", 3, guaranteed, 0, 2, true, 3},
-		{"what the oldest task collects stays", 3, contended(2, 5), 4, 1, false, 5},
-		{"what is over that goes", 3, contended(2, 5), 2, 1, true, 4},
+		{"within the target", 5, target(2, 5), 1, false, 5},
+		{"nothing", 5, target(2, 3), 0, false, 3},
+		{"above the target", 5, target(2, 3), 1, true, 3},
+		{"from above the target to under it", 5, target(2, 3), 4, true, 3},
+		{"to just the target", 5, target(2, 4), 1, true, 4},
+		{"more than is held", 2, target(2, 5), 9, false, 5},
+		{"while others wait", 5, contended(2, 5), 1, true, 4},
+		{"while others wait and less is held", 3, contended(2, 5), 1, true, 2},
+		{"above the target while others wait", 5, contended(2, 3), 1, true, 3},
+		{"what is guaranteed stays", 3, guaranteed, 2, true, 3},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,7 +148,7 @@ func TestGateRelease(t *testing.T) {
 			g := a.Gate(room)
 			a.targets(target(1, tt.held))
 			g.TryAcquire(a.now, tt.held)
-			a.Lessee.Demand(room, permit.Demand{Waiting: 9, Need: tt.need})
+			a.Lessee.Demand(room, permit.Demand{Waiting: 9})
 			a.targets(tt.target)
 			a.now += time.Second
 			a.frame(t)

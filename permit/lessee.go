@@ -108,10 +108,6 @@ func (w *Lessee) Demand(resource string, d Demand) {
 	s := w.slot(resource)
 	before, first := s.demand, !s.asked
 	s.demand, s.asked = d, true
-	s.gate.gather.Store(0)
-	if d.Need > 1 && d.Waiting > 0 {
-		s.gate.gather.Store(min(d.Need, MaxLimit))
-	}
 	switch {
 	case first, s.gate.Held()+d.Waiting > s.reported.Want, d.Weight != before.Weight,
 		d.Priority != before.Priority, d.Guarantee != before.Guarantee, d.Need != before.Need, s.idle():
@@ -124,7 +120,7 @@ func (w *Lessee) Demand(resource string, d Demand) {
 // idle reports whether the worker may use more than it does of what others wait for, and has nothing to use it
 // for.
 func (s *slot) idle() bool {
-	return s.target.Contended && s.demand.Waiting == 0 && s.gate.ceiling(s.gate.Held()) < s.gate.Limit()
+	return s.target.Contended && s.demand.Waiting == 0 && max(s.gate.Held(), s.gate.keep.Load()) < s.gate.Limit()
 }
 
 // Target returns the newest target of a resource; ok is false while there is none. It stays after the lease has

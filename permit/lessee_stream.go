@@ -174,8 +174,8 @@ func (s *slot) snapshot() (held, ceiling int64, has bool) {
 	state := s.gate.state.Load()
 	held = stateHeld(state)
 	ceiling = stateLimit(state)
-	if mistake.Planted(mistake.IgnoreCeiling) && s.target.Contended && s.gate.ceiling(held) < ceiling {
-		ceiling = s.gate.ceiling(held)
+	if mistake.Planted(mistake.IgnoreCeiling) && s.target.Contended && max(held, s.gate.keep.Load()) < ceiling {
+		ceiling = max(held, s.gate.keep.Load())
 	}
 	if ceiling >= s.target.Target {
 		return held, 0, false
