@@ -17,7 +17,11 @@ func FuzzSnapshotFrom(f *testing.F) {
 		{},
 		{Unknown: "no", HasLastGood: true},
 		{Resource: snapshot.CPU, CPU: snapshot.CPUReading{Used: 1}},
+		{Resource: snapshot.CPU, CPU: snapshot.CPUReading{
+			Limit: "cpu.max of /a", HostKnown: true, ThrottledKnown: true, LoadKnown: true, Runnable: 2}},
 		{Resource: snapshot.Memory, Memory: snapshot.MemoryReading{Used: 1, HostKnown: true}},
+		{Resource: snapshot.Memory, Memory: snapshot.MemoryReading{Limit: "memory.max of /a", SwapKnown: true,
+			Tightest: snapshot.MemoryLevel{Used: 1, Total: 2, Limit: "memory.high of /"}}},
 		{Resource: snapshot.EventLoop, EventLoop: snapshot.EventLoopReading{Delay: -1, Judged: 4, Reporters: 1}},
 		{Resource: snapshot.Client, Client: snapshot.ClientReading{New: -1}},
 		{Resource: snapshot.Pressure},
