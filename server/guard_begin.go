@@ -31,7 +31,7 @@ func (g *guard) begin(ctx context.Context, _ *tap.Info) (context.Context, error)
 		return ctx, toStatus(ctx, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	c := &unrequested{Context: ctx, cancel: cancel}
+	c := &unrequested{Context: ctx}
 	c.timer = time.AfterFunc(g.limits.UnaryTimeout, func() {
 		c.late.Store(true)
 		cancel()
@@ -44,9 +44,8 @@ func (g *guard) begin(ctx context.Context, _ *tap.Info) (context.Context, error)
 type unrequested struct {
 	context.Context
 
-	cancel context.CancelFunc
-	timer  *time.Timer
-	late   atomic.Bool
+	timer *time.Timer
+	late  atomic.Bool
 }
 
 type unrequestedKey struct{}
@@ -72,12 +71,5 @@ func (c *unrequested) Value(key any) any {
 func requested(ctx context.Context) {
 	if c, ok := ctx.Value(unrequestedKey{}).(*unrequested); ok {
 		c.timer.Stop()
-	}
-}
-
-// abortCall makes every Send and Receive of the call of ctx return. Its handler can still say how it ended.
-func abortCall(ctx context.Context) {
-	if c, ok := ctx.Value(unrequestedKey{}).(*unrequested); ok {
-		c.cancel()
 	}
 }

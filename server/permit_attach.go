@@ -51,8 +51,8 @@ func (s *permitService) unwatch(w *attached) {
 // errReplaced reports a stream in whose place the worker opened another.
 var errReplaced = errors.New("server: the session has another stream")
 
-// attached is one stream of a worker. Its handler reads; a goroutine that lives only while there is something to
-// say sends. What is to be said is state: a slow reader is told the newest.
+// attached is one stream of a worker. A goroutine reads, so that the handler can end the stream, and one that lives
+// only while there is something to say sends. What is to be said is state: a slow reader is told the newest.
 type attached struct {
 	arbiter *arbiter
 	stream  grpc.ServerStream
@@ -60,6 +60,7 @@ type attached struct {
 	id      permit.SessionID
 	epoch   int64
 
+	over    chan struct{} // closed by end
 	silence *time.Timer
 	stuck   *time.Timer // of the Send in flight
 
@@ -85,7 +86,7 @@ func (s *permitService) Attach(
 	if err != nil {
 		return err
 	}
-	w := &attached{arbiter: a, stream: transportStream(stream), limits: s.limits}
+	w := &attached{arbiter: a, stream: transportStream(stream), limits: s.limits, over: make(chan struct{})}
 	w.silence = time.AfterFunc(helloTimeout, func() { w.end(&silentError{helloTimeout, true}) })
 	w.stuck = time.AfterFunc(time.Hour, w.unread)
 	w.stuck.Stop()
@@ -93,10 +94,17 @@ func (s *permitService) Attach(
 		w.close()
 		time.AfterFunc(s.config.TTL+s.config.Grace, func() { s.unwatch(w) })
 	}()
-	if err := s.serve(w, stream); !errors.Is(err, errEnded) {
-		return err
+	read := make(chan error, 1)
+	go func() { read <- s.serve(w, stream) }()
+	select {
+	case err = <-read:
+	case <-w.over:
+		err = w.cause
 	}
-	return nil
+	if errors.Is(err, errEnded) {
+		return nil
+	}
+	return err
 }
 
 // serve reads the frames of the stream until it ends.
@@ -140,15 +148,10 @@ func (w *attached) receive(
 	stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse],
 ) (permit.WorkerFrame, error) {
 	req, err := stream.Recv()
-	w.mu.Lock()
-	cause := w.cause
-	w.mu.Unlock()
-	switch {
-	case cause != nil:
-		return permit.WorkerFrame{}, cause
-	case errors.Is(err, io.EOF): // without a goodbye: as if the stream broke
+	if errors.Is(err, io.EOF) { // without a goodbye: as if the stream broke
 		return permit.WorkerFrame{}, errEnded
-	case err != nil:
+	}
+	if err != nil {
 		return permit.WorkerFrame{}, err
 	}
 	f, err := wire.WorkerFrameFrom(req)
@@ -181,6 +184,12 @@ func (w *attached) join(who permit.Party, f *permit.WorkerFrame) error {
 	a := w.arbiter
 	now := a.enter()
 	defer a.leave()
+	w.mu.Lock()
+	closed := w.closed
+	w.mu.Unlock()
+	if closed {
+		return errEnded
+	}
 	if a.frozen {
 		return errDraining
 	}
@@ -262,7 +271,7 @@ func (w *attached) end(err error) {
 	defer w.mu.Unlock()
 	if w.cause == nil && !w.closed {
 		w.cause = err
-		abortCall(w.stream.Context())
+		close(w.over)
 	}
 }
 
