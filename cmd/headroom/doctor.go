@@ -27,7 +27,7 @@ const areaServer = "server"
 func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Tell what headroom can see here, which limits hold, and what to do about it",
+		Short: "Tell what can be seen here, which limits hold, and what to do",
 		Long: `Look at this machine as "headroom serve" would: which limits hold and where they
 come from, which signals can be read, what is hidden and why, and what to do
 about it. It needs no server and changes nothing. The exit code is 0 whatever it
@@ -35,7 +35,7 @@ finds. With -o json, one finding a line: area, name, state (ok, limited or
 missing), detail, advice.`,
 		Example: examples(
 			"headroom doctor",
-			"headroom doctor --host-root /host   # in a container that has the host's / there",
+			"headroom doctor --host-root /host   # in a container, with the host there",
 		),
 		Args: takes(cobra.NoArgs),
 	}
