@@ -68,6 +68,12 @@ func leaseFrom(t *testing.T, config func(*server.Config), names ...string) *leas
 // as returns a client of that identity, on a connection of its own.
 func (l *leasing) as(t *testing.T, name string) headroomv1.PermitServiceClient {
 	t.Helper()
+	_, client := l.connect(t, name)
+	return client
+}
+
+func (l *leasing) connect(t *testing.T, name string) (*grpc.ClientConn, headroomv1.PermitServiceClient) {
+	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///bufconn",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -77,7 +83,7 @@ func (l *leasing) as(t *testing.T, name string) headroomv1.PermitServiceClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return headroomv1.NewPermitServiceClient(conn)
+	return conn, headroomv1.NewPermitServiceClient(conn)
 }
 
 // account returns the account of "api".
