@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -51,8 +55,9 @@ func TestOneStreamForAll(t *testing.T) {
 		if len(streams) != 1 {
 			t.Fatalf("%d streams for three handles, want 1", len(streams))
 		}
-		if h := streams[0].hello; h.Client != "crawler-7" || h.Resume || h.Instance == (permit.InstanceID{}) {
-			t.Errorf("hello = %+v, want crawler-7, an instance, nothing to resume", h)
+		// Whoever dials for the client may be another process, and outlive it or not.
+		if h := streams[0].hello; h.Client != "crawler-7" || h.Resume || h.Exclusive || h.Instance == (permit.InstanceID{}) {
+			t.Errorf("hello = %+v, want crawler-7, an instance, nothing to resume, not exclusive", h)
 		}
 		p := take(t, a)
 		defer p.Release()
@@ -63,6 +68,52 @@ func TestOneStreamForAll(t *testing.T) {
 			t.Errorf("b: held %d of %d, want 0 of 2", b.Held(), b.Limit())
 		}
 	})
+}
+
+// On a connection of its own the program's death is the end of its work.
+func TestExclusiveConnection(t *testing.T) {
+	l := newLessor(1)
+	lis, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Skip(err)
+	}
+	srv := grpc.NewServer()
+	headroomv1.RegisterStatusServiceServer(srv, &script{})
+	headroomv1.RegisterPermitServiceServer(srv, l)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(lis) }()
+	defer func() {
+		srv.Stop()
+		<-served
+	}()
+	c, err := client.Dial(t.Context(), client.WithAddress("unix://"+lis.Addr().String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	l.give("host", 1)
+	p, err := c.Acquire(t.Context(), "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Release()
+	w := l.streams()[0]
+	if h := w.hello; !h.Exclusive || h.Client == "" {
+		t.Errorf("hello = %+v, want exclusive and a name", h)
+	}
+}
+
+func TestProgramName(t *testing.T) {
+	for path, want := range map[string]string{
+		"/usr/bin/crawler":       "crawler-7",
+		"/tmp/-größe 1.test":     "gr--e-1.test-7",
+		"":                       "program-7",
+		strings.Repeat("x", 100): strings.Repeat("x", 62) + "-7",
+	} {
+		if got := client.ProgramName(path, 7); got != want {
+			t.Errorf("name of %q = %q, want %q", path, got, want)
+		}
+	}
 }
 
 // Every frame is a heartbeat, and without news there is one a second, by which the lease never ends.
@@ -210,14 +261,10 @@ func TestRetriesOfAttach(t *testing.T) {
 				t.Fatal("not attached again 25 ms after the stream broke, the mean of the first wait")
 			}
 		}
-		l.mu.Lock()
-		l.refusal = unavailable()
-		l.mu.Unlock()
+		l.refuse(unavailable())
 		l.cut(unavailable())
 		time.Sleep(time.Minute)
-		l.mu.Lock()
-		l.refusal = nil
-		l.mu.Unlock()
+		l.refuse(nil)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if len(l.streams()) != 1 {
@@ -230,7 +277,7 @@ func TestAttachRefused(t *testing.T) {
 	for _, code := range []codes.Code{codes.Unimplemented, codes.PermissionDenied, codes.InvalidArgument} {
 		t.Run(code.String(), func(t *testing.T) {
 			l := newLessor(1)
-			l.refusal = status.Error(code, "go away")
+			l.refuse(status.Error(code, "go away"))
 			leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
 				c := m.client(t)
 				h, err := c.Permits("host", client.WithOffline(client.OfflineUnlimited))
@@ -394,7 +441,7 @@ func TestFramesGatherWhatIsPending(t *testing.T) {
 		for range n {
 			<-done
 		}
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second)
 		if r := l.report("host"); r.Want != 0 {
 			t.Errorf("%d wanted after all calls ended, want 0", r.Want)
 		}

@@ -6,6 +6,11 @@
 // survives restarts of the server: it says when what it knows is stale, and never shows an older state
 // after a newer one. [Client.Severity] asks for the severity, [Client.WatchSeverity] follows each step of
 // it, and [Client.Handlers] calls functions of the program as levels change.
+//
+// [Client.Permits] leases the right to run work: as much as the server grants this program, whatever other
+// programs do. A [Permit] is taken in the program's own memory and is good for as long as the server is heard
+// of; its context ends when the permit is lost. [Client.Acquire] and [Client.AcquireAll] are for programs that
+// need one now and then. What may run while there is no server is a choice; see [Offline].
 package client
 
 import (

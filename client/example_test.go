@@ -77,3 +77,53 @@ func ExampleClient_Handlers() {
 		log.Fatal(err)
 	}
 }
+
+// Run as much as the server lets this program run, and no more, and give up what runs when the permit is lost.
+func ExampleClient_Permits() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, client.WithName("crawler-7"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	host, err := c.Permits("host", client.WithOffline(client.OfflineSafe(1)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range 100 {
+		p, err := host.Acquire(ctx, 1) // in turn, with whoever else works on this host
+		if err != nil {
+			log.Fatal(err)
+		}
+		all.Go(func() {
+			defer p.Release()
+			ctx, cancel := p.Guard(ctx)
+			defer cancel()
+			fmt.Println(crawl(ctx))
+		})
+	}
+}
+
+// Keep two scarce things for one task.
+func ExampleClient_AcquireAll() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	permits, err := c.AcquireAll(ctx, map[string]int64{"billing-api": 1, "licences": 2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for i := range permits {
+		defer permits[i].Release()
+	}
+	fmt.Println("one call of the API and two licences, until the function returns")
+}
+
+func crawl(ctx context.Context) error { return ctx.Err() }

@@ -33,6 +33,8 @@ var (
 	CheckOwner   = checkOwner
 	VersionSkew  = skew
 	BuildVersion = buildVersion
+	NextLocal    = nextLocal
+	ProgramName  = programName
 )
 
 // RunSocket is where the server of the system listens, or "".

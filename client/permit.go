@@ -30,6 +30,7 @@ type RefusedError struct {
 	Refusal  permit.Refusal
 }
 
+// Error names the resource and the reason.
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("client: resource %q is refused: %s", e.Resource, e.Refusal)
 }

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"crypto/rand"
 	"slices"
 	"sync"
 	"testing"
@@ -19,10 +20,10 @@ import (
 // lessor is one life of a server that grants each worker what the test says.
 type lessor struct {
 	headroomv1.UnimplementedPermitServiceServer
-	epoch   int64
-	refusal error // of every attachment
+	epoch int64
 
 	mu       sync.Mutex
+	refusal  error                    // of every attachment
 	workers  []*leased                // in the order of their streams
 	sessions map[permit.SessionID]int // how often they attached
 	targets  map[string]permit.Target // by resource
@@ -60,6 +61,13 @@ func (l *lessor) set(t permit.Target) {
 	for _, w := range l.workers {
 		w.sendLocked(permit.ServerFrame{Targets: []permit.Target{t}})
 	}
+}
+
+// refuse makes err the answer to every new stream; nil takes that back.
+func (l *lessor) refuse(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refusal = err
 }
 
 // fallSilent stops or resumes all answers.
@@ -127,8 +135,11 @@ func (w *leased) sendLocked(f permit.ServerFrame) {
 }
 
 func (l *lessor) Attach(stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse]) error {
-	if l.refusal != nil {
-		return l.refusal
+	l.mu.Lock()
+	refusal := l.refusal
+	l.mu.Unlock()
+	if refusal != nil {
+		return refusal
 	}
 	w := &leased{lessor: l, stream: stream, end: make(chan error, 1)}
 	go func() {
@@ -204,4 +215,99 @@ func permits(t *testing.T, c *client.Client, resource string, opts ...client.Per
 	}
 	synctest.Wait()
 	return h
+}
+
+// arbiter is a server that leases one permit of each resource, by a ledger.
+type arbiter struct {
+	headroomv1.UnimplementedPermitServiceServer
+	begin time.Time
+
+	mu      sync.Mutex
+	ledger  *permit.Ledger
+	workers map[permit.SessionID]*leased
+}
+
+func (r *arbiter) Attach(stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse]) error {
+	w := &leased{lessor: &lessor{epoch: 1}, stream: stream}
+	var id permit.SessionID
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.workers, id)
+		r.ledger.End(time.Since(r.begin), id)
+	}()
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		f, err := wire.WorkerFrameFrom(m)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		now := time.Since(r.begin)
+		w.echo = f.Sent
+		var answer permit.ServerFrame
+		if f.Hello != nil {
+			welcome, err := r.ledger.Attach(now, permit.Party{Identity: "uid:1"}, *f.Hello)
+			if err != nil {
+				r.mu.Unlock()
+				return err
+			}
+			id, answer.Welcome = welcome.Session, &welcome
+			r.workers[id] = w
+		}
+		err = r.ledger.Receive(now, id, f)
+		w.sendLocked(answer)
+		r.shareLocked(now)
+		r.mu.Unlock()
+		if err != nil || f.Goodbye {
+			return err
+		}
+	}
+}
+
+func (r *arbiter) shareLocked(now time.Duration) {
+	r.ledger.Advance(now)
+	for id := range r.ledger.Dirty() {
+		if targets := r.ledger.TakeTargets(id, nil); len(targets) > 0 {
+			r.workers[id].sendLocked(permit.ServerFrame{Targets: targets})
+		}
+	}
+}
+
+// newArbiter returns an arbiter that shares until the test ends.
+func newArbiter(t *testing.T, resources ...string) *arbiter {
+	t.Helper()
+	c := permit.Config{Epoch: 1}
+	for _, name := range resources {
+		c.Resources = append(c.Resources, permit.Resource{Name: name, Limit: 1, Law: "fixed"})
+	}
+	c.NewSession = func() (id permit.SessionID) {
+		if _, err := rand.Read(id[:]); err != nil {
+			t.Error(err)
+		}
+		return id
+	}
+	ledger, err := permit.NewLedger(0, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &arbiter{begin: time.Now(), ledger: ledger, workers: make(map[permit.SessionID]*leased)}
+	go func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				r.mu.Lock()
+				r.shareLocked(time.Since(r.begin))
+				r.mu.Unlock()
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	return r
 }

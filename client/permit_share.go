@@ -2,7 +2,6 @@ package client
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -68,27 +67,6 @@ type shareState struct {
 	stale   bool // nothing came for two heartbeats: no more is started than runs
 	offline bool // there is no lease, and the offline policy counts
 	final   error
-}
-
-// lease is what permits are lost with.
-type lease struct {
-	ctx context.Context
-	end context.CancelCauseFunc
-}
-
-func newLease() *lease {
-	ctx, end := context.WithCancelCause(context.Background())
-	return &lease{ctx: ctx, end: end}
-}
-
-// waiter is a call of Acquire that waits. permit and err are set before ready is closed.
-type waiter struct {
-	handle *Permits
-	count  int64
-	since  time.Duration
-	ready  chan struct{}
-	permit Permit
-	err    error
 }
 
 func newShare(a *attachment, name string, gate *permit.Gate) *share {
@@ -235,85 +213,6 @@ func (s *share) demandChanged() {
 	signal(s.attach.wake)
 }
 
-// enqueue adds a call of Acquire, and serves it at once if it can be.
-func (s *share) enqueue(h *Permits, n int64) (*waiter, *list.Element, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.errLocked(h); err != nil {
-		return nil, nil, err
-	}
-	w := &waiter{handle: h, count: n, since: s.attach.now(), ready: make(chan struct{})}
-	e := s.queue.PushBack(w)
-	s.waiting += n
-	s.slow.Store(true)
-	s.serveLocked()
-	// How many more wait is no news to a server that does not give what it was asked for, so it is told with the
-	// next frame, or in 100 ms.
-	s.dirty.Store(true)
-	if !s.asked {
-		signal(s.attach.wake)
-	}
-	return w, e, nil
-}
-
-// abandon takes a call of Acquire out of the queue; if it was served meanwhile it gives back what it got.
-func (s *share) abandon(w *waiter, e *list.Element) {
-	s.mu.Lock()
-	select {
-	case <-w.ready:
-		s.mu.Unlock()
-		w.permit.Release()
-		return
-	default:
-	}
-	s.queue.Remove(e)
-	s.waiting -= w.count
-	s.serveLocked() // it may have been in the way of others
-	s.dirty.Store(true)
-	if s.queue.Len() == 0 {
-		signal(s.attach.wake)
-	}
-	s.mu.Unlock()
-}
-
-// serveLocked lets those who wait go on, in their order: one that must wait lets nobody overtake, or a stream of
-// small ones would keep a large one waiting for ever.
-func (s *share) serveLocked() {
-	err := s.errLocked(nil)
-	served := false
-	for e := s.queue.Front(); e != nil; e = s.queue.Front() {
-		w := e.Value.(*waiter)
-		if err != nil {
-			s.failLocked(e, err)
-			continue
-		}
-		p, ok := s.takeLocked(w.count)
-		if !ok {
-			break
-		}
-		s.queue.Remove(e)
-		s.waiting -= w.count
-		w.permit = p
-		close(w.ready)
-		served = true
-	}
-	if served {
-		s.dirty.Store(true)
-		if s.queue.Len() == 0 {
-			signal(s.attach.wake) // what the server then still gives can be of use to others at once
-		}
-	}
-	s.slow.Store(s.queue.Len() > 0 || s.state.stale || err != nil)
-}
-
-func (s *share) failLocked(e *list.Element, err error) {
-	w := e.Value.(*waiter)
-	s.queue.Remove(e)
-	s.waiting -= w.count
-	w.err = err
-	close(w.ready)
-}
-
 // setState takes note of what holds for all resources.
 func (s *share) setState(state shareState) {
 	s.mu.Lock()
@@ -364,38 +263,6 @@ func (s *share) retarget(now time.Duration, t permit.Target) {
 	s.serveLocked()
 	s.notifyLocked()
 }
-
-// cancelDue ends what runs above the target where the server asked for it long enough ago, and returns when it is
-// to be called again.
-func (s *share) cancelDue(now time.Duration) (at time.Duration, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case !s.cancelling || s.cancelled:
-		return 0, false
-	case now < s.cancelAt:
-		return s.cancelAt, true
-	}
-	s.cancelled = true
-	if s.gate.Held() > s.target.Target {
-		s.endLocked(ErrCancelled)
-	}
-	return 0, false
-}
-
-// lose ends the contexts of the permits that are held, where the offline policy does not let the work go on or
-// always is set.
-func (s *share) lose(cause error, always bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	o := s.config.offline
-	if always || o >= 0 && s.gate.Held() > int64(o) {
-		s.endLocked(cause)
-	}
-}
-
-// endLocked ends the contexts of the permits that are held.
-func (s *share) endLocked(cause error) { s.lease.Swap(newLease()).end(cause) }
 
 // notifyLocked lets go who waits for a change.
 func (s *share) notifyLocked() {

@@ -105,10 +105,14 @@ func TestAcquireIsFirstComeFirstServed(t *testing.T) {
 				t.Error("TryAcquire overtook who waits")
 			}
 		}
+		mu.Lock()
 		for i := range got {
 			got[i].Release()
 		}
+		mu.Unlock()
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if len(got) != 3 || h.Held() != 1 {
 			t.Fatalf("%d served and %d held, want 3 and the last 1", len(got), h.Held())
 		}
@@ -148,7 +152,7 @@ func TestAcquireGivesUp(t *testing.T) {
 			t.Errorf("the call behind = %v, want a permit", err)
 		}
 		p.Release()
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second)
 		if r := l.report("host"); r.Want != 0 || r.Held != 0 {
 			t.Errorf("report = %+v, want nothing held and wanted", r)
 		}
@@ -239,7 +243,7 @@ func TestReportSaysWhatIsWanted(t *testing.T) {
 			t.Errorf("oldest wait %v and mean hold %v, want 3 to 5 s and 2 s", r.OldestWait, r.MeanHold)
 		}
 		h.Close()
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second)
 		if r := l.report("host"); r.Want != 0 {
 			t.Errorf("%d wanted after the handle was closed, want 0", r.Want)
 		}

@@ -1,0 +1,49 @@
+package client
+
+import (
+	"context"
+	"time"
+)
+
+// lease is what permits are lost with.
+type lease struct {
+	ctx context.Context
+	end context.CancelCauseFunc
+}
+
+func newLease() *lease {
+	ctx, end := context.WithCancelCause(context.Background())
+	return &lease{ctx: ctx, end: end}
+}
+
+// cancelDue ends what runs above the target where the server asked for it long enough ago, and returns when it is
+// to be called again.
+func (s *share) cancelDue(now time.Duration) (at time.Duration, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.cancelling || s.cancelled:
+		return 0, false
+	case now < s.cancelAt:
+		return s.cancelAt, true
+	}
+	s.cancelled = true
+	if s.gate.Held() > s.target.Target {
+		s.endLocked(ErrCancelled)
+	}
+	return 0, false
+}
+
+// lose ends the contexts of the permits that are held, where the offline policy does not let the work go on or
+// always is set.
+func (s *share) lose(cause error, always bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.config.offline
+	if always || o >= 0 && s.gate.Held() > int64(o) {
+		s.endLocked(cause)
+	}
+}
+
+// endLocked ends the contexts of the permits that are held.
+func (s *share) endLocked(cause error) { s.lease.Swap(newLease()).end(cause) }

@@ -1,0 +1,95 @@
+package client
+
+import (
+	"container/list"
+	"time"
+)
+
+// waiter is a call of Acquire that waits. permit and err are set before ready is closed.
+type waiter struct {
+	handle *Permits
+	count  int64
+	since  time.Duration
+	ready  chan struct{}
+	permit Permit
+	err    error
+}
+
+// enqueue adds a call of Acquire, and serves it at once if it can be.
+func (s *share) enqueue(h *Permits, n int64) (*waiter, *list.Element, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.errLocked(h); err != nil {
+		return nil, nil, err
+	}
+	w := &waiter{handle: h, count: n, since: s.attach.now(), ready: make(chan struct{})}
+	e := s.queue.PushBack(w)
+	s.waiting += n
+	s.slow.Store(true)
+	s.serveLocked()
+	// How many more wait is no news to a server that does not give what it was asked for, so it is told with the
+	// next frame, or in 100 ms.
+	s.dirty.Store(true)
+	if !s.asked {
+		signal(s.attach.wake)
+	}
+	return w, e, nil
+}
+
+// abandon takes a call of Acquire out of the queue; if it was served meanwhile it gives back what it got.
+func (s *share) abandon(w *waiter, e *list.Element) {
+	s.mu.Lock()
+	select {
+	case <-w.ready:
+		s.mu.Unlock()
+		w.permit.Release()
+		return
+	default:
+	}
+	s.queue.Remove(e)
+	s.waiting -= w.count
+	s.serveLocked() // it may have been in the way of others
+	s.dirty.Store(true)
+	if s.queue.Len() == 0 {
+		signal(s.attach.wake)
+	}
+	s.mu.Unlock()
+}
+
+// serveLocked lets those who wait go on, in their order: one that must wait lets nobody overtake, or a stream of
+// small ones would keep a large one waiting for ever.
+func (s *share) serveLocked() {
+	err := s.errLocked(nil)
+	served := false
+	for e := s.queue.Front(); e != nil; e = s.queue.Front() {
+		w := e.Value.(*waiter)
+		if err != nil {
+			s.failLocked(e, err)
+			continue
+		}
+		p, ok := s.takeLocked(w.count)
+		if !ok {
+			break
+		}
+		s.queue.Remove(e)
+		s.waiting -= w.count
+		w.permit = p
+		close(w.ready)
+		served = true
+	}
+	if served {
+		s.dirty.Store(true)
+		if s.queue.Len() == 0 {
+			signal(s.attach.wake) // what the server then still gives can be of use to others at once
+		}
+	}
+	s.slow.Store(s.queue.Len() > 0 || s.state.stale || err != nil)
+}
+
+func (s *share) failLocked(e *list.Element, err error) {
+	w := e.Value.(*waiter)
+	s.queue.Remove(e)
+	s.waiting -= w.count
+	w.err = err
+	close(w.ready)
+}
