@@ -80,7 +80,7 @@ func callError(err error) error {
 		switch s.Code() {
 		case codes.PermissionDenied, codes.Unauthenticated:
 			code = exitDenied
-		case codes.InvalidArgument, codes.NotFound, codes.OutOfRange:
+		case codes.InvalidArgument, codes.NotFound, codes.OutOfRange, codes.FailedPrecondition:
 			code = exitUsage
 		}
 		text = s.Message()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,8 @@ type scripted struct {
 	sample *headroomv1.GetSampleResponse
 	states []*headroomv1.WatchSnapshotsResponse
 	err    error
+
+	permits headroomv1.PermitServiceServer // nil for none
 
 	severity    *headroomv1.GetSeverityResponse
 	updates     []*headroomv1.WatchSeverityResponse
@@ -91,6 +94,9 @@ func (s *scripted) start(t *testing.T, serving healthv1.HealthCheckResponse_Serv
 	server := grpc.NewServer()
 	headroomv1.RegisterStatusServiceServer(server, s)
 	headroomv1.RegisterSeverityServiceServer(server, s)
+	if s.permits != nil {
+		headroomv1.RegisterPermitServiceServer(server, s.permits)
+	}
 	h := health.NewServer()
 	h.SetServingStatus("", serving)
 	healthv1.RegisterHealthServer(server, h)
@@ -174,15 +180,28 @@ func TestWhatAServerSaysCannotSteerTheTerminal(t *testing.T) {
 		{Started: &headroomv1.SeverityStarted{InstanceId: evil, ServerVersion: evil}, Severity: pressed},
 		{Severity: &headroomv1.Severity{}, Transition: moved},
 	}
+	share := &headroomv1.SessionShare{Resource: evil}
+	account := &headroomv1.ResourceAccount{Resource: evil, Law: evil, Binding: evil}
+	session := &headroomv1.SessionAccount{Session: evil, Client: evil, Identity: evil, Shares: []*headroomv1.SessionShare{share}}
+	s.permits = &leasing{
+		pages: []*headroomv1.ListSessionsResponse{{
+			Resources: []*headroomv1.ResourceAccount{account}, Sessions: []*headroomv1.SessionAccount{session},
+		}},
+		explain: &headroomv1.ExplainResponse{Account: account, Share: share, Reasons: []string{evil}},
+		limit:   &headroomv1.SetLimitResponse{Account: account},
+		kick:    &headroomv1.KickSessionResponse{Session: session},
+	}
 	address := s.start(t, healthv1.HealthCheckResponse_SERVING)
 	refusing := &scripted{status: s.status, err: status.Error(codes.InvalidArgument, evil)}
 	for _, args := range [][]string{
 		{"status"}, {"sample"}, {"watch", "-n1"}, {"version", "--server"},
 		{"status", "-o=json"}, {"sample", "-o=json"}, {"watch", "-n1", "-o=json"},
 		{"severity"}, {"severity", "--watch", "-n1"}, {"severity", "-o=json"}, {"severity", "--watch", "-n1", "-o=json"},
+		{"permits"}, {"permits", "-o=json"}, {"permits", "kick", "0123456789abcdef"}, {"permits", "limit", "api", "1"},
+		{"permits", "kick", "0123456789abcdef", "-o=json"}, {"explain"}, {"explain", "-o=json"},
 		{"sample", "--addr=" + refusing.start(t, healthv1.HealthCheckResponse_SERVING)},
 	} {
-		_, stdout, stderr := ask(append([]string{args[0], "--addr=" + address}, args[1:]...)...)
+		_, stdout, stderr := ask(withAddress(args, address)...)
 		shown := stdout + stderr
 		if shown == "" {
 			t.Errorf("%q prints nothing", args)
@@ -191,6 +210,15 @@ func TestWhatAServerSaysCannotSteerTheTerminal(t *testing.T) {
 			t.Errorf("%q prints %q", args, shown)
 		}
 	}
+}
+
+// withAddress puts an address before the flags of args; one that is there already wins.
+func withAddress(args []string, address string) []string {
+	i := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
+	if i < 0 {
+		i = len(args)
+	}
+	return slices.Insert(slices.Clone(args), i, "--addr="+address)
 }
 
 func TestSkewIsReported(t *testing.T) {

@@ -35,7 +35,8 @@ One "headroom serve" runs on each machine; every other command asks it.
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newRun(), newDoctor(), newConfig(), newHealth(), newVersion(),
+		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newRun(), newPermits(), newExplain(),
+		newDoctor(), newConfig(), newHealth(), newVersion(),
 	)
 	for _, cmd := range root.Commands() {
 		if cmd.ValidArgsFunction == nil {

@@ -21,8 +21,11 @@ var (
 
 // coloured returns a writer that lets colours through to a terminal that has them, and honours NO_COLOR,
 // CLICOLOR_FORCE and TERM.
-func coloured(w io.Writer) io.Writer {
-	p := colorprofile.Detect(w, os.Environ())
+func coloured(w io.Writer) io.Writer { return colouredFor(w, w) }
+
+// colouredFor returns a writer to w that lets through what coloured would let through to screen.
+func colouredFor(screen, w io.Writer) io.Writer {
+	p := colorprofile.Detect(screen, os.Environ())
 	return &colorprofile.Writer{
 		Forward: w,
 		Profile: profile(p, os.Getenv("NO_COLOR"), os.Getenv("CLICOLOR_FORCE")),
