@@ -136,7 +136,7 @@ func (l *Ledger) Advance(now time.Duration) {
 	l.dirty = l.dirty[:0]
 	for _, r := range dirty {
 		r.dirty = false
-		if r.changed || !l.passOn(r) {
+		if r.changed || !l.handOff(r) {
 			l.shareOut(r)
 		}
 	}

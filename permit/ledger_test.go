@@ -34,6 +34,7 @@ func TestLedgerSharesAndFrees(t *testing.T) {
 		t.Errorf("when a ended all: targets %v, want [5 5]", targets(a, b))
 	}
 	w.ledger.End(w.now, a.id)
+	a.silent, a.target.Target = true, 0
 	w.step(0)
 	if got := b.target.Target; got != 10 {
 		t.Errorf("when a is gone: target %d, want 10", got)
@@ -48,6 +49,7 @@ func TestLedgerExpires(t *testing.T) {
 	a.start(10)
 	a.send()
 	w.ledger.Detach(w.now, a.id)
+	a.silent = true
 	for w.now < permit.DefaultTTL+permit.DefaultGrace-time.Second {
 		b.want(10)
 		w.step(time.Second)
@@ -59,6 +61,7 @@ func TestLedgerExpires(t *testing.T) {
 		t.Errorf("Next = %v %v, want the expiry", at, ok)
 	}
 	b.send()
+	a.held, a.target.Target = 0, 0 // its lease is over
 	w.step(time.Second)
 	if got := b.target.Target; got != 10 {
 		t.Errorf("at %v: target %d, want 10", w.now, got)

@@ -25,6 +25,8 @@ type worker struct {
 	epoch    int64
 	instance permit.InstanceID
 	sequence int64
+	sent     time.Duration
+	silent   bool
 	target   permit.Target // the newest applied
 	ceiling  int64         // -1 is none
 	held     int64
@@ -88,6 +90,7 @@ func (k *worker) attach(who permit.Party, h permit.Hello) permit.Welcome {
 func (k *worker) send() {
 	k.t.Helper()
 	k.sequence++
+	k.sent = k.now
 	r := k.report
 	r.Version, r.Held = k.target.Version, k.held
 	if k.ceiling >= 0 {
@@ -134,6 +137,11 @@ func (k *worker) end(n int64) {
 func (w *world) step(d time.Duration) {
 	w.t.Helper()
 	w.now += d
+	for _, k := range w.workers {
+		if w.now >= k.sent+permit.DefaultHeartbeat && !k.silent {
+			k.send()
+		}
+	}
 	for range 3 {
 		w.ledger.Advance(w.now)
 		w.records = w.ledger.TakeRecords(w.records)
@@ -148,6 +156,13 @@ func (w *world) step(d time.Duration) {
 		if err := w.ledger.Check(); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+	var may int64
+	for _, k := range w.workers {
+		may += max(k.held, k.held+k.room())
+	}
+	if a := w.account(); may > a.Charge+a.Unknown {
+		w.t.Fatalf("at %v workers may hold %d, and %d is charged", w.now, may, a.Charge+a.Unknown)
 	}
 }
 

@@ -31,8 +31,6 @@ func (l *Ledger) shareOut(r *resource) {
 	p := &l.pass
 	p.number++
 	r.changed, r.planned = false, l.now
-	clear(r.queue)
-	r.queue = r.queue[:0]
 	l.collect(r, p)
 	p.split(r)
 	if l.choose(r, p) {
@@ -136,13 +134,13 @@ func (p *pass) split(r *resource) {
 		p.claims = p.claims[:0]
 		for _, g := range groups {
 			p.claims = append(p.claims, claimant{
-				want: g.want, sure: g.sure, weight: max(int64(g.holder.grant.Weight), 1),
+				want: g.want, sure: g.sure, weight: g.holder.weight(),
 				has: g.has, turn: max(g.turn, r.bands[b].clock),
 			})
 		}
 		divide(give[b], p.claims, &p.index)
 		for i, g := range groups {
-			g.give, g.whole, g.step = p.claims[i].give, p.claims[i].whole, p.claims[i].step
+			g.give, g.whole = p.claims[i].give, p.claims[i].whole
 		}
 		for _, g := range groups {
 			p.splitGroup(g)
@@ -243,7 +241,7 @@ func (p *pass) splitGroup(g *group) {
 	divide(g.give, p.claims, &p.index)
 	for i, sh := range shares {
 		c := &p.claims[i]
-		sh.give, sh.whole, sh.step = c.give, c.whole, c.step
+		sh.give, sh.whole = c.give, c.whole
 	}
 }
 
@@ -325,21 +323,26 @@ func (l *Ledger) give(sh *share, target int64) bool {
 		return false
 	}
 	l.aim(sh, target)
-	l.passTurn(sh, target)
+	l.passTurn(sh)
 	return true
 }
 
+// lap is by how much a turn moves for one permit, divided by the weight. So over time even what does not divide is
+// had by weight, and nobody is left out: it is stride scheduling, with the start times of start-time fair queueing
+// (Goyal, Vin and Cheng, 1996).
+const lap = MaxWeight << 10
+
 // passTurn moves the turns of who got one of the permits that do not divide.
-func (l *Ledger) passTurn(sh *share, target int64) {
+func (l *Ledger) passTurn(sh *share) {
 	g := sh.group
 	b := &sh.resource.bands[g.band]
-	if target > sh.whole {
+	if sh.charge.target > sh.whole {
 		g.clock = max(sh.turn, g.clock)
-		sh.turn = g.clock + sh.step
+		sh.turn = g.clock + lap/sh.weight
 	}
-	if g.give > g.whole {
+	if g.has > g.whole {
 		b.clock = max(g.turn, b.clock)
-		g.turn = b.clock + g.step
+		g.turn = b.clock + lap/g.holder.weight()
 	}
 	b.turn = sh.resource.serves
 	sh.idle = false

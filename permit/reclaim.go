@@ -53,7 +53,7 @@ func (l *Ledger) reclaim(sh *share) (again time.Duration, ok bool) {
 		u.cap = u.peak + 1
 		if sh.charge.target > sh.whole {
 			// One that goes round and is not used goes to the next.
-			sh.turn = max(sh.turn, sh.group.clock) + lap
+			sh.turn = max(sh.turn, sh.group.clock) + lap/sh.weight
 			sh.idle = true
 		}
 	}

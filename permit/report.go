@@ -87,6 +87,7 @@ func (l *Ledger) demand(sh *share, in *Report) {
 	}
 	if want := min(max(in.Want, 0), MaxLimit); want != sh.want {
 		r.want += want - sh.want
+		sh.group.wish += min(want, sh.use.cap, r.limit) - min(sh.want, sh.use.cap, r.limit)
 		sh.want = want
 		l.nudge(r)
 	}

@@ -38,7 +38,6 @@ type resource struct {
 	changed   bool          // whether it is to be shared out again, and not only what became free
 	planned   time.Duration // when it was shared out last
 	tight     bool          // whether more is wanted than there is, taken from what is used
-	queue     []*share      // those who get next what becomes free, some of them; none while it is empty
 	scarce    bool          // whether somebody's want is not served
 	since     time.Duration // since when it is scarce, or is not
 	review    time.Duration // when to share out again without another reason, if reviewing
@@ -62,6 +61,8 @@ type holder struct {
 	pass       int64 // of wanted
 }
 
+func (h *holder) weight() int64 { return max(int64(h.grant.Weight), 1) }
+
 // A band holds those of one priority.
 type band struct {
 	groups []*group
@@ -83,7 +84,6 @@ type group struct {
 	want, sure, has int64 // sums over them, bounded by the identity's quota
 	wish            int64 // the same sum as want, unbounded
 	give, whole     int64
-	step            int64
 }
 
 // A share is one session's part of one resource.
@@ -114,9 +114,8 @@ type share struct {
 	served        bool  // whether it may be given anything
 	wish          int64 // what it is taken to want, in the last pass
 	give, whole   int64 // of the last pass
-	step          int64
-	idle          bool // whether what goes round is to leave it
-	contended     bool // of the last target
+	idle          bool  // whether what goes round is to leave it
+	contended     bool  // of the last target
 	binding       binding
 	toldGuarantee int64
 	stance        int
@@ -259,9 +258,6 @@ func (l *Ledger) touch(r *resource) {
 	r.changed = true
 	l.look(r)
 }
-
-// planInterval is how long what is left open after sharing out may wait, while there is more than one can serve.
-const planInterval = 10 * time.Millisecond
 
 // nudge is touch for what changes often while permits are scarce, and then hardly changes anybody's part: that
 // something became free, or that one waits more or less. Then what is free goes to the next, and it is shared

@@ -63,6 +63,9 @@ func (l *Ledger) Attach(now time.Duration, who Party, h Hello) (Welcome, error) 
 		left, owner := s, ""
 		if left == nil {
 			left = l.heirs[h.Session]
+			if left != nil && left.identity.name != who.Identity && l.config.Amnesia {
+				left = nil // nothing was known of the session, so either may be right
+			}
 		}
 		if left != nil {
 			owner = left.identity.name

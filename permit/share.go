@@ -6,15 +6,12 @@ type claimant struct {
 	sure   int64 // this much comes before all sharing, as far as it is wanted
 	weight int64 // at least 1
 	has    int64 // what it has now
-	turn   int64 // who had least of what does not divide has the least
+	turn   int64 // who had least by weight of what does not divide has the least
 
 	// give is its part. whole is the part of it that it keeps whoever else wants it; give is one more where it
-	// has one of the permits that do not divide, in its turn. step is by how much its turn moves when it gets one.
-	give, whole, step int64
+	// has one of the permits that do not divide, in its turn.
+	give, whole int64
 }
-
-// lap is a turn's step of a claimant that has a claim to a whole permit.
-const lap = 1 << 16
 
 // divide shares capacity among cs by weighted max-min: nobody gets more by weight than one who wants more than
 // it has, except for what is sure. Parts are whole numbers; of the permits that do not divide, those who have
@@ -25,7 +22,7 @@ func divide(capacity int64, cs []claimant, scratch *[]int32) {
 	var want, sure int64
 	for i := range cs {
 		c := &cs[i]
-		c.give, c.whole, c.step = c.want, c.want, lap
+		c.give, c.whole = c.want, c.want
 		want += c.want
 		sure += min(c.sure, c.want)
 	}
@@ -82,8 +79,7 @@ func divide(capacity int64, cs []claimant, scratch *[]int32) {
 		} else {
 			c.give = rest * c.weight / weights
 			c.whole = c.give
-			if part := rest * c.weight % weights; part > 0 {
-				c.step = lap * weights / part
+			if rest*c.weight%weights > 0 {
 				turns = append(turns, i)
 			}
 		}
