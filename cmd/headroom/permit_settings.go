@@ -77,6 +77,9 @@ func (c *serveSettings) permitSettings() []setting {
 	p := &c.permits
 	state := textSetting("state-dir", "path", &p.config.StateDir, "an absolute path or off", checkDir,
 		"directory of what must outlive a restart: how many permits may be in use; off for none")
+	heartbeat := durationSetting("lease-heartbeat", &p.config.Heartbeat, 100*time.Millisecond, 100*time.Second,
+		"how often a worker must be heard; at most a third of lease-ttl")
+	heartbeat.unset = "1s, or a third of lease-ttl if that is less"
 	state.unset = "/var/lib/headroom as root, else $XDG_STATE_HOME/headroom or ~/.local/state/headroom; off where it cannot be made"
 	return []setting{
 		listSetting("resource", "name=limit", &p.limits, "a list of name=limit, each name once, the limit from 0 to 1000000000",
@@ -86,8 +89,7 @@ func (c *serveSettings) permitSettings() []setting {
 			"how long a worker that hears nothing from the server may start work"),
 		durationSetting("lease-grace", &p.config.Grace, 100*time.Millisecond, 5*time.Minute,
 			"how much longer the server keeps what a silent worker holds"),
-		durationSetting("lease-heartbeat", &p.config.Heartbeat, 100*time.Millisecond, 100*time.Second,
-			"how often a worker must be heard; at most a third of lease-ttl"),
+		heartbeat,
 	}
 }
 
@@ -95,8 +97,15 @@ func (c *serveSettings) permitSettings() []setting {
 func newPermitSettings() permitSettings {
 	return permitSettings{config: server.PermitConfig{
 		StateDir: defaultStateDir(),
-		TTL:      permit.DefaultTTL, Grace: permit.DefaultGrace, Heartbeat: permit.DefaultHeartbeat,
+		TTL:      permit.DefaultTTL, Grace: permit.DefaultGrace,
 	}}
+}
+
+// fill replaces the heartbeat that nobody set.
+func (p *permitSettings) fill() {
+	if p.config.Heartbeat == 0 {
+		p.config.Heartbeat = min(permit.DefaultHeartbeat, (p.config.TTL / 3).Truncate(time.Millisecond))
+	}
 }
 
 func checkDir(text string) error {

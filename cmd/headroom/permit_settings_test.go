@@ -85,6 +85,7 @@ func TestPermits(t *testing.T) {
 func TestNoPermits(t *testing.T) {
 	c := newServeSettings()
 	c.permits.config.StateDir = off
+	c.fill()
 	got, err := c.permits.server()
 	want := server.PermitConfig{TTL: 5 * time.Second, Grace: 2 * time.Second, Heartbeat: time.Second}
 	if err != nil || !reflect.DeepEqual(got, want) {

@@ -272,7 +272,10 @@ func splitCertRole(text string) (string, server.Role, error) {
 }
 
 // fill replaces every zero by its default, so that what is shown is what holds.
-func (c *serveSettings) fill() { c.snapshot = c.snapshot.WithDefaults() }
+func (c *serveSettings) fill() {
+	c.snapshot = c.snapshot.WithDefaults()
+	c.permits.fill()
+}
 
 // conflicts returns the faults of settings that do not go together.
 func (c *serveSettings) conflicts(origin map[string]string) faults {
