@@ -240,7 +240,9 @@ func (w *worker) beat() {
 	}()
 }
 
-func want(n int64) *headroomv1.PermitReport { return &headroomv1.PermitReport{Resource: "api", Want: n} }
+func want(n int64) *headroomv1.PermitReport {
+	return &headroomv1.PermitReport{Resource: "api", Want: n}
+}
 
 func holds(version, held, want int64) *headroomv1.PermitReport {
 	return &headroomv1.PermitReport{Resource: "api", Version: version, Held: held, Want: want}
