@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,6 +83,7 @@ func nested(t testing.TB, version, depth int) (root string) {
 // A tickingStat is a /proc/stat in which time passes. Writing it allocates nothing.
 type tickingStat struct {
 	file  *os.File
+	mu    sync.Mutex // time in a bubble orders nothing
 	ticks int64
 	text  []byte
 }
@@ -97,6 +99,8 @@ func newTickingStat(t testing.TB, root string) *tickingStat {
 }
 
 func (s *tickingStat) tick(t testing.TB) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ticks += 10
 	s.text = s.text[:0]
 	for _, line := range [...]string{"cpu  ", "\ncpu0 "} {
@@ -184,33 +188,35 @@ func TestSampleCost(t *testing.T) {
 // Membership is looked up twice a minute, and what it found is kept open.
 func TestSampleKeepsItsFilesOpen(t *testing.T) {
 	root := nested(t, 2, 4)
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(entries)
+	}
 	synctest.Test(t, func(t *testing.T) {
+		stat := newTickingStat(t, root)
+		before := open()
 		h, err := Open(Config{Scope: snapshot.ScopeHost, Root: root})
 		if err != nil {
 			t.Fatal(err)
 		}
-		stat, sample := newTickingStat(t, root), sampler(t, h)
+		sample := sampler(t, h)
 		time.AfterFunc(50*time.Millisecond, func() { stat.tick(t) })
 		sample()
-		open := func() int {
-			entries, err := os.ReadDir("/proc/self/fd")
-			if err != nil {
-				t.Skip(err)
-			}
-			return len(entries)
-		}
-		before := open()
+		during := open()
 		for range 100 {
 			time.Sleep(time.Second)
 			stat.tick(t)
 			sample()
 		}
-		if after := open(); after != before {
-			t.Errorf("%d files open after 100 s, want the %d of the beginning", after, before)
+		if after := open(); after != during || during <= before {
+			t.Errorf("%d files open after 100 s, want the %d of the beginning, more than %d", after, during, before)
 		}
 		h.Close()
-		if after := open(); after >= before {
-			t.Errorf("%d files open after Close, want fewer than %d", after, before)
+		if after := open(); after != before {
+			t.Errorf("%d files open after Close, want %d", after, before)
 		}
 	})
 }

@@ -183,6 +183,10 @@ func TestCPUOfTheHost(t *testing.T) {
 			{time.Second, files{"proc/stat": stat(ticksOf{10, 0, 0, 0}, &ticksOf{5, 105, 0, 0}, nil, &ticksOf{100, 0, 0, 0})},
 				hostReading(0.5, 2, 1, 0, 0), ""},
 		}},
+		{"a CPU that comes back tells nothing of the time before", files{"proc/stat": stat(none, &none, &none)}, []cpuStep{
+			{0, files{"proc/stat": stat(ticksOf{0, 10, 0, 0}, &ticksOf{0, 10, 0, 0})}, hostReading(0, 1, 0, 0, 0), ""},
+			{time.Second, files{"proc/stat": stat(none, &ticksOf{0, 110, 0, 0}, &ticksOf{50, 60, 0, 0})}, hostReading(0.25, 2, 0, 0, 0), ""},
+		}},
 		{"no time passed, then the next call covers it", files{"proc/stat": stat(none, &none)}, []cpuStep{
 			{0, nil, snapshot.CPUReading{}, "no time passed"},
 			{time.Second, files{"proc/stat": stat(none, &ticksOf{60, 50, 0, 0})}, hostReading(60./110, 1, 60./110, 0, 0), ""},
@@ -290,6 +294,13 @@ func TestCPUOfACgroup(t *testing.T) {
 			{0, files{"proc/stat": quarter(10), pod: cpuStat(135_000, 1, 1), app: cpuStat(20_000, 2, 0)},
 				throttled(quotaReading(0.9, 0.5, "cpu.max of /pods/pod1/app", podUse), 1), ""},
 		}},
+		{"throttled most by its own quota", host.Config{}, podFiles(files{appMax: "50000 100000\n"}), []cpuStep{
+			{0, files{"proc/stat": quarter(10), pod: cpuStat(135_000, 4, 1), app: cpuStat(20_000, 4, 3)},
+				throttled(quotaReading(0.9, 0.5, "cpu.max of /pods/pod1/app", podUse), 0.75), ""},
+		}},
+		{"the times of the host stand still", host.Config{}, podFiles(nil), []cpuStep{
+			{0, files{pod: cpuStat(75_000, 1, 0)}, snapshot.CPUReading{}, "no time passed"},
+		}},
 		{"a quota that changes and goes", host.Config{}, podFiles(nil), []cpuStep{
 			{0, files{"proc/stat": quarter(10), pod: cpuStat(75_000, 1, 0)},
 				throttled(quotaReading(0.5, 1.5, podName, podUse), 0), ""},
@@ -311,6 +322,10 @@ func TestCPUOfACgroup(t *testing.T) {
 			podFiles(files{"sys/fs/cgroup/pods/other/cpu.stat": cpuStat(0, 0, 0)}), []cpuStep{
 				{0, files{"proc/stat": quarter(10), "sys/fs/cgroup/pods/other/cpu.stat": cpuStat(10_000, 1, 1)},
 					throttled(quotaReading(0.5, 0.2, "cpu.max of /pods/other", "cpu.stat of /pods/other"), 1), ""},
+			}},
+		{"another cgroup by its path, whatever this process may run on", host.Config{Cgroup: "/pods"},
+			podFiles(files{"proc/self/status": "Cpus_allowed_list:\t0\n"}), []cpuStep{
+				{0, files{"proc/stat": quarter(10)}, quotaReading(0.25, 4, "CPUs of the host", "/proc/stat"), ""},
 			}},
 		{"no cgroup wanted", host.Config{Cgroup: host.NoCgroup}, podFiles(nil), []cpuStep{
 			{0, files{"proc/stat": quarter(10), pod: cpuStat(150_000, 1, 1)},
@@ -399,6 +414,17 @@ func TestCPUOfACgroupV1(t *testing.T) {
 		}), []cpuStep{
 			{0, files{"proc/stat": quarter(10), "sys/fs/cgroup/cpu/a/cpuacct.usage": "100000000\n"},
 				throttled(quotaReading(0.5, 2, limit, use), 0), ""},
+		}},
+		{"a container that sees its own cgroup only", before(files{
+			"proc/self/cgroup":                           "2:cpuacct:/docker/8a1f\n1:cpu:/docker/8a1f\n",
+			"proc/self/mountinfo":                        strings.ReplaceAll(v1Mounts, " / /sys", " /docker/8a1f /sys"),
+			"sys/fs/cgroup/cpu/cpu.cfs_quota_us":         "100000\n",
+			"sys/fs/cgroup/cpu/cpu.cfs_period_us":        "100000\n",
+			"sys/fs/cgroup/cpu/cpu.stat":                 "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
+			"sys/fs/cgroup/cpuset/cpuset.effective_cpus": removed,
+		}), []cpuStep{
+			{0, files{"proc/stat": quarter(10), "sys/fs/cgroup/cpuacct/cpuacct.usage": "90000000\n"},
+				throttled(quotaReading(0.9, 1, "cpu.cfs_quota_us of /docker/8a1f", "cpuacct.usage of /docker/8a1f"), 0), ""},
 		}},
 		{"a quota whose use is not counted", before(files{"sys/fs/cgroup/cpuacct/a": removed, "proc/self/cgroup": "2:cpuacct:/\n1:cpu:/a/b\n"}), []cpuStep{
 			{0, nil, snapshot.CPUReading{}, "cpu.cfs_quota_us of /a is 2 CPUs and what it uses is not counted: controller cpuacct"},

@@ -49,6 +49,10 @@ func TestSignals(t *testing.T) {
 			podFiles(files{"sys/fs/cgroup/pods/pod1/app/cpu.max": "50000 100000\n"}), []step{
 				{0, files{pod: cpuStat(0, 10, 7), "sys/fs/cgroup/pods/pod1/app/cpu.stat": cpuStat(0, 10, 2)}, 0.7, ""},
 			}},
+		{"throttled most by its own quota", "cpu_throttled", 0.5,
+			podFiles(files{"sys/fs/cgroup/pods/pod1/app/cpu.max": "50000 100000\n"}), []step{
+				{0, files{pod: cpuStat(0, 10, 2), "sys/fs/cgroup/pods/pod1/app/cpu.stat": cpuStat(0, 10, 7)}, 0.7, ""},
+			}},
 		{"throttled without a quota", "cpu_throttled", 0.5, podFiles(files{"sys/fs/cgroup/pods/pod1/cpu.max": "max 100000\n"}), []step{
 			{0, nil, 0, ""},
 			{time.Second, files{pod: cpuStat(0, 13, 5)}, 0, ""},
