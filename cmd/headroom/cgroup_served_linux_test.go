@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A v1Group is a cgroup of version 1, in the hierarchies of some controllers.
+type v1Group struct {
+	t           *testing.T
+	path        string
+	controllers []string
+}
+
+// newV1Group makes the cgroup, and removes it after the test.
+func newV1Group(t *testing.T, name string, controllers ...string) v1Group {
+	t.Helper()
+	g := v1Group{t, fmt.Sprintf("/headroom-test-%d-%s", os.Getpid(), name), controllers}
+	for _, controller := range controllers {
+		dir := filepath.Join("/sys/fs/cgroup", controller)
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
+			t.Skipf("no controller %s of cgroup v1: %v", controller, err)
+		}
+		dir += g.path
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Skipf("make a cgroup: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return g
+}
+
+func (g v1Group) file(name string) string {
+	controller, _, _ := strings.Cut(name, ".")
+	return filepath.Join("/sys/fs/cgroup", controller, g.path, name)
+}
+
+func (g v1Group) set(name, text string) {
+	g.t.Helper()
+	if err := os.WriteFile(g.file(name), []byte(text), 0); err != nil {
+		g.t.Skipf("set a limit: %v", err)
+	}
+}
+
+// kills returns how many processes of it the kernel has killed for want of memory.
+func (g v1Group) kills() int {
+	g.t.Helper()
+	text, err := os.ReadFile(g.file("memory.oom_control"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^oom_kill (\d+)$`).FindSubmatch(text)
+	if m == nil {
+		g.t.Skip("the kernel does not count what it kills for want of memory")
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return n
+}
+
+// command returns a command that enters the cgroup before it begins.
+func (g v1Group) command(name string, args ...string) *exec.Cmd {
+	var enter strings.Builder
+	for _, controller := range g.controllers {
+		fmt.Fprintf(&enter, "echo $$ > %s && ", filepath.Join("/sys/fs/cgroup", controller, g.path, "cgroup.procs"))
+	}
+	return exec.Command("sh", append([]string{"-c", enter.String() + `exec "$0" "$@"`, name}, args...)...)
+}
+
+// A served is a server with the defaults of its user, as a process of its own, and its command line.
+type served struct {
+	t   *testing.T
+	bin string
+	env []string
+}
+
+// startServer starts a server in the cgroup, or outside of any of the tests where that has none, and waits until it
+// answers. It ends with the test.
+func startServer(t *testing.T, g v1Group, flags ...string) served {
+	t.Helper()
+	bin, err := exec.LookPath("headroom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "cgroup") // a socket's name must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	config := filepath.Join(dir, "none.yaml")
+	if err := os.WriteFile(config, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	s := served{t, bin, append(os.Environ(),
+		"HEADROOM_CONFIG="+config, "HEADROOM_SOCKET="+socket, "HEADROOM_ADDR=unix://"+socket,
+		"HEADROOM_LISTEN=off", "HEADROOM_STATE_DIR=off",
+	)}
+	cmd := g.command(bin, append([]string{"serve"}, flags...)...)
+	cmd.Env = s.env
+	s.start(cmd)
+	s.await("a server that answers", func() bool { return s.command("health").Run() == nil })
+	return s
+}
+
+// start starts a process, and ends it with the test.
+func (s served) start(cmd *exec.Cmd) {
+	s.t.Helper()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+		if s.t.Failed() {
+			s.t.Logf("%v said:\n%s", cmd.Args, &said)
+		}
+	})
+}
+
+func (s served) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(s.bin, args...)
+	cmd.Env = s.env
+	return cmd
+}
+
+// await waits until something is so.
+func (s served) await(what string, is func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited for %s", what)
+		}
+	}
+}
+
+// A judgedSnapshot is what these tests look at in a Snapshot of the API.
+type judgedSnapshot struct {
+	Overloaded bool
+	Source     string
+	CPU        struct {
+		UsedRatio      float64 `json:"used_ratio"`
+		CapacityCores  float64 `json:"capacity_cores"`
+		LimitSource    string  `json:"limit_source"`
+		HostUsedRatio  float64 `json:"host_used_ratio"`
+		ThrottledRatio float64 `json:"throttled_ratio"`
+	}
+	Memory struct {
+		MaxBytes    int64  `json:"max_bytes,string"`
+		LimitSource string `json:"limit_source"`
+		Tightest    struct {
+			UsedBytes   int64  `json:"used_bytes,string"`
+			LimitSource string `json:"limit_source"`
+		}
+	}
+}
+
+// sample returns the snapshots of a signal, as `headroom sample` prints them.
+func (s served) sample(signal string) []judgedSnapshot {
+	s.t.Helper()
+	out, err := s.command("sample", signal, "-o", "json").Output()
+	if err != nil {
+		s.t.Fatalf("sample %s: %v", signal, err)
+	}
+	var all []judgedSnapshot
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var one judgedSnapshot
+		switch err := d.Decode(&one); {
+		case err == io.EOF:
+			return all
+		case err != nil:
+			s.t.Fatal(err)
+		}
+		all = append(all, one)
+	}
+}
+
+// newest waits for the first snapshot of a signal and returns the newest.
+func (s served) newest(signal string) judgedSnapshot {
+	s.t.Helper()
+	var all []judgedSnapshot
+	s.await("a snapshot of "+signal, func() bool {
+		all = s.sample(signal)
+		return len(all) > 0
+	})
+	return all[len(all)-1]
+}
+
+// overloadedBy reports whether `headroom status` says by its exit code that the load is too high now, and names the
+// signal among those at fault.
+func (s served) overloadedBy(signal string) bool {
+	s.t.Helper()
+	out, err := s.command("status", "-o", "json").Output()
+	if outcome(err) != "1" {
+		return false
+	}
+	var status struct {
+		Current struct {
+			Resources []struct{ Signal, State string }
+		}
+	}
+	if err := json.Unmarshal(out, &status); err != nil {
+		s.t.Fatal(err)
+	}
+	return slices.ContainsFunc(status.Current.Resources, func(r struct{ Signal, State string }) bool {
+		return r.Signal == signal && r.State == "LOAD_STATE_OVERLOADED"
+	})
+}
+
+// A judgedTransition is what these tests look at in a Transition of the API.
+type judgedTransition struct {
+	To       int `json:"to_level"`
+	Evidence []struct {
+		Condition   string
+		LimitSource string `json:"limit_source"`
+	}
+}
+
+// transitions returns those that `headroom severity --watch` prints from now on.
+func (s served) transitions() <-chan judgedTransition {
+	s.t.Helper()
+	watch := s.command("severity", "--watch", "-o", "json")
+	out, err := watch.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.start(watch)
+	all := make(chan judgedTransition, 100)
+	go func() {
+		defer close(all)
+		for d := json.NewDecoder(out); ; {
+			var one judgedTransition
+			if d.Decode(&one) != nil {
+				return
+			}
+			all <- one
+		}
+	}()
+	return all
+}
