@@ -33,7 +33,8 @@ func (sh *share) bind(p *pass) {
 		sh.binding = bindsFree
 	case sh.wish < min(sh.want, r.limit):
 		sh.binding = bindsUse
-	case p.want <= p.capacity && sh.group.give < sh.group.wish:
+	case sh.holder.grant.Max > 0 && sh.holder.grant.Max < r.limit && p.want <= p.capacity &&
+		sh.group.give < sh.group.wish:
 		sh.binding = bindsQuota
 	default:
 		sh.binding = bindsLimit
