@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/tap"
+
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
 // A callLimitError reports a call that is one too many for the server.
@@ -17,11 +19,29 @@ func (e *callLimitError) Error() string {
 	return fmt.Sprintf("all connections together have %d calls in flight, which is the most (MaxStreams)", e.limit)
 }
 
+// reserved are the methods that pass when the others are refused for Limits.MaxStreams, up to a reservedShare more
+// calls: what gives back is never what is too much.
+var reserved = map[string]bool{
+	headroomv1.PermitService_ReleasePermit_FullMethodName: true,
+	headroomv1.PermitService_RenewPermit_FullMethodName:   true,
+}
+
+const reservedShare = 8
+
+// most returns how many calls there may be for one of the method to begin.
+func (g *guard) most(method string) int {
+	most := g.limits.MaxStreams
+	if reserved[method] {
+		most += max(1, most/reservedShare)
+	}
+	return most
+}
+
 // begin sees each call when its headers are there, before anything is done for it. It refuses one that is over
 // Limits.MaxStreams, and gives the others Limits.UnaryTimeout to send a request. Calls that begin at the same
 // instant on several connections may together pass the limit by as many as there are connections.
-func (g *guard) begin(ctx context.Context, _ *tap.Info) (context.Context, error) {
-	if most := g.limits.MaxStreams; g.calls.Load() >= int64(most) {
+func (g *guard) begin(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if most := g.most(info.FullMethodName); g.calls.Load() >= int64(most) {
 		err := &callLimitError{limit: most}
 		if left, due := g.lines.due(time.Now(), "calls"); due {
 			g.log.LogAttrs(ctx, slog.LevelWarn, "refused a call",

@@ -40,6 +40,10 @@ func TestCallsOfAllConnectionsAreBounded(t *testing.T) {
 	if len(status.Convert(err).Details()) != 2 {
 		t.Errorf("the fourth call is refused with details %v, want ErrorInfo and RetryInfo", status.Convert(err).Details())
 	}
+	_, err = headroomv1.NewPermitServiceClient(p.dial(t)).ReleasePermit(t.Context(), &headroomv1.ReleasePermitRequest{PermitId: "1"})
+	if got := status.Code(err); got == codes.ResourceExhausted {
+		t.Errorf("a release as the fourth call: %v, want it to pass", err)
+	}
 	a.conn.Close()
 	cancel()
 	eventually(t, "one call in flight", func() bool { return p.guard.calls.Load() == 1 })

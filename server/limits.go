@@ -38,7 +38,8 @@ type Limits struct {
 	MaxStreamsPerConnection int
 
 	// MaxStreams bounds the calls in flight on all connections together, state streams among them, from 1 to
-	// 1,000,000. One takes about 16 KiB. The default is 32,768.
+	// 1,000,000; releases and renewals of permits pass an eighth beyond it. One takes about 16 KiB. The default is
+	// 32,768.
 	MaxStreams int
 
 	// MaxSubscribers bounds the open state streams of all connections, from 1 to 1,000,000. The default

@@ -187,7 +187,7 @@ func (s *permitService) SetLimit(
 	if name == HostResource {
 		return s.setHostLimit(a, identity, n)
 	}
-	before, after, err := a.setLimit(name, n, "set by "+identity.Name)
+	before, after, err := a.setLimit(name, n, "set by an operator")
 	if err != nil {
 		return nil, err
 	}

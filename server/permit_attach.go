@@ -60,6 +60,8 @@ type attached struct {
 	id      permit.SessionID
 	epoch   int64
 
+	received int64 // sequence of the newest frame; of the reader alone
+
 	over    chan struct{} // closed by end
 	silence *time.Timer
 	stuck   *time.Timer // of the Send in flight
@@ -225,6 +227,10 @@ func (w *attached) applyLocked(now time.Duration, f *permit.WorkerFrame) error {
 	if len(f.Reports) > 0 || f.Goodbye {
 		w.arbiter.change()
 	}
+	if f.Sequence <= w.received { // it did not prolong the lease
+		return nil
+	}
+	w.received = f.Sequence
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.echo, w.echoes = f.Sent, true
@@ -261,7 +267,7 @@ func (w *attached) tellDrain(within time.Duration) {
 func (w *attached) tellKick(reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.kicked = reason
+	w.kicked, w.targets = reason, true
 	w.startLocked()
 }
 

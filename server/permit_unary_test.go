@@ -323,6 +323,44 @@ func TestUnaryQuotas(t *testing.T) {
 	})
 }
 
+// An operator ends the session of an identity's unary calls: who waits is refused, who holds has lost it, and the
+// charge stays until they said so or their lease is over.
+func TestKickUnary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lease(t, withJournal(t), "a")
+		client := l.as(t, "a")
+		p := mustAcquire(t, client, "1", 3)
+		held := hold(t, client, &headroomv1.HoldPermitRequest{})
+		waits := hold(t, client, &headroomv1.HoldPermitRequest{})
+		list, err := client.ListSessions(t.Context(), &headroomv1.ListSessionsRequest{})
+		if err != nil || len(list.GetSessions()) != 1 || list.GetSessions()[0].GetClient() != "unary" {
+			t.Fatalf("ListSessions = %v, %v, want the one inner session", list, err)
+		}
+		kick := &headroomv1.KickSessionRequest{Session: list.GetSessions()[0].GetSession(), Reason: "test"}
+		if _, err := l.permits.KickSession(t.Context(), kick); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		checkError(t, held.err, codes.Aborted, "KICKED")
+		checkError(t, waits.err, codes.Aborted, "KICKED")
+		_, err = client.RenewPermit(t.Context(), &headroomv1.RenewPermitRequest{PermitId: p.GetPermitId()})
+		checkError(t, err, codes.NotFound, "PERMIT_LOST")
+		if got := l.account(t); got.GetCharge() != 4 {
+			t.Errorf("charge = %d right after the kick, want 4", got.GetCharge())
+		}
+		time.Sleep(8 * time.Second)
+		if got := l.account(t); got.GetCharge() != 3 {
+			t.Errorf("charge = %d once the call's time is over, want the 3 of the lease", got.GetCharge())
+		}
+		next := mustAcquire(t, client, "2", 1)
+		release(t, client, p)
+		if got := l.account(t); got.GetCharge() > 2 || got.GetHeld() != 1 {
+			t.Errorf("account = %v after the release, want the new permit", got)
+		}
+		release(t, client, next)
+	})
+}
+
 func hold(t *testing.T, client headroomv1.PermitServiceClient, req *headroomv1.HoldPermitRequest) *holding {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
