@@ -24,7 +24,7 @@ func (l *Ledger) handOff(r *resource) bool {
 			g.wish = g.has // nobody of it is next before the parts are divided again
 			continue
 		}
-		if !l.give(sh, sh.charge.target+1) {
+		if !l.give(sh, max(min(sh.give, sh.want), sh.charge.target+1)) {
 			return false
 		}
 		sh.contended = sh.charge.target > sh.whole || sh.want <= sh.charge.target
