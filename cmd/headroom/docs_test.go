@@ -96,24 +96,29 @@ func builtinLevelsYAML(t *testing.T) string {
 	return "```yaml\n" + string(text) + "```\n"
 }
 
-// Whatever levels docs/operations.md shows are without fault.
-func TestLevelsInDocs(t *testing.T) {
+// Whatever levels and permits docs/operations.md shows are without fault.
+func TestSectionsInDocs(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := 0
+	levels, permits := 0, 0
 	for block := range strings.SplitSeq(string(text), "```yaml\n") {
 		block, _, _ = strings.Cut(block, "```")
-		if !strings.HasPrefix(block, levelsSection+":") {
-			continue
+		var wrong faults
+		switch {
+		case strings.HasPrefix(block, levelsSection+":"):
+			levels++
+			_, _, wrong = takeLevels(block)
+		case strings.HasPrefix(block, permitsSection+":"):
+			permits++
+			_, wrong = takePermits(block)
 		}
-		blocks++
-		if _, _, wrong := takeLevels(block); len(wrong) > 0 {
+		if len(wrong) > 0 {
 			t.Errorf("%s\n%v", block, wrong)
 		}
 	}
-	if blocks < 2 {
-		t.Errorf("%d blocks of levels, want at least 2", blocks)
+	if levels < 2 || permits < 1 {
+		t.Errorf("%d blocks of levels and %d of permits, want at least 2 and 1", levels, permits)
 	}
 }
