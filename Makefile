@@ -4,6 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BENCH ?= .
 BENCHTIME ?= 1s
 FUZZTIME ?= 30s
+SEEDS ?= 1000
 
 # Without cgo gopsutil cannot read the CPU times of macOS: build on a Mac, with cgo, for that.
 TARGETS = linux/amd64 linux/arm64 windows/amd64
@@ -13,7 +14,7 @@ GOBUILD = CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=true \
 	-ldflags '-s -w -buildid= -X main.version=$(VERSION:v%=%)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate bench fuzz check release
+.PHONY: help build test race lint generate bench fuzz sim check release
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,9 @@ fuzz: ## Run every fuzz target for FUZZTIME
 		echo "==> $$file $${func#func }"; \
 		go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
 	done
+
+sim: ## Simulate permits in SEEDS worlds; a fault prints the command that replays it
+	go test ./internal/sim -count 1 -timeout 1h -run '^TestPermit' -sim.seeds $(SEEDS) -v
 
 check: ## Run everything that the continuous integration runs
 	.ci/run
