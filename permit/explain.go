@@ -98,6 +98,7 @@ func (l *Ledger) Explain(now time.Duration, resource string, keep func(name stri
 	if r == nil {
 		return Explanation{}, fmt.Errorf("%w: %q", ErrNoResource, resource)
 	}
+	r.measure()
 	e := Explanation{Account: l.resourceAccount(r)}
 	e.Share.Resource, e.Share.Limit = r.name, r.limit
 	first := int64(-1) // the raise before that of any of them

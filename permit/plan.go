@@ -48,7 +48,6 @@ func (l *Ledger) collect(r *resource, p *pass) {
 	p.look = false
 	p.want, p.claimed = 0, 0
 	stuck := int64(0)
-	rate, known := 0.0, int64(0)
 	for b := range r.bands {
 		p.band[b].from = len(p.groups)
 		for _, g := range r.bands[b].groups {
@@ -56,10 +55,6 @@ func (l *Ledger) collect(r *resource, p *pass) {
 			g.sure, g.has, g.wish = 0, 0, 0
 			claimed := int64(0)
 			for _, sh := range g.shares {
-				if held := sh.charge.held; held > 0 && sh.meanHold > 0 {
-					rate += float64(held) / sh.meanHold.Seconds()
-					known += held
-				}
 				if !sh.served {
 					stuck += sh.charge.amount()
 					continue
@@ -103,7 +98,7 @@ func (l *Ledger) collect(r *resource, p *pass) {
 	if r.mode != ModeNormal {
 		p.capacity = 0
 	}
-	r.releases, r.ready = rate, rate > 0 && 2*known >= r.held
+	r.measure()
 	if scarce := p.claimed > p.capacity; scarce != r.scarce {
 		r.scarce, r.since = scarce, l.now
 		if scarce {
@@ -352,16 +347,17 @@ func (l *Ledger) passTurn(sh *share) {
 func (l *Ledger) tell(r *resource, p *pass) {
 	r.unserved = 0
 	tight := p.want > p.capacity
-	r.tight = tight && r.mode == ModeNormal && r.gather.by == nil
+	r.tight = tight
 	for _, g := range p.groups {
 		scarce := tight || g.wish > g.give
+		r.tight = r.tight || scarce
 		extra := scarce && (g.give > g.whole || p.rotates && tight)
 		for _, sh := range p.order[g.from:g.to] {
 			c := &sh.charge
 			if short := sh.want - c.target; short > 0 {
 				r.unserved += short
 			}
-			sh.bind(p)
+			sh.bind()
 			contended := scarce && r.gather.by != sh &&
 				(c.target > sh.whole || extra || sh.want <= c.target)
 			calm := !contended && sh.contended
@@ -379,4 +375,6 @@ func (l *Ledger) tell(r *resource, p *pass) {
 			}
 		}
 	}
+	// A hand-off knows neither modes nor gathering.
+	r.tight = r.tight && r.mode == ModeNormal && r.gather.by == nil
 }

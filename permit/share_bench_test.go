@@ -18,7 +18,7 @@ type crowd struct {
 	seq    int64
 }
 
-func newCrowd(b *testing.B, sessions int, limit int64, want func(i int) int64) *crowd {
+func newCrowd(b *testing.B, sessions, identities int, limit int64, want func(i int) int64) *crowd {
 	b.Helper()
 	c := config(limit)
 	c.Resources[0].Default = permit.Grant{MaxGuarantee: permit.MaxLimit}
@@ -28,7 +28,7 @@ func newCrowd(b *testing.B, sessions int, limit int64, want func(i int) int64) *
 	}
 	all := &crowd{ledger: l}
 	for i := range sessions {
-		w, err := l.Attach(0, permit.Party{Identity: fmt.Sprintf("uid:%d", i%100), Unbounded: true}, permit.Hello{Client: "w"})
+		w, err := l.Attach(0, permit.Party{Identity: fmt.Sprintf("uid:%d", i%identities), Unbounded: true}, permit.Hello{Client: "w"})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func BenchmarkAdvance(b *testing.B) {
 				if scarce {
 					limit = int64(sessions) * 5
 				}
-				c := newCrowd(b, sessions, limit, func(i int) int64 { return int64(i*7919%50) + 1 })
+				c := newCrowd(b, sessions, 100, limit, func(i int) int64 { return int64(i*7919%50) + 1 })
 				b.ReportAllocs()
 				n := int64(0)
 				for b.Loop() {
@@ -129,7 +129,7 @@ func BenchmarkAdvanceNaive(b *testing.B) {
 func BenchmarkReport(b *testing.B) {
 	for _, sessions := range []int{1, 10_000} {
 		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
-			c := newCrowd(b, sessions, int64(sessions)*100, func(int) int64 { return 5 })
+			c := newCrowd(b, sessions, 100, int64(sessions)*100, func(int) int64 { return 5 })
 			b.ReportAllocs()
 			i, now := 0, time.Duration(0)
 			for b.Loop() {
@@ -150,9 +150,10 @@ func BenchmarkReport(b *testing.B) {
 
 // BenchmarkHandOff is a permit that one session gives back and another gets, of a limit of 8.
 func BenchmarkHandOff(b *testing.B) {
-	for _, sessions := range []int{64, 1000, 10_000} {
-		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
-			c := newCrowd(b, sessions, 8, func(int) int64 { return 1 })
+	for _, n := range [][2]int{{64, 1}, {64, 64}, {10_000, 1}, {10_000, 100}, {10_000, 10_000}} {
+		sessions, identities := n[0], n[1]
+		b.Run(fmt.Sprintf("sessions=%d/identities=%d", sessions, identities), func(b *testing.B) {
+			c := newCrowd(b, sessions, identities, 8, func(int) int64 { return 1 })
 			index := make(map[permit.SessionID]int)
 			var holders []int
 			for i, id := range c.ids {

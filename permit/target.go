@@ -20,7 +20,7 @@ const (
 )
 
 // bind notes down why the share has not all that it wants.
-func (sh *share) bind(p *pass) {
+func (sh *share) bind() {
 	r, c := sh.resource, &sh.charge
 	switch {
 	case sh.want <= c.target:
@@ -33,8 +33,7 @@ func (sh *share) bind(p *pass) {
 		sh.binding = bindsFree
 	case sh.wish < min(sh.want, r.limit):
 		sh.binding = bindsUse
-	case sh.holder.grant.Max > 0 && sh.holder.grant.Max < r.limit && p.want <= p.capacity &&
-		sh.group.give < sh.group.wish:
+	case sh.holder.grant.Max > 0 && sh.holder.charge >= sh.holder.grant.Max:
 		sh.binding = bindsQuota
 	default:
 		sh.binding = bindsLimit
@@ -131,8 +130,25 @@ func (l *Ledger) TakeTargets(id SessionID, dst []Target) []Target {
 	return dst
 }
 
-// wait estimates how long it takes until so many permits have ended. A worker that says that it holds its
-// permits for ever, or for no time, makes the rate wrong by no more than its own part of what is held.
+// measure finds how many permits end a second, by what the workers say that they hold and for how long. A worker
+// that says that it holds them for ever makes that wrong by no more than its own part. One that says that it
+// holds them for no time makes waits look short, which refuses nobody.
+func (r *resource) measure() {
+	rate, known := 0.0, int64(0)
+	for b := range r.bands {
+		for _, g := range r.bands[b].groups {
+			for _, sh := range g.shares {
+				if held := sh.charge.held; held > 0 && sh.meanHold > 0 {
+					rate += float64(held) / sh.meanHold.Seconds()
+					known += held
+				}
+			}
+		}
+	}
+	r.releases, r.ready = rate, rate > 0 && 2*known >= r.held
+}
+
+// wait estimates how long it takes until so many permits have ended.
 func (r *resource) wait(permits int64) (time.Duration, bool) {
 	if !r.ready {
 		return 0, false
