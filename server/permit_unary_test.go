@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,7 +120,16 @@ func TestAcquirePermitWaits(t *testing.T) {
 		l := lease(t, withJournal(t), "a")
 		client := l.as(t, "a")
 		all := mustAcquire(t, client, "all", 4)
-		var order []string
+		var (
+			mu    sync.Mutex
+			order []string
+		)
+		served := func() string {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return fmt.Sprint(order)
+		}
 		for i, count := range []int64{3, 1, 1} {
 			id := fmt.Sprint("w", i)
 			go func() {
@@ -127,7 +137,9 @@ func TestAcquirePermitWaits(t *testing.T) {
 				if err != nil {
 					t.Errorf("%s: %v", id, err)
 				}
+				mu.Lock()
 				order = append(order, id)
+				mu.Unlock()
 				time.Sleep(time.Second)
 				release(t, client, p)
 			}()
@@ -139,12 +151,11 @@ func TestAcquirePermitWaits(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		release(t, client, all)
-		synctest.Wait()
-		if len(order) != 2 {
-			t.Errorf("served %q, want the first two", order)
+		if got := served(); got != "[w0 w1]" && got != "[w1 w0]" {
+			t.Errorf("served %s, want the first two", got)
 		}
 		time.Sleep(3 * time.Second)
-		if got := fmt.Sprint(order); got != "[w0 w1 w2]" && got != "[w1 w0 w2]" {
+		if got := served(); got != "[w0 w1 w2]" && got != "[w1 w0 w2]" {
 			t.Errorf("served in the order %s, want that in which they came", got)
 		}
 		if got := l.account(t); got.GetHeld() != 0 || got.GetWant() != 0 {
@@ -341,8 +352,8 @@ func TestKickUnary(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		checkError(t, held.err, codes.Aborted, "KICKED")
-		checkError(t, waits.err, codes.Aborted, "KICKED")
+		checkError(t, held.now().err, codes.Aborted, "KICKED")
+		checkError(t, waits.now().err, codes.Aborted, "KICKED")
 		_, err = client.RenewPermit(t.Context(), &headroomv1.RenewPermitRequest{PermitId: p.GetPermitId()})
 		checkError(t, err, codes.NotFound, "PERMIT_LOST")
 		if got := l.account(t); got.GetCharge() != 4 {
@@ -374,60 +385,77 @@ func hold(t *testing.T, client headroomv1.PermitServiceClient, req *headroomv1.H
 	go func() {
 		for {
 			resp, err := stream.Recv()
+			h.mu.Lock()
 			if err != nil {
-				h.err = err
+				h.state.err = err
+				h.mu.Unlock()
 				return
 			}
-			h.count++
-			h.last = resp
+			h.state.count++
+			h.state.last = resp
 			if resp.GetPermit() != nil {
-				h.permit = resp.GetPermit()
+				h.state.permit = resp.GetPermit()
 			}
+			h.mu.Unlock()
 		}
 	}()
 	synctest.Wait()
 	return h
 }
 
-// holding is one call of HoldPermit. Look at it after synctest.Wait.
+// holding is one call of HoldPermit.
 type holding struct {
 	cancel context.CancelFunc
-	count  int
+
+	mu    sync.Mutex
+	state holdingState
+}
+
+type holdingState struct {
+	count  int // of messages
 	permit *headroomv1.Permit
 	last   *headroomv1.HoldPermitResponse
 	err    error
+}
+
+// now returns what the call was told when all is quiet.
+func (h *holding) now() holdingState {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state
 }
 
 func TestHoldPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lease(t, nil, "a", "b")
 		first := hold(t, l.as(t, "a"), &headroomv1.HoldPermitRequest{Count: 4})
-		if first.permit.GetCount() != 4 || first.last.GetTtl().AsDuration() != 5*time.Second {
-			t.Fatalf("first = %v, %v, want the permit", first.last, first.err)
+		if first.now().permit.GetCount() != 4 || first.now().last.GetTtl().AsDuration() != 5*time.Second {
+			t.Fatalf("first = %v, %v, want the permit", first.now().last, first.now().err)
 		}
 		second := hold(t, l.as(t, "b"), &headroomv1.HoldPermitRequest{})
 		third := hold(t, l.as(t, "b"), &headroomv1.HoldPermitRequest{})
-		if second.permit != nil || second.last.QueueAhead == nil || third.last.GetQueueAhead() != 1 {
-			t.Errorf("second and third = %v and %v, want them to wait, with one ahead of the third", second.last, third.last)
+		if second.now().permit != nil || second.now().last.QueueAhead == nil || third.now().last.GetQueueAhead() != 1 {
+			t.Errorf("second and third = %v and %v, want them to wait, with one ahead of the third", second.now().last, third.now().last)
 		}
 		none := hold(t, l.as(t, "b"), &headroomv1.HoldPermitRequest{Wait: durationpb.New(0)})
-		checkError(t, none.err, codes.ResourceExhausted, "WAIT_TOO_LONG")
+		checkError(t, none.now().err, codes.ResourceExhausted, "WAIT_TOO_LONG")
 		time.Sleep(10500 * time.Millisecond)
-		if first.count != 11 || second.count != 11 {
-			t.Errorf("%d and %d messages in 10.5 s, want one a heartbeat", first.count, second.count)
+		if first.now().count != 11 || second.now().count != 11 {
+			t.Errorf("%d and %d messages in 10.5 s, want one a heartbeat", first.now().count, second.now().count)
 		}
 		if got := l.account(t); got.GetHeld() != 4 {
 			t.Errorf("held = %d, want 4 as long as the call lives", got.GetHeld())
 		}
 		first.cancel()
 		synctest.Wait()
-		if second.permit.GetCount() != 1 || third.permit.GetCount() != 1 {
-			t.Errorf("second and third = %v and %v, want them served at once", second.last, third.last)
+		if second.now().permit.GetCount() != 1 || third.now().permit.GetCount() != 1 {
+			t.Errorf("second and third = %v and %v, want them served at once", second.now().last, third.now().last)
 		}
 		bounded := hold(t, l.as(t, "a"), &headroomv1.HoldPermitRequest{Count: 4, Wait: durationpb.New(3 * time.Second)})
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		checkError(t, bounded.err, codes.ResourceExhausted, "WAIT_TOO_LONG")
+		checkError(t, bounded.now().err, codes.ResourceExhausted, "WAIT_TOO_LONG")
 	})
 }
 
@@ -467,9 +495,9 @@ func TestUnaryDrain(t *testing.T) {
 			t.Error(err)
 		}
 		checkError(t, <-refused, codes.Unavailable, "DRAINING")
-		checkError(t, waits.err, codes.Unavailable, "DRAINING")
-		if !errors.Is(held.err, io.EOF) {
-			t.Errorf("the stream of the holder ended with %v, want OK", held.err)
+		checkError(t, waits.now().err, codes.Unavailable, "DRAINING")
+		if !errors.Is(held.now().err, io.EOF) {
+			t.Errorf("the stream of the holder ended with %v, want OK", held.now().err)
 		}
 	})
 }
