@@ -120,10 +120,11 @@ func TestAcquireAllLosesOne(t *testing.T) {
 			}
 			done <- both
 		}()
-		time.Sleep(8 * time.Second) // by now it waits 4 s for b
+		time.Sleep(16 * time.Second) // since 15 s it has held a, and would for 16 s
 		l.fallSilent(true)
-		time.Sleep(10 * time.Second)
+		time.Sleep(6 * time.Second)
 		l.fallSilent(false)
+		time.Sleep(4 * time.Second)
 		l.give("b", 1)
 		both := <-done
 		for i := range both {

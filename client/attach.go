@@ -201,7 +201,7 @@ func (a *attachment) lossLocked() (cause error, always bool) {
 	case errors.Is(a.final, ErrClosed):
 		return ErrClosed, true
 	default:
-		return ErrLeaseLost, false
+		return ErrLeaseLost, a.final != nil
 	}
 }
 

@@ -284,6 +284,9 @@ func TestAttachRefused(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				for changed := h.Changed(); h.Err() == nil; changed = h.Changed() {
+					<-changed
+				}
 				_, err = h.Acquire(t.Context(), 1)
 				if status.Code(err) != code || !strings.Contains(err.Error(), "go away") {
 					t.Errorf("Acquire = %v, want %v of the server", err, code)
@@ -291,8 +294,8 @@ func TestAttachRefused(t *testing.T) {
 				if status.Code(h.Err()) != code {
 					t.Errorf("Err = %v, want %v", h.Err(), code)
 				}
-				if _, ok := h.TryAcquire(1); ok {
-					t.Error("a permit was taken after a refusal")
+				if _, ok := h.TryAcquire(1); ok || h.Limit() != 0 {
+					t.Errorf("took a permit after a refusal: %v of %d", ok, h.Limit())
 				}
 				if _, err := c.Permits("other"); status.Code(err) != code {
 					t.Errorf("Permits = %v, want %v", err, code)
@@ -300,6 +303,29 @@ func TestAttachRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A refusal is not answered by the offline policy: what runs goes on until the lease is over, and that is all.
+func TestAttachRefusedLater(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 2)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host", client.WithOffline(client.OfflineUnlimited))
+		p := take(t, h)
+		defer p.Release()
+		l.cut(status.Error(codes.PermissionDenied, "no longer"))
+		synctest.Wait()
+		if _, ok := h.TryAcquire(1); ok || status.Code(h.Err()) != codes.PermissionDenied {
+			t.Errorf("took a permit: %v; Err = %v, want PERMISSION_DENIED", ok, h.Err())
+		}
+		after, cause := lostAfter(t, p)
+		if after.Truncate(time.Millisecond) != 4950*time.Millisecond || !errors.Is(cause, client.ErrLeaseLost) {
+			t.Errorf("lost after %v with %v, want 4.95 s and ErrLeaseLost", after, cause)
+		}
+		if _, ok := h.TryAcquire(1); ok || h.Limit() != 0 {
+			t.Errorf("took a permit after the lease: %v of %d", ok, h.Limit())
+		}
+	})
 }
 
 // A kick ends the work at once, but is no ban.

@@ -4,7 +4,8 @@ import "github.com/headroom-rpc/headroom/permit"
 
 // Offline says how many permits of a resource may be in use while there is no lease: from when the lease is over
 // until the server answers again, and before the first answer if the server cannot be reached. What runs then
-// goes on when the server is back; new work then starts only within the server's target.
+// goes on when the server is back; new work then starts only within the server's target. A server that refuses to
+// lease, or an operator who ended the session, is not one that cannot be reached: then nothing starts.
 type Offline int64
 
 // The policies, beside [OfflineSafe].

@@ -119,11 +119,12 @@ func TestOfflineFromTheStart(t *testing.T) {
 	})
 }
 
-// busy are the sources of a machine whose CPU is as busy as the test says.
-func busy(load *atomic.Bool) func() snapshot.Sources {
+// busy are the sources of a machine whose CPU is as busy as the test says, and which counts how often it is read.
+func busy(load *atomic.Bool, reads *atomic.Int64) func() snapshot.Sources {
 	return func() snapshot.Sources {
 		return snapshot.Sources{
 			CPU: func(context.Context) (snapshot.CPUReading, error) {
+				reads.Add(1)
 				if load.Load() {
 					return snapshot.CPUReading{Used: 1, Cores: 4}, nil
 				}
@@ -141,7 +142,8 @@ func TestOfflineLocal(t *testing.T) {
 	l.give("host", 4)
 	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
 		var load atomic.Bool
-		h := permits(t, m.client(t, client.WithLocal(busy(&load))), "host", client.WithOffline(client.OfflineLocal))
+		var reads atomic.Int64
+		h := permits(t, m.client(t, client.WithLocal(busy(&load, &reads))), "host", client.WithOffline(client.OfflineLocal))
 		all := takeAll(h, 2)
 		l.fallSilent(true)
 		time.Sleep(5 * time.Second)
@@ -174,6 +176,11 @@ func TestOfflineLocal(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if h.Limit() != 4 {
 			t.Errorf("limit %d when the server is back, want its 4", h.Limit())
+		}
+		before = reads.Load()
+		time.Sleep(time.Minute)
+		if n := reads.Load() - before; n != 0 {
+			t.Errorf("the machine was read %d times with the server there", n)
 		}
 		releaseAll(all)
 	})
