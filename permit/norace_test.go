@@ -1,0 +1,5 @@
+//go:build !race
+
+package permit_test
+
+const raceEnabled = false
