@@ -43,7 +43,7 @@ func (w *world) gremlin() {
 		sw.link.slowUp, sw.link.slowDn = w.now+w.exp(3*time.Second), w.now+w.exp(3*time.Second)
 	case 13, 14, 15:
 		// Who is killed is to be given up by the life of the server that knew them.
-		settling := w.now > w.span*4/12 && w.now < w.span*9/12
+		settling := w.now > w.storm*4/12 && w.now < w.storm*9/12
 		if w.server.up && w.crashes && !settling {
 			at := crashed + fault(w.random.IntN(5))
 			if w.server.crashAt = at; at == crashed {
@@ -88,7 +88,7 @@ func (w *world) kill(sw *simWorker) {
 			}, w.server.life)
 		})
 	}
-	sw.die(w.now + lease)
+	sw.die(w.now + w.lease())
 	w.addWorker()
 }
 
@@ -98,7 +98,7 @@ func (w *world) killUnseen(sw *simWorker) {
 		return
 	}
 	w.reach(workerKilled)
-	sw.die(w.now + lease)
+	sw.die(w.now + w.lease())
 	w.addWorker()
 }
 
@@ -113,7 +113,7 @@ func (w *world) leave(sw *simWorker) {
 	sw.leaving = true
 	st := sw.stream
 	st.up(sw.lessee.Goodbye(sw.local()))
-	w.observe(event{kind: died, worker: sw.index, until: w.now + lease})
+	w.observe(event{kind: died, worker: sw.index, until: w.now + w.lease()})
 	w.addWorker()
 }
 
@@ -284,7 +284,8 @@ func (w *world) steal(sw *simWorker) {
 	s.soon()
 }
 
-// heal ends all faults, and lets what they did pass: what is charged for the dead, and what waits to attach again.
+// heal ends all faults, and lets what they did pass: a server that is down, what it then charges for an earlier
+// life and for the dead, and who waits to attach again.
 func (w *world) heal() {
 	w.calm, w.server.crashAt = true, crashed
 	w.server.resume(w.server.life)
@@ -292,7 +293,7 @@ func (w *world) heal() {
 		sw.link.noUp, sw.link.noDown, sw.link.slowUp, sw.link.slowDn = 0, 0, 0, 0
 		sw.resume()
 	}
-	w.after(8*time.Second+lease, func() {
+	w.after(10*time.Second+w.lease()+8*time.Second, func() {
 		w.observe(event{kind: calm})
 		w.look()
 	})
@@ -315,13 +316,14 @@ func (w *world) look() {
 		smallest, top, gathers := r.most, permit.MinPriority, false
 		for _, sw := range w.workers {
 			for _, u := range sw.uses {
-				if u.resource != i || sw.state != alive || sw.leaving || u.since == 0 {
+				if u.resource != i || sw.state != alive || sw.leaving {
 					continue
 				}
-				count++
-				oldest = min(oldest, u.since)
-				gathers = gathers || u.need > 1
-				smallest, top = min(smallest, u.need), max(top, u.demand.Priority)
+				gathers, top = gathers || u.need > 1, max(top, u.demand.Priority)
+				if u.since != 0 {
+					count++
+					oldest, smallest = min(oldest, u.since), min(smallest, u.need)
+				}
 			}
 		}
 		for _, sw := range w.workers {
@@ -336,7 +338,7 @@ func (w *world) look() {
 			}
 		}
 		if count > 0 && r.limit-r.running >= smallest {
-			w.observe(event{kind: unused, resource: i, n: int64(2 * time.Second), until: max(oldest, r.lastStart)})
+			w.observe(event{kind: unused, resource: i, n: int64(2 * time.Second), until: max(oldest, r.moved)})
 		}
 	}
 	w.after(500*time.Millisecond, w.look)

@@ -9,8 +9,10 @@ import (
 	"github.com/headroom-rpc/headroom/permit"
 )
 
-// lease is the longest time that a silent session is charged for, by a clock that is slow by a hundredth.
-const lease = (permit.DefaultTTL + permit.DefaultGrace) * 102 / 100
+// lease is the longest time that a silent session is charged for.
+func (w *world) lease() time.Duration {
+	return time.Duration(float64(permit.DefaultTTL+permit.DefaultGrace) * (1 + 2*w.drift))
+}
 
 // simServer does around a ledger what the server does, with crashes between its steps.
 type simServer struct {
@@ -90,7 +92,7 @@ func (s *simServer) begin(amnesiac bool) {
 	s.ledger, s.up, s.paused, s.inbox = ledger, true, false, nil
 	s.sessions, s.byID, s.byName = nil, map[permit.SessionID]*simSession{}, map[string]*simSession{}
 	s.stepping, s.alarm, s.crashAt = false, 0, crashed
-	s.amnesiac, s.unknown, s.recoverBy = amnesiac, true, w.now+lease
+	s.amnesiac, s.unknown, s.recoverBy = amnesiac, true, w.now+w.lease()
 	forgot := int64(0)
 	if amnesiac {
 		forgot = 1
@@ -155,7 +157,11 @@ func (s *simServer) crash(at fault) {
 		forgets = true // a journal that was begun with nothing in it is not to be trusted before that
 	}
 	if forgets && w.chance(40) { // and again, before it knows more
-		w.after(w.between(2*time.Second, 5*time.Second), func() { s.crash(crashed) })
+		w.after(w.between(2*time.Second, 5*time.Second), func() {
+			if !w.calm {
+				s.crash(crashed)
+			}
+		})
 	}
 	down := w.exp(500 * time.Millisecond)
 	if w.chance(10) {
@@ -204,7 +210,7 @@ func (s *simServer) receive(st *stream, f permit.WorkerFrame) {
 	}
 	ss.echo, ss.owes = max(ss.echo, f.Sent), true
 	if (st.worker.state == dead || st.worker.leaving) && !f.Goodbye {
-		w.observe(event{kind: died, worker: st.worker.index, until: w.now + lease})
+		w.observe(event{kind: died, worker: st.worker.index, until: w.now + w.lease()})
 	}
 	if f.Goodbye {
 		s.over(ss)
@@ -343,13 +349,23 @@ func (s *simServer) rearm() {
 
 func (s *simServer) setLimit(i int, n int64) {
 	w := s.world
-	w.resources[i].limit = n
-	w.observe(event{kind: limitSet, resource: i, n: n})
-	if s.up {
+	set := func() {
+		w.resources[i].limit = n
+		w.observe(event{kind: limitSet, resource: i, n: n})
+		if !s.up {
+			return
+		}
 		if err := s.ledger.SetLimit(s.local(), w.resources[i].name, n, "test"); err != nil {
 			w.err = fmt.Errorf("set limit %d: %w", n, err)
 		}
+		s.ledger.Advance(s.local())
+		s.account()
 		s.soon()
+	}
+	if s.up {
+		s.arrive(set, s.life)
+	} else {
+		set()
 	}
 }
 

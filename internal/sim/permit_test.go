@@ -112,6 +112,27 @@ func (l *load) missed(liveness bool) []string {
 	return missed
 }
 
+// A lease is safe as long as clocks drift less than the grace has room for, which is much more than a hundredth.
+func TestPermitClocksDrift(t *testing.T) {
+	first := func(drift float64, seeds uint64) (found uint64, err error) {
+		for seed := uint64(1); seed <= seeds; seed++ {
+			if err := newWorld(plan{seed: seed, span: *simSpan, drift: drift}).run(); err != nil {
+				return seed, err
+			}
+		}
+		return 0, nil
+	}
+	if seed, err := first(0.05, 20); err != nil {
+		t.Errorf("with a drift of 5 %%, seed %d: %v", seed, err)
+	}
+	const within = 100
+	seed, err := first(0.4, within)
+	if err == nil {
+		t.Errorf("a drift of 40 %% was not found in %d seeds", within)
+	}
+	t.Logf("with a drift of 40 %%, seed %d: %v", seed, err)
+}
+
 // A seed gives the same run each time, to the last event.
 func TestPermitReplay(t *testing.T) {
 	for seed := uint64(1); seed <= 5; seed++ {

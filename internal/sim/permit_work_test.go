@@ -67,7 +67,8 @@ func (sw *simWorker) end(u *simUse, task *simWork) {
 	}
 	u.gate.Release(task.n)
 	if !sw.liar {
-		w.resources[u.resource].running -= task.n
+		r := w.resources[u.resource]
+		r.running, r.moved = r.running-task.n, w.now
 		w.observe(event{kind: ended, worker: sw.index, resource: u.resource, n: task.n})
 	}
 	sw.turn()
@@ -181,7 +182,7 @@ func (sw *simWorker) start(u *simUse) bool {
 	w.server.look(sw, u)
 	r := w.resources[u.resource]
 	r.running += u.need
-	r.lastStart = w.now
+	r.moved = w.now
 	w.observe(event{kind: started, worker: sw.index, resource: u.resource, n: u.need, fence: fence})
 	return true
 }

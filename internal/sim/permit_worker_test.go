@@ -82,7 +82,7 @@ func (w *world) addWorker() *simWorker {
 		w.tell("worker %d uses %d: need %d, hold %v, %+v", sw.index, u.resource, u.need, u.hold, u.demand)
 	}
 	sw.mind()
-	w.after(w.exp(100*time.Millisecond), sw.connect)
+	w.after(w.exp(100*time.Millisecond), func() { sw.arrive(sw.connect) })
 	return sw
 }
 
@@ -222,7 +222,8 @@ func (sw *simWorker) die(back time.Duration) {
 			break
 		}
 		for _, task := range u.work {
-			w.resources[u.resource].running -= task.n
+			r := w.resources[u.resource]
+			r.running, r.moved = r.running-task.n, w.now
 		}
 	}
 	if !sw.liar {

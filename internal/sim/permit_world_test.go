@@ -14,7 +14,8 @@ import (
 type plan struct {
 	seed     uint64
 	span     time.Duration
-	liveness bool // faults end in the middle, and then everything must be served
+	liveness bool    // faults end in the middle, and then everything must be served
+	drift    float64 // of each clock against true time, at most; 0 is a hundredth
 	trace    func(line string)
 	rig      rig
 }
@@ -101,7 +102,8 @@ type world struct {
 	workers   []*simWorker
 	chaotic   bool // frames of one stream are doubled and overtake each other
 	calm      bool
-	pace      time.Duration // mean time between faults
+	storm     time.Duration // how long there are faults
+	pace      time.Duration // mean time between them
 	most      int           // workers
 
 	// Who forgets all must believe all, and a liar then takes over what others hold: a world has one or the other.
@@ -115,7 +117,7 @@ type simResource struct {
 	most      int64
 	mode      permit.Mode
 	exclusive bool
-	lastStart time.Duration
+	moved     time.Duration // when something last started or ended
 	running   int64
 }
 
@@ -126,6 +128,9 @@ type scheduled struct {
 }
 
 func newWorld(p plan) *world {
+	if p.drift == 0 {
+		p.drift = 0.01
+	}
 	w := &world{plan: p, random: rand.New(rand.NewPCG(p.seed, 0x68656164726f6f6d))}
 	w.chaotic = !p.liveness && w.random.IntN(3) == 0
 	w.pace = time.Duration(200+w.random.IntN(1800)) * time.Millisecond
@@ -160,12 +165,14 @@ func newWorld(p plan) *world {
 		w.addWorker()
 	}
 	w.after(w.exp(w.pace), w.gremlin)
-	w.after(p.span/12, func() { w.server.crash(crashed) })
-	for i := range time.Duration(3) {
-		w.after(p.span*(10+i)/24, func() { w.killUnseen(w.workers[len(w.workers)-1-int(i)]) })
-	}
+	w.storm = p.span
 	if p.liveness {
-		w.at(p.span/3, w.heal)
+		w.storm /= 3
+		w.at(w.storm, w.heal)
+	}
+	w.after(w.storm/12, func() { w.server.crash(crashed) })
+	for i := range 3 {
+		w.after(w.storm*time.Duration(10+i)/24, func() { w.killUnseen(w.workers[len(w.workers)-1-i]) })
 	}
 	return w
 }
@@ -292,7 +299,7 @@ type simClock struct {
 }
 
 func (w *world) clock() simClock {
-	rates := []float64{1, 0.99, 1.01, 0.99 + w.random.Float64()/50}
+	rates := []float64{1, 1 - w.drift, 1 + w.drift, 1 + w.drift*(2*w.random.Float64()-1)}
 	return simClock{offset: w.between(0, 1000*time.Hour), rate: rates[w.random.IntN(len(rates))]}
 }
 
