@@ -29,6 +29,7 @@ type arbiter struct {
 
 	coming atomic.Int32  // those that wait to enter
 	wake   chan struct{} // holds one token, for the loop
+	writes sync.WaitGroup
 
 	mu       sync.Mutex
 	ledger   *permit.Ledger
@@ -78,29 +79,27 @@ func (a *arbiter) change() {
 // leave gives the ledger back. It lets it decide first, unless somebody else is about to.
 func (a *arbiter) leave() {
 	if a.changed && !a.passing && (a.batch >= maxBatch || a.coming.Load() == 0) {
-		a.passLocked()
+		a.passLocked(false)
 	}
 	a.mu.Unlock()
 }
 
-// passLocked lets the ledger decide until there is nothing left to decide.
-func (a *arbiter) passLocked() {
+// passLocked lets the ledger decide until there is nothing left to decide. What is to be written down it leaves
+// to a goroutine of its own, unless it may wait: whoever has a change must not wait for a disk.
+func (a *arbiter) passLocked(wait bool) {
 	a.passing = true
 	for a.changed {
 		a.changed, a.batch = false, 0
 		a.passes++
-		if a.frozen {
-			a.writeLocked() // what was given back
-			a.queues.tell()
-			continue
+		if now := a.clock(); !a.frozen {
+			a.queues.beat(now)
+			a.ledger.Advance(now)
 		}
-		now := a.clock()
-		a.queues.beat(now)
-		a.ledger.Advance(now)
-		a.writeLocked()
-		a.tellLocked()
-		a.writeLocked()
-		a.queues.tell()
+		if !wait && a.unwrittenLocked() || !a.tellLocked(wait) {
+			a.writing = true // from now on
+			a.writes.Go(a.writeOut)
+			return
+		}
 	}
 	a.passing = false
 	if at, ok := a.ledger.Next(); ok && (a.due == 0 || at < a.due) {
@@ -108,8 +107,30 @@ func (a *arbiter) passLocked() {
 	}
 }
 
-// tellLocked tells the streams and the queues that have new targets.
-func (a *arbiter) tellLocked() {
+// writeOut goes on with a pass that has something to write down.
+func (a *arbiter) writeOut() {
+	a.enter()
+	defer a.mu.Unlock()
+	a.writeLocked()
+	a.writing = false
+	a.tellLocked(true)
+	a.passLocked(true)
+}
+
+// tellLocked tells what was decided, once it is written down. It reports false if it may not wait for that.
+func (a *arbiter) tellLocked(wait bool) bool {
+	a.writeLocked()
+	a.tellTargets()
+	if !wait && a.unwrittenLocked() {
+		return false
+	}
+	a.writeLocked()
+	a.queues.tell()
+	return true
+}
+
+// tellTargets tells the streams and the queues that have new targets.
+func (a *arbiter) tellTargets() {
 	if a.frozen {
 		return
 	}
@@ -135,39 +156,37 @@ func (a *arbiter) poke() {
 	}
 }
 
-// writeLocked writes down what the ledger and the queues grant. It gives the ledger to others meanwhile, who may
-// change it but not send what it decided, until nothing is left to be written down.
-func (a *arbiter) writeLocked() {
-	for a.writeOnceLocked() {
+// unwrittenLocked reports whether there is something to write down.
+func (a *arbiter) unwrittenLocked() bool {
+	a.records = a.ledger.TakeRecords(a.records[:0])
+	if a.journal == nil {
+		a.entries = nil
+	} else {
+		for _, r := range a.records {
+			a.entries = append(a.entries, journalEntry{kind: entryCeiling, ceiling: r})
+		}
 	}
+	return len(a.entries) > 0
 }
 
-func (a *arbiter) writeOnceLocked() (wrote bool) {
-	a.records = a.ledger.TakeRecords(a.records[:0])
-	for _, r := range a.records {
-		a.entries = append(a.entries, journalEntry{kind: entryCeiling, ceiling: r})
+// writeLocked writes down what the ledger and the queues grant, until nothing is left. It gives the ledger to
+// others meanwhile, who may change it but not send what it decided.
+func (a *arbiter) writeLocked() {
+	for a.unwrittenLocked() {
+		j, entries := a.journal, a.entries
+		a.entries, a.writing = nil, true
+		a.mu.Unlock()
+		err := j.write(entries)
+		a.mu.Lock()
+		a.writing = false
+		if err == nil {
+			continue
+		}
+		a.counters.faults++
+		a.journal = nil
+		a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: the next "+
+			"start of the server charges every resource in full for a while", slog.String("reason", err.Error()))
 	}
-	if len(a.entries) == 0 {
-		return false
-	}
-	entries := a.entries
-	a.entries = nil
-	if a.journal == nil {
-		return false
-	}
-	a.writing = true
-	a.mu.Unlock()
-	err := a.journal.write(entries)
-	a.mu.Lock()
-	a.writing = false
-	if err == nil {
-		return true
-	}
-	a.counters.faults++
-	a.journal = nil
-	a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: the next start "+
-		"of the server charges every resource in full for a while", slog.String("reason", err.Error()))
-	return true
 }
 
 // run lets the ledger decide when time alone has changed something, until ctx is done.
@@ -197,7 +216,7 @@ func (a *arbiter) look() time.Duration {
 			}
 			next = min(next, a.queues.advance(now))
 			if a.changed {
-				a.passLocked()
+				a.passLocked(true)
 			}
 		}
 		if at, ok := a.ledger.Next(); ok {
@@ -208,9 +227,16 @@ func (a *arbiter) look() time.Duration {
 	return max(next-a.clock(), time.Millisecond)
 }
 
-// close ends the use of the journal.
+// close writes down what is left and ends the use of the journal.
 func (a *arbiter) close() {
 	a.enter()
 	defer a.mu.Unlock()
-	a.journal, a.frozen = nil, true
+	a.frozen = true
+	for a.passing {
+		a.mu.Unlock()
+		a.writes.Wait()
+		a.mu.Lock()
+	}
+	a.passLocked(true)
+	a.journal = nil
 }

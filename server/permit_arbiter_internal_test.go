@@ -1,0 +1,138 @@
+package server
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// Nothing is told of a grant before it is written down, and while that takes its time everything else goes on.
+func TestGrantsAreWrittenFirst(t *testing.T) {
+	lis := bufconn.Listen(1 << 20)
+	snapshotter, err := snapshot.New(snapshot.Config{Sources: snapshot.Sources{
+		CPU: func(context.Context) (snapshot.CPUReading, error) { return snapshot.CPUReading{Cores: 2}, nil },
+		Memory: func(context.Context) (snapshot.MemoryReading, error) {
+			return snapshot.MemoryReading{Total: 1 << 30}, nil
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Config{
+		Snapshotter: snapshotter, Listeners: []*Listener{NewListener(lis, Identity{Name: "tester", Role: RoleOperator})},
+		Permits: PermitConfig{
+			Resources: []permit.Resource{{Name: "api", Limit: 4}}, TTL: time.Second, Grace: 100 * time.Millisecond,
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	cc, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	client := headroomv1.NewPermitServiceClient(cc)
+	call, end := context.WithTimeout(t.Context(), callTimeout)
+	defer end()
+	eventually(t, "nothing to be unknown", func() bool {
+		resp, err := client.Explain(call, &headroomv1.ExplainRequest{Resource: "api"})
+		return err == nil && resp.GetAccount().GetUnknown() == 0
+	})
+
+	// A file that takes no more until it is read.
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer write.Close()
+	write.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	for err == nil {
+		_, err = write.Write(make([]byte, 4096))
+	}
+	write.SetWriteDeadline(time.Time{})
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	a := srv.permits.running.Load()
+	a.enter()
+	a.journal = &journal{root: root, file: write, ceilings: map[ceilingKey]permit.Record{}, leases: map[leaseID]lease{}}
+	a.leave()
+
+	stream, err := client.Attach(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&headroomv1.AttachRequest{
+		Sequence: 1, SendNanos: 1, Hello: &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)},
+		Reports: []*headroomv1.PermitReport{{Resource: "api", Want: 1}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a write to wait", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.writing
+	})
+	granted := make(chan error, 1)
+	go func() {
+		_, err := client.AcquirePermit(call, &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1"})
+		granted <- err
+	}()
+	eventually(t, "both to be decided on as far as can be", func() bool {
+		resp, err := client.ListSessions(call, &headroomv1.ListSessionsRequest{})
+		return err == nil && len(resp.GetSessions()) == 2
+	})
+	for sequence := int64(2); sequence <= 5; sequence++ {
+		if err := stream.Send(&headroomv1.AttachRequest{Sequence: sequence, SendNanos: sequence}); err != nil {
+			t.Fatal(err)
+		}
+		for echo := int64(0); echo < sequence; {
+			resp, err := stream.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if echo = resp.GetEchoNanos(); len(resp.GetTargets()) > 0 {
+				t.Fatalf("told of %v, which is not written down", resp.GetTargets())
+			}
+		}
+	}
+	if len(granted) > 0 {
+		t.Fatalf("AcquirePermit returned %v before its permit was written down", <-granted)
+	}
+	go io.Copy(io.Discard, read)
+	if err := <-granted; err != nil {
+		t.Errorf("AcquirePermit = %v once it could be written down", err)
+	}
+	for told := false; !told; {
+		resp, err := stream.Recv()
+		if err != nil {
+			t.Fatalf("no target came: %v", err)
+		}
+		told = len(resp.GetTargets()) > 0
+	}
+}
