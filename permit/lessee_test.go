@@ -420,6 +420,22 @@ func TestLesseeSaysGoodbye(t *testing.T) {
 	if at, ok := a.Next(); ok {
 		t.Errorf("Next() = %v, want none", at)
 	}
+	if a.Goodbye(a.now); lost != 1 {
+		t.Errorf("after another goodbye: lost %d times, want once", lost)
+	}
+}
+
+// A heartbeat that came late does not put off the time at which a resource is heard of again.
+func TestLesseeReportsInTwoHeartbeats(t *testing.T) {
+	a := attach(t, permit.LesseeConfig{})
+	reported := a.now
+	a.now += 1300 * time.Millisecond
+	if f := a.frame(t); f.Reports != nil {
+		t.Errorf("reports %+v, want none", f.Reports)
+	}
+	if at, ok := a.Next(); !ok || at != reported+2*time.Second {
+		t.Errorf("Next() = %v, %v, want %v", at, ok, reported+2*time.Second)
+	}
 }
 
 func TestLesseeTellsOfChanges(t *testing.T) {
