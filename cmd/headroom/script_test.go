@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -25,7 +26,19 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == watchdogArg {
 		os.Exit(beWatchdog()) // of a test that starts one
 	}
-	testscript.Main(m, map[string]func(){"headroom": main})
+	testscript.Main(m, map[string]func(){"headroom": main, "unwatched": unwatched})
+}
+
+// unwatched runs a command as `headroom run` does, but without permits and without a watchdog.
+func unwatched() {
+	path, err := findCommand(os.Args[1])
+	if err == nil {
+		var c *child
+		if c, err = startIn(nil, path, os.Args[1:], os.Environ()); err == nil {
+			err = c.supervise(context.Background(), nil, time.Second, os.Stderr)
+		}
+	}
+	os.Exit(finish(os.Stderr, err))
 }
 
 // TestScripts drives the real program as processes of their own. Besides the commands of testscript there are
