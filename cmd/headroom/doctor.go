@@ -124,10 +124,36 @@ func doctorText(findings []host.Finding, width int) string {
 	return b.String()
 }
 
-// wrapped breaks a text into lines that fit beside an indent, the first of which is written already.
+// wrapped breaks a text into lines that fit beside an indent, the first of which is written already: between words,
+// so that a flag or a path stays whole where it can.
 func wrapped(text string, width, indent int) string {
-	lines := strings.Split(lipgloss.Wrap(text, max(width-indent, 20), ""), "\n")
-	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
+	fits := max(width-indent, 20)
+	var b strings.Builder
+	column := 0
+	for _, word := range strings.Fields(text) {
+		if column > 0 && column+1+lipgloss.Width(word) > fits {
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = 0
+		}
+		if column > 0 {
+			b.WriteByte(' ')
+			column++
+		}
+		for lipgloss.Width(word) > fits {
+			cut := 0
+			for i := range word {
+				if lipgloss.Width(word[:i]) > fits {
+					break
+				}
+				cut = i
+			}
+			b.WriteString(word[:cut] + "\n" + strings.Repeat(" ", indent))
+			word = word[cut:]
+		}
+		b.WriteString(word)
+		column += lipgloss.Width(word)
+	}
+	return b.String()
 }
 
 func styleOfFinding(s host.FindingState) lipgloss.Style {

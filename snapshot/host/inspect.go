@@ -2,7 +2,9 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"runtime"
 	"runtime/metrics"
@@ -133,13 +135,13 @@ func (in *inspection) limits(c Config) {
 		if in.cpu.HostKnown && in.cpu.Cores < in.cpu.HostCores {
 			detail += fmt.Sprintf("; the host has %s", cores(in.cpu.HostCores))
 		}
-		in.add(AreaLimits, "cpu", FindingGood, detail, in.ownUnit(c))
+		in.add(AreaLimits, "cpu", FindingGood, detail, ownUnit(c, in.cpu.Limit))
 	} else {
-		in.add(AreaLimits, "cpu", FindingMissing, in.cpuErr.Error(), "")
+		in.add(AreaLimits, "cpu", FindingMissing, in.cpuErr.Error(), noLimitAdvice(c))
 	}
 	if in.memoryErr == nil {
 		m := &in.memory
-		in.add(AreaLimits, "memory", FindingGood, bytesText(m.Total)+", "+m.Limit, "")
+		in.add(AreaLimits, "memory", FindingGood, bytesText(m.Total)+", "+m.Limit, ownUnit(c, m.Limit))
 		if t := m.Tightest; t.Limit != "" {
 			detail := fmt.Sprintf("%s of %s, %s", bytesText(max(t.Total-t.Used, 0)), bytesText(t.Total), t.Limit)
 			in.add(AreaLimits, "memory left", FindingGood, detail, "")
@@ -149,11 +151,21 @@ func (in *inspection) limits(c Config) {
 			in.add(AreaLimits, "swap", FindingGood, "none", "")
 		case m.SwapKnown:
 			in.add(AreaLimits, "swap", FindingGood, fmt.Sprintf("%s of %s in use", bytesText(m.SwapUsed), bytesText(m.SwapTotal)), "")
+		default:
+			in.add(AreaLimits, "swap", FindingMissing, "not told", "")
 		}
 	} else {
-		in.add(AreaLimits, "memory", FindingMissing, in.memoryErr.Error(), "")
+		in.add(AreaLimits, "memory", FindingMissing, in.memoryErr.Error(), noLimitAdvice(c))
 	}
 	in.groups(c)
+}
+
+// noLimitAdvice returns what to do where it is not known what holds.
+func noLimitAdvice(c Config) string {
+	if c.Cgroup == "" || c.Cgroup == NoCgroup {
+		return ""
+	}
+	return "name a cgroup that each controller has; without --cgroup doctor shows the one that it is in"
 }
 
 // signals tells of each signal whether it can be read.
@@ -165,17 +177,37 @@ func (in *inspection) signals(h *Host) {
 		}
 		in.add(AreaSignals, name, FindingGood, detail, "")
 	}
-	tell(snapshot.SignalCPU, in.cpuErr, fmt.Sprintf("%s in use, %s", percent(in.cpu.Used), in.cpu.Source), "")
-	tell(snapshot.SignalMemory, in.memoryErr,
+	tell(snapshot.SignalCPU, told(in.cpuErr), fmt.Sprintf("%s in use, %s", percent(in.cpu.Used), in.cpu.Source), "")
+	tell(snapshot.SignalMemory, told(in.memoryErr),
 		fmt.Sprintf("%s in use, %s", bytesText(in.memory.Used), in.memory.Definition), "")
 	for i := range in.pressure {
 		p := &in.pressure[i]
-		tell(p.signal, p.err, fmt.Sprintf("%s waiting, %s", percent(p.reading.Some), p.reading.Source), pressureAdvice)
+		tell(p.signal, plain(p.err), fmt.Sprintf("%s waiting, %s", percent(p.reading.Some), p.reading.Source), pressureAdvice)
 	}
 	for i, s := range h.signals {
 		detail := fmt.Sprintf("%.3g, overloaded over %.3g", in.own[i].value, in.own[i].bound)
-		tell(s.Name, in.own[i].err, detail, "")
+		tell(s.Name, told(in.own[i].err), detail, "")
 	}
+	in.absent(h)
+}
+
+var errTold = errors.New("unknown, as its limit is")
+
+// told returns an error that is shorter, where the limits gave the reason.
+func told(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errTold
+}
+
+// plain returns the error of the file without what to do about it, which the advice says.
+func plain(err error) error {
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return file
+	}
+	return err
 }
 
 // program tells how this program, or one started as it was, fits into the limits.
@@ -191,6 +223,8 @@ func (in *inspection) program() {
 	case limited:
 		in.add(AreaProgram, "GOMEMLIMIT", FindingLimited, "not set, under a limit on memory",
 			fmt.Sprintf("a Go program alone in it does best with GOMEMLIMIT=%dMiB, nine tenths", in.memory.Total/10*9>>20))
+	case in.memoryErr != nil:
+		in.add(AreaProgram, "GOMEMLIMIT", FindingGood, "not set", "")
 	default:
 		in.add(AreaProgram, "GOMEMLIMIT", FindingGood, "not set; nothing but the host's memory limits it", "")
 	}

@@ -8,4 +8,6 @@ func (in *inspection) groups(Config) {}
 
 func (in *inspection) processes(Config) {}
 
-func (in *inspection) ownUnit(Config) string { return "" }
+func (in *inspection) absent(*Host) {}
+
+func ownUnit(Config, string) string { return "" }
