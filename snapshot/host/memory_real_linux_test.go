@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -168,19 +169,39 @@ func setLimit(t *testing.T, dir string, bytes int64) {
 func v1Path(dir string) string { return strings.TrimPrefix(dir, "/sys/fs/cgroup/memory") }
 
 // activeFile returns the page cache of the cgroup that was used lately, which its working set holds.
-func activeFile(t *testing.T, dir string) int64 {
+func activeFile(t *testing.T, dir string) int64 { return statOf(t, dir, "total_active_file") }
+
+// statOf returns what memory.stat of the cgroup says.
+func statOf(t *testing.T, dir, name string) int64 {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "total_active_file ")
+	_, rest, _ := strings.Cut(string(text), name+" ")
 	line, _, _ := strings.Cut(rest, "\n")
 	n, err := strconv.ParseInt(line, 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// awaitSum waits until the topmost of the cgroups counts the page cache of the lowest, which the kernel adds up
+// every 2 s at the latest. Its usage counts it at once.
+func awaitSum(t *testing.T, dirs []string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		top, leaf := statOf(t, dirs[0], "total_cache"), statOf(t, dirs[len(dirs)-1], "total_cache")
+		if top >= leaf {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s counts %d bytes of page cache, and %d are below it", dirs[0], top, leaf)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 func TestMemoryOfRealCgroup(t *testing.T) {
@@ -226,6 +247,7 @@ func TestMemoryOfRealCgroup(t *testing.T) {
 			if grew := readInt(t, filepath.Join(dirs[0], "memory.usage_in_bytes")) - before; grew < file/2 {
 				t.Skipf("the file system has no page cache: usage grew by %d bytes", grew)
 			}
+			awaitSum(t, dirs)
 			third := child.do("memory")
 			if grew := third.Used - second.Used; grew > slack+activeFile(t, dirs[0]) || activeFile(t, dirs[0]) > file/2 {
 				t.Errorf("the working set grew by %d bytes when a file of %d was read, of which %d are in use",
