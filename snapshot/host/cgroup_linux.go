@@ -91,6 +91,13 @@ func findGroups(root, proc, cgroup, controller string) ([]group, error) {
 	return nil, why
 }
 
+// isRoot reports whether the group is the root of all of its hierarchy of version 1, which has no limits, and not
+// only the topmost that can be seen.
+func (g group) isRoot() bool {
+	_, err := readOnce(newKernelFile(filepath.Join(g.dir, "cgroup.sane_behavior")))
+	return err == nil
+}
+
 // walk returns the group below the directory top and its ancestors there.
 func walk(top, prefix, below string, version int) []group {
 	var groups []group

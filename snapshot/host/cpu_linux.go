@@ -20,6 +20,10 @@ type cpuSource struct {
 
 	now  statTimes
 	kept window[statTimes]
+
+	host     snapshot.CPUReading // what the newest reading of stat told
+	hostAt   time.Time           // when that was; zero for nothing
+	hostSize int                 // of the text, in bytes
 }
 
 // newCPUSource returns a source that has read nothing yet. For root, proc and cgroup see findGroups.
@@ -97,8 +101,20 @@ func (s *cpuSource) readQuotas(now time.Time) error {
 	return nil
 }
 
+// statEvery returns the least time between two readings of a /proc/stat of so many bytes. The kernel sums up every
+// interrupt of every CPU each time it is read, so on a big host it is dear, and over a second little changes. It is
+// less than a second so that a sampler that is early by a little does not see old figures.
+func statEvery(size int) time.Duration {
+	return min(time.Duration(size>>12)*90*time.Millisecond, 900*time.Millisecond)
+}
+
 // readHost sets what /proc/stat tells: over about a second, as it counts in steps of 10 ms.
 func (s *cpuSource) readHost(reading *snapshot.CPUReading, now time.Time) error {
+	if !s.hostAt.IsZero() && now.Sub(s.hostAt) < statEvery(s.hostSize) {
+		*reading = s.host
+		return nil
+	}
+	s.hostAt = time.Time{}
 	text, err := s.stat.read()
 	if err != nil {
 		return fmt.Errorf("read CPU times: %w", err)
@@ -128,6 +144,7 @@ func (s *cpuSource) readHost(reading *snapshot.CPUReading, now time.Time) error 
 			reading.Used = busy / all
 		}
 	}
+	s.host, s.hostAt, s.hostSize = *reading, now, len(text)
 	return nil
 }
 

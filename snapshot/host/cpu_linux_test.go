@@ -140,6 +140,9 @@ func hostReading(used, cores, hottest, iowait, steal float64) snapshot.CPUReadin
 	}
 }
 
+// bigIntr is a line of interrupts.
+var bigIntr = "intr" + strings.Repeat(" 0", 6<<10) + "\n"
+
 func TestCPUOfTheHost(t *testing.T) {
 	none := ticksOf{}
 	withLoad := func(r snapshot.CPUReading, load float64, runnable int64) snapshot.CPUReading {
@@ -171,6 +174,11 @@ func TestCPUOfTheHost(t *testing.T) {
 				{250 * time.Millisecond, files{"proc/stat": stat(none, &ticksOf{25, 85, 0, 0})}, hostReading(0.25, 1, 0.25, 0, 0), ""},
 				{250 * time.Millisecond, files{"proc/stat": stat(none, &ticksOf{25, 110, 0, 0})}, hostReading(0, 1, 0, 0, 0), ""},
 			}},
+		{"a /proc/stat of 12 KiB is read once in 270 ms", files{"proc/stat": stat(none, &none)}, []cpuStep{
+			{0, files{"proc/stat": stat(none, &ticksOf{10, 0, 0, 0}) + bigIntr}, hostReading(1, 1, 1, 0, 0), ""},
+			{250 * time.Millisecond, files{"proc/stat": stat(none, &ticksOf{10, 25, 0, 0}) + bigIntr}, hostReading(1, 1, 1, 0, 0), ""},
+			{20 * time.Millisecond, nil, hostReading(10./35, 1, 10./35, 0, 0), ""},
+		}},
 		{"fields that go back count as no time",
 			files{"proc/stat": stat(none, &ticksOf{50, 100, 50, 0})}, []cpuStep{
 				{0, files{"proc/stat": stat(none, &ticksOf{60, 110, 20, 0})}, hostReading(0.5, 1, 0.5, 0, 0), ""},
@@ -440,6 +448,38 @@ func TestCPUOfACgroupV1(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { runCPU(t, host.Config{Scope: snapshot.ScopeHost}, tt.before, tt.steps) })
 	}
+}
+
+// What was used while there was no quota is not of the quota that is set after it.
+func TestCPUQuotaSetAnew(t *testing.T) {
+	const pod, podMax = "sys/fs/cgroup/pods/pod1/cpu.stat", "sys/fs/cgroup/pods/pod1/cpu.max"
+	root := t.TempDir()
+	podFiles(nil).write(t, root)
+	synctest.Test(t, func(t *testing.T) {
+		h, err := host.Open(host.Config{Root: root})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		read := func(more files) snapshot.CPUReading {
+			time.AfterFunc(50*time.Millisecond, func() { more.write(t, root) })
+			got, err := h.Sources().CPU(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		read(files{"proc/stat": quarter(10)})
+		time.Sleep(time.Second)
+		files{"proc/stat": quarter(110), podMax: "max 100000\n"}.write(t, root)
+		read(nil)
+		time.Sleep(10 * time.Second)
+		files{"proc/stat": quarter(1110), podMax: "150000 100000\n", pod: cpuStat(40_000_000, 1, 0)}.write(t, root)
+		got := read(files{pod: cpuStat(40_000_000+75_000, 2, 0)})
+		if got.Used != 0.5 || got.Cores != 1.5 {
+			t.Errorf("Used = %v of %v, want 0.5 of 1.5", got.Used, got.Cores)
+		}
+	})
 }
 
 func TestCPUEndsWithItsContext(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -34,9 +35,10 @@ type account struct {
 	usage  *kernelFile
 	limits []limitFile
 
-	limit int64 // the least of limits; noLimit for none
-	text  string
-	used  int64 // as last read
+	limit   int64 // the least of limits; noLimit for none
+	text    string
+	covered bool  // an ancestor leaves no more than this
+	used    int64 // as last read
 }
 
 // A limitFile is a file that holds a limit.
@@ -82,7 +84,7 @@ func memoryGroups(groups []group) []*memoryGroup {
 				break
 			}
 			if i == len(groups)-1 {
-				if _, err := readOnce(newKernelFile(filepath.Join(g.dir, "cgroup.sane_behavior"))); err == nil {
+				if g.isRoot() {
 					break
 				}
 				whole = false
@@ -118,6 +120,16 @@ func (m *memoryGroup) readLimits(swap bool) error {
 		return err
 	}
 	return m.swap.readLimits()
+}
+
+// cover marks the accounts, the leaf's first, that need not be looked at: where an ancestor has the same limit or a
+// lower one, and so has no more left, as it counts what its descendants use.
+func cover(groups []*memoryGroup) {
+	memory, swap := int64(noLimit), int64(noLimit)
+	for _, g := range slices.Backward(groups) {
+		g.memory.covered, g.swap.covered = memory <= g.memory.limit, swap <= g.swap.limit
+		memory, swap = min(memory, g.memory.limit), min(swap, g.swap.limit)
+	}
 }
 
 func (a *account) readLimits() error {
@@ -203,12 +215,18 @@ func (m *memoryGroup) readUse(host hostMemoryInfo) error {
 	return nil
 }
 
-// binds reports whether the account limits memory more than the host does.
+// binds reports whether the account may limit memory more than the host, the ancestors and the other account do.
 func (m *memoryGroup) binds(a *account, host hostMemoryInfo) bool {
-	if a == &m.memory {
-		return a.limit < host.total
+	together := m.version == 1 && host.swapTotal > 0 && m.swap.limit < host.total+host.swapTotal &&
+		m.swap.limit-m.memory.limit < host.swapUse // the group can use no more swap than is in use
+	switch {
+	case a.covered:
+		return false
+	case a == &m.swap:
+		return together
+	default:
+		return a.limit < host.total && !(together && m.swap.limit <= a.limit)
 	}
-	return m.version == 1 && host.swapTotal > 0 && a.limit < host.total+host.swapTotal
 }
 
 // level returns the account that has the least left, exactly.
@@ -234,23 +252,25 @@ func (m *memoryGroup) level(host hostMemoryInfo) (snapshot.MemoryLevel, error) {
 // readSwap returns the swap in use by the cgroup, and what it may use of the host's: known is false where the
 // kernel does not count it.
 func (m *memoryGroup) readSwap(host hostMemoryInfo) (used, total int64, known bool, err error) {
-	if host.swapTotal == 0 {
+	switch {
+	case host.swapTotal == 0:
 		return 0, 0, true, nil
-	}
-	if !m.swap.limits[0].found {
+	case m.version == 1:
+		if err := m.readStat(); err != nil || !m.stat.swapKnown {
+			return 0, 0, false, err
+		}
+		total = m.swap.limit // of both together
+		if m.memory.limit <= total {
+			total -= m.memory.limit
+		}
+		return m.stat.swap, min(total, host.swapTotal), true, nil
+	case !m.swap.limits[0].found:
 		return 0, 0, false, nil
 	}
 	if err := m.swap.readUsage(); err != nil {
 		return 0, 0, false, err
 	}
-	used, total = m.swap.used, m.swap.limit
-	if m.version == 1 { // both together
-		used = max(used-m.memory.used, 0)
-		if total < noLimit {
-			total = max(total-m.memory.limit, 0)
-		}
-	}
-	return used, min(total, host.swapTotal), true, nil
+	return m.swap.used, min(m.swap.limit, host.swapTotal), true, nil
 }
 
 func (m *memoryGroup) close() {

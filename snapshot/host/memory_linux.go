@@ -189,6 +189,7 @@ func (s *memorySource) refresh(host hostMemoryInfo, now time.Time) error {
 			return err
 		}
 	}
+	cover(s.groups)
 	s.limitsAt = now
 	return nil
 }

@@ -23,7 +23,8 @@ type hostMemoryInfo struct {
 //
 // A kernel before Linux 3.14 does not estimate what is available: then it is what is free and what can be
 // dropped, the page cache without shared memory and the slabs that can be reclaimed. More available than there
-// is counts as all, since some containers rewrite one of the two only.
+// is counts as all, since some containers rewrite one of the two only. What follows the last line that is needed
+// is not looked at.
 func parseMeminfo(text []byte) (hostMemoryInfo, error) {
 	const absent = -1
 	var (
@@ -32,7 +33,7 @@ func parseMeminfo(text []byte) (hostMemoryInfo, error) {
 		buffers, cached        int64
 		reclaimable, shared    int64
 	)
-	for len(text) > 0 {
+	for len(text) > 0 && (total == absent || available == absent || swapTotal == absent || swapFree == absent) {
 		var line []byte
 		line, text = cutLine(text)
 		colon := bytes.IndexByte(line, ':')
@@ -89,6 +90,10 @@ func parseMeminfo(text []byte) (hostMemoryInfo, error) {
 type memoryStat struct {
 	inactiveFile int64 // page cache that has not been used lately, of the cgroup and those below it
 
+	// The swap in use, of version 1, where swapKnown is true.
+	swap      int64
+	swapKnown bool
+
 	// The least limits of the cgroup and all its ancestors, seen or not; noLimit in version 2, which does not
 	// say, and where there is none.
 	limit, swapLimit int64
@@ -103,7 +108,8 @@ func parseMemoryStat(text []byte, version int) (memoryStat, error) {
 	if version == 1 {
 		inactive = "total_inactive_file"
 	}
-	stat := memoryStat{inactiveFile: -1, limit: noLimit, swapLimit: noLimit}
+	const absent = -1
+	stat := memoryStat{inactiveFile: absent, swap: absent, limit: noLimit, swapLimit: noLimit}
 	for len(text) > 0 {
 		var line []byte
 		line, text = cutLine(text)
@@ -112,6 +118,8 @@ func parseMemoryStat(text []byte, version int) (memoryStat, error) {
 		switch key := string(line[:space]); {
 		case key == inactive:
 			into = &stat.inactiveFile
+		case version == 1 && key == "total_swap":
+			into = &stat.swap
 		case version == 1 && key == "hierarchical_memory_limit":
 			into = &stat.limit
 		case version == 1 && key == "hierarchical_memsw_limit":
@@ -125,9 +133,10 @@ func parseMemoryStat(text []byte, version int) (memoryStat, error) {
 		}
 		*into = int64(min(n, noLimit))
 	}
-	if stat.inactiveFile < 0 {
+	if stat.inactiveFile == absent {
 		return memoryStat{}, fmt.Errorf("no line %s", inactive)
 	}
+	stat.swap, stat.swapKnown = max(stat.swap, 0), stat.swap != absent
 	stat.limit, stat.swapLimit = max(stat.limit, 1), max(stat.swapLimit, 1) // as in parseLimit
 	return stat, nil
 }

@@ -159,13 +159,17 @@ func v1(usage, inactive int64, files cgroup) cgroup {
 	g := cgroup{
 		"memory.limit_in_bytes": none, "memory.memsw.limit_in_bytes": none, "memory.use_hierarchy": "1\n",
 		"memory.usage_in_bytes": amount(usage), "memory.memsw.usage_in_bytes": amount(usage),
-		"memory.stat": "inactive_file 0\nhierarchical_memory_limit " + none + "hierarchical_memsw_limit " + none +
-			"total_inactive_file " + amount(inactive),
+		"memory.stat": v1Stat(inactive, 0),
 	}
 	for name, text := range files {
 		g[name] = text
 	}
 	return g
+}
+
+func v1Stat(inactive, swap int64) string {
+	return "inactive_file 0\nhierarchical_memory_limit 9223372036854771712\nhierarchical_memsw_limit 9223372036854771712\n" +
+		"total_swap " + amount(swap) + "total_inactive_file " + amount(inactive)
 }
 
 func amount(n int64) string { return strconv.FormatInt(n, 10) + "\n" }
@@ -176,11 +180,11 @@ type fakeRoot struct {
 	dir string
 }
 
-// newRoot makes a host of 1 GiB, half of it available and with the swap, whose process is in the cgroup.
+// newRoot makes a host of 1 GiB, half of it available, whose process is in the cgroup. Half of its swap is in use.
 func newRoot(t *testing.T, version int, own string, swap int64) fakeRoot {
 	r := fakeRoot{t, t.TempDir()}
 	r.write("proc/meminfo", "MemTotal: 1048576 kB\nMemFree: 1 kB\nMemAvailable: 524288 kB\nSwapTotal: "+
-		strconv.FormatInt(swap/kib, 10)+" kB\nSwapFree: "+strconv.FormatInt(swap/kib, 10)+" kB\n")
+		strconv.FormatInt(swap/kib, 10)+" kB\nSwapFree: "+strconv.FormatInt(swap/2/kib, 10)+" kB\n")
 	if version == 2 {
 		r.write("proc/self/mountinfo", "31 23 0:27 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n")
 		r.write("sys/fs/cgroup/cgroup.controllers", "cpu memory\n")
@@ -266,6 +270,10 @@ func TestMemoryLimits(t *testing.T) {
 			"/a":   v2(200*mib, 0, cgroup{"memory.max": amount(300 * mib), "memory.stat": "garbage\n"}),
 			"/a/b": v2(20*mib, 0, cgroup{"memory.max": amount(100 * mib)}),
 		}, level{20 * mib, 100 * mib, "memory.max of /a/b"}, swap{0, 0, true}, ""},
+		{"the same limit as an ancestor's is not looked at", 2, 0, map[string]cgroup{
+			"/a":   v2(80*mib, 10*mib, cgroup{"memory.max": amount(100 * mib)}),
+			"/a/b": v2(0, 0, cgroup{"memory.max": amount(100 * mib), "memory.current": "garbage\n"}),
+		}, level{70 * mib, 100 * mib, "memory.max of /a"}, swap{0, 0, true}, ""},
 		{"the host has less left", 2, 0, map[string]cgroup{
 			"/a": v2(0, 0, nil), "/a/b": v2(10*mib, 0, cgroup{"memory.max": amount(700 * mib)}),
 		}, hostLevel, swap{0, 0, true}, ""},
@@ -300,15 +308,31 @@ func TestMemoryLimits(t *testing.T) {
 		}, level{15 * mib, 100 * mib, "memory.limit_in_bytes of /a/b"}, swap{0, 0, true}, ""},
 		{"v1: memory and swap together", 1, 200 * mib, map[string]cgroup{
 			"/a": v1(0, 0, nil), "/a/b": v1(60*mib, 10*mib, cgroup{"memory.limit_in_bytes": amount(100 * mib),
-				"memory.memsw.limit_in_bytes": amount(120 * mib), "memory.memsw.usage_in_bytes": amount(110 * mib)}),
+				"memory.memsw.limit_in_bytes": amount(120 * mib), "memory.memsw.usage_in_bytes": amount(110 * mib),
+				"memory.stat": v1Stat(10*mib, 50*mib)}),
 		}, level{100 * mib, 120 * mib, "memory.memsw.limit_in_bytes of /a/b (memory and swap)"}, swap{50 * mib, 20 * mib, true}, ""},
+		{"v1: more swap than is in use anywhere is no limit, and not looked at", 1, 200 * mib, map[string]cgroup{
+			"/a": v1(0, 0, nil), "/a/b": v1(60*mib, 10*mib, cgroup{"memory.limit_in_bytes": amount(100 * mib),
+				"memory.memsw.limit_in_bytes": amount(200 * mib), "memory.memsw.usage_in_bytes": "garbage\n"}),
+		}, level{50 * mib, 100 * mib, "memory.limit_in_bytes of /a/b"}, swap{0, 100 * mib, true}, ""},
+		{"v1: a limit on both that is that on memory, which is not looked at", 1, 200 * mib, map[string]cgroup{
+			"/a": v1(0, 0, nil), "/a/b": v1(60*mib, 10*mib, cgroup{"memory.limit_in_bytes": amount(100 * mib),
+				"memory.memsw.limit_in_bytes": amount(100 * mib), "memory.memsw.usage_in_bytes": amount(70 * mib),
+				"memory.usage_in_bytes": "garbage\n", "memory.stat": v1Stat(10*mib, 10*mib)}),
+		}, level{60 * mib, 100 * mib, "memory.memsw.limit_in_bytes of /a/b (memory and swap)"}, swap{10 * mib, 0, true}, ""},
+		{"v1: a limit on both only", 1, 200 * mib, map[string]cgroup{
+			"/a": v1(0, 0, nil), "/a/b": v1(60*mib, 10*mib, cgroup{
+				"memory.memsw.limit_in_bytes": amount(120 * mib), "memory.memsw.usage_in_bytes": amount(70 * mib),
+				"memory.stat": v1Stat(10*mib, 10*mib)}),
+		}, level{60 * mib, 120 * mib, "memory.memsw.limit_in_bytes of /a/b (memory and swap)"}, swap{10 * mib, 120 * mib, true}, ""},
 		{"v1: a host without swap has no limit on it", 1, 0, map[string]cgroup{
 			"/a": v1(0, 0, nil), "/a/b": v1(60*mib, 10*mib, cgroup{"memory.limit_in_bytes": amount(100 * mib),
 				"memory.memsw.limit_in_bytes": amount(100 * mib), "memory.memsw.usage_in_bytes": "garbage\n"}),
 		}, level{50 * mib, 100 * mib, "memory.limit_in_bytes of /a/b"}, swap{0, 0, true}, ""},
 		{"v1: swap is not counted", 1, 200 * mib, map[string]cgroup{
 			"/a": v1(0, 0, nil), "/a/b": v1(60*mib, 10*mib, cgroup{"memory.limit_in_bytes": amount(100 * mib),
-				"memory.memsw.limit_in_bytes": "", "memory.memsw.usage_in_bytes": ""}),
+				"memory.memsw.limit_in_bytes": "", "memory.memsw.usage_in_bytes": "",
+				"memory.stat": "hierarchical_memory_limit 104857600\ntotal_inactive_file 10485760\n"}),
 		}, level{50 * mib, 100 * mib, "memory.limit_in_bytes of /a/b"}, swap{}, ""},
 		{"v1: no limits on 32 bits and on Linux 3.16", 1, 0, map[string]cgroup{
 			"/a": v1(0, 0, cgroup{"memory.limit_in_bytes": "18446744073709551615\n"}), "/a/b": v1(0, 0, cgroup{"memory.limit_in_bytes": "8796093018112\n"}),

@@ -86,8 +86,9 @@ func NewSources(scope snapshot.Scope) snapshot.Sources {
 // time that it used of what the quota gave. Cores is the least of what the host, the cpuset and the quotas give, and
 // Limit says which. Waiting for I/O is idle, time stolen by the hypervisor is busy, a guest's time counts once, and a
 // counter that goes back counts as no time. The kernel counts the times of the host in steps of 10 ms, so they are
-// compared over about a second, or as long as there is; the use of a quota is exact since the previous call. What a
-// group bursts over its quota is cut off at 1. Quotas are read anew once a second, the cpuset and the membership
+// compared over about a second, or as long as there is, and where that file is big, as with many CPUs, it is read no
+// more than about once a second; the use of a quota is exact since the previous call. What a group bursts over its
+// quota is cut off at 1. Quotas are read anew once a second, the cpuset and the membership
 // every 30 s. It is an error when there is a quota and its use cannot be read; without the times of the host the
 // quota stands alone, and HostKnown is false. It is an error too when the times of the host did not move, and the
 // next call covers that time as well. Elsewhere than on Linux, CPU is the time in which the host was not idle since

@@ -101,9 +101,12 @@ func (s *quotas) find() error {
 		return nil
 	}
 	s.close()
-	s.found, s.levels = found, make([]*quota, len(found))
+	s.found, s.levels = found, make([]*quota, 0, len(found))
 	for i, g := range found {
-		s.levels[i] = newQuota(g)
+		if i == len(found)-1 && g.version == 1 && g.isRoot() {
+			break
+		}
+		s.levels = append(s.levels, newQuota(g))
 	}
 	return nil
 }
@@ -144,7 +147,7 @@ func (s *quotas) findUsage(q *quota) (*kernelFile, error) {
 func (q *quota) readLimit() error {
 	text, err := q.max.read()
 	if errors.Is(err, fs.ErrNotExist) && !q.found {
-		q.cores = 0
+		q.setCores(0)
 		return nil
 	}
 	if err != nil {
@@ -152,9 +155,11 @@ func (q *quota) readLimit() error {
 	}
 	q.found = true
 	if q.version == 2 {
-		if q.cores, err = parseCPUMax(text); err != nil {
+		cores, err := parseCPUMax(text)
+		if err != nil {
 			return fmt.Errorf("parse %s: %w", q.max.name, err)
 		}
+		q.setCores(cores)
 		return nil
 	}
 	µs, err := parseCFSQuota(text)
@@ -162,7 +167,7 @@ func (q *quota) readLimit() error {
 		return fmt.Errorf("parse %s: %w", q.max.name, err)
 	}
 	if µs == 0 {
-		q.cores = 0
+		q.setCores(0)
 		return nil
 	}
 	if text, err = q.period.read(); err != nil {
@@ -175,8 +180,16 @@ func (q *quota) readLimit() error {
 	if err != nil {
 		return fmt.Errorf("parse %s: %w", q.period.name, err)
 	}
-	q.cores = float64(µs) / float64(period)
+	q.setCores(float64(µs) / float64(period))
 	return nil
+}
+
+// setCores sets the quota; 0 for none, and then what was used of it is no longer known: a later one is not to be
+// compared with the use of a time without any.
+func (q *quota) setCores(cores float64) {
+	if q.cores = cores; cores == 0 {
+		q.hasUsed, q.hasUse, q.hasCounts, q.hasThrottled = false, false, false, false
+	}
 }
 
 // readUse works out the share of the quota in use since the previous call, and once a second that of the periods
