@@ -107,7 +107,9 @@ func TestJournalAmnesia(t *testing.T) {
 func TestJournalIsCompactedWhileItGrows(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := mustOpen(t, dir, testBoot, 0)
-	if err := j.write([]journalEntry{{kind: entryCeiling, ceiling: testCeiling(3, "api", 16)}}); err != nil {
+	if err := j.write([]journalEntry{
+		{kind: entryCeiling, ceiling: testCeiling(3, "api", 16)}, {kind: entryLease, lease: testLease(2)},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 * compactFrom / 100 {
@@ -120,8 +122,8 @@ func TestJournalIsCompactedWhileItGrows(t *testing.T) {
 		t.Errorf("the journal has %d bytes, %v, want at most %d", info.Size(), err, 2*compactFrom)
 	}
 	j.close()
-	if _, r := mustOpen(t, dir, testBoot, time.Hour); len(r.ceilings) != 1 || len(r.leases) != 0 || r.amnesia != "" {
-		t.Errorf("recovered %+v, want the one ceiling", r)
+	if _, r := mustOpen(t, dir, testBoot, time.Hour); len(r.ceilings) != 1 || len(r.leases) != 1 || r.amnesia != "" {
+		t.Errorf("recovered %+v, want the one ceiling and the one lease", r)
 	}
 }
 

@@ -98,6 +98,14 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 		defer a.mu.Unlock()
 		return a.writing
 	})
+	a.enter()
+	var worker *attached
+	for _, worker = range a.streams {
+	}
+	a.leave()
+	if got := worker.take(nil); len(got) > 0 {
+		t.Fatalf("could send %v, which is not written down", got)
+	}
 	granted := make(chan error, 1)
 	go func() {
 		_, err := client.AcquirePermit(call, &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1"})
