@@ -69,6 +69,7 @@ func (f *kernelFile) read() ([]byte, error) {
 func (f *kernelFile) fail(op string, err error) error {
 	f.err = &fs.PathError{Op: op, Path: f.name, Err: err}
 	f.retryAt = time.Now().Add(retryAfter)
+	f.buf = nil // it may be as large as can be
 	return f.err
 }
 
