@@ -88,6 +88,12 @@ func TestEvidenceNamesItsLimit(t *testing.T) {
 	if got, want := evidenceText(&e), "exhaustion_within(30s): memory 1.4s to 2.0GiB (memory.max of /kubepods/pod1), bound 30s, 452ms old"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	e = severity.Evidence{Text: "any_overloaded(current)", Finding: severity.Finding{
+		Truth: severity.True, Value: 0.6, Bound: 0.4, HasValue: true, Unit: "ratio", Signal: "cpu", Age: 452 * time.Millisecond,
+	}}
+	if got, want := evidenceText(&e), "any_overloaded(current): cpu overloaded 60% of the time, bound 40%, 452ms old"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 }
 
 // status and sample say whose limits were judged, and sample picks one of the signals of pressure.

@@ -96,6 +96,8 @@ func TestSeverityAtNormal(t *testing.T) {
 	}{
 		{&headroomv1.Severity{MaxLevel: 3}, "level       0 of 3, normal\nexhaustion  not in sight\n"},
 		{&headroomv1.Severity{}, "level       0, no levels are configured\nexhaustion  not in sight\n"},
+		{&headroomv1.Severity{MaxLevel: 3, Unknown: []*headroomv1.Evidence{{Condition: "exhaustion_within(30s)", UnknownReason: "too few"}}},
+			"level       0 of 3, normal\nunknown     exhaustion_within(30s): too few\nexhaustion  unknown\n"},
 	} {
 		s.severity = &headroomv1.GetSeverityResponse{Severity: tt.severity}
 		if code, stdout, _ := ask("severity", s.serving(t)); code != exitOK || stdout != tt.want {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,12 +45,20 @@ func severityTable(s *client.Severity, now time.Time) [][]cell {
 	if s.HasFraction {
 		add("next level", humanRatio(s.Fraction)+" of the way")
 	}
-	exhaustion := "not in sight"
-	if s.HasExhaustion {
-		exhaustion = "in " + humanDuration(s.Exhaustion)
-	}
-	add("exhaustion", exhaustion)
+	add("exhaustion", exhaustionText(s))
 	return rows
+}
+
+func exhaustionText(s *client.Severity) string {
+	unknown := func(e severity.Evidence) bool { return strings.HasPrefix(e.Text, "exhaustion_within(") }
+	switch {
+	case s.HasExhaustion:
+		return "in " + humanDuration(s.Exhaustion)
+	case slices.ContainsFunc(s.Unknown, unknown):
+		return "unknown"
+	default:
+		return "not in sight"
+	}
 }
 
 func levelOf(s *client.Severity) string {
@@ -118,6 +127,9 @@ func evidenceText(e *severity.Evidence) string {
 		return clean(e.Text)
 	}
 	value, most := inUnit(e.Value, e.Unit), inUnit(e.Bound, e.Unit)
+	if strings.HasPrefix(e.Text, "any_overloaded(") || strings.HasPrefix(e.Text, "overloaded(") {
+		value = "overloaded " + value + " of the time"
+	}
 	text := fmt.Sprintf("%s: %s %s%s, bound %s, %s old", e.Text, e.Signal, value, limitText(e), most, humanDuration(e.Age))
 	return clean(text)
 }
