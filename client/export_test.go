@@ -35,6 +35,7 @@ var (
 	BuildVersion = buildVersion
 	NextLocal    = nextLocal
 	ProgramName  = programName
+	Sampled      = sampled
 )
 
 // RunSocket is where the server of the system listens, or "".

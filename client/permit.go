@@ -144,32 +144,26 @@ func (h *Permits) Demand(waiting int64, oldest time.Duration) {
 // second. n below 1 fails.
 func (h *Permits) TryAcquire(n int64) (Permit, bool) {
 	s := h.share
-	if !s.slow.Load() && !h.closed.Load() {
-		l := s.lease.Load()
-		now := s.attach.now()
-		if fence, ok := s.gate.TryAcquire(now, n); ok {
-			if s.lease.Load() == l {
-				return Permit{share: s, lease: l, fence: fence, count: n, taken: now}, true
-			}
-			s.giveBack(n) // it may have been taken under the lease that was lost meanwhile
-		}
+	if s.slow.Load() || h.closed.Load() {
+		return h.tryAcquireSlow(n)
 	}
-	return h.tryAcquireSlow(n)
+	p, ok := s.pass(n)
+	if !ok {
+		s.miss(n)
+	}
+	return p, ok
 }
 
-// tryAcquireSlow is TryAcquire where more than the gate decides, or where that refused.
+// tryAcquireSlow is TryAcquire where more than the gate decides.
 func (h *Permits) tryAcquireSlow(n int64) (Permit, bool) {
-	s := h.share
-	if n < 1 || h.closed.Load() {
+	if h.closed.Load() {
 		return Permit{}, false
 	}
-	if s.slow.Load() {
-		if p, ok := s.takeNext(n); ok {
-			return p, true
-		}
+	p, ok := h.share.takeNext(n)
+	if !ok {
+		h.share.miss(n)
 	}
-	s.miss(min(n, permit.MaxLimit))
-	return Permit{}, false
+	return p, ok
 }
 
 // Acquire takes n permits, from 1 to [permit.MaxLimit], all or none, first come first served. It blocks until it
@@ -213,31 +207,35 @@ func (h *Permits) Close() {
 
 // Permit is the right to run something. It is a small value that must not be copied before [Permit.Release].
 type Permit struct {
-	share *share
-	lease *lease
-	fence permit.Fence
-	count int64
-	taken time.Duration
+	// Four words are passed in registers; with more, a copy through memory takes as long as all the rest.
+	lease   *lease
+	counter int64         // of the fence
+	count   int64         // negative once it was released
+	taken   time.Duration // by the clock of the attachment
 }
 
 // Release gives the permit back; the zero Permit and one that was released have nothing to give. It must be
 // called also when the permit was lost. It does not block.
 func (p *Permit) Release() {
-	s := p.share
-	if s == nil {
+	if p.count <= 0 {
 		return
 	}
-	p.share = nil
-	s.release(p)
+	p.count = -p.count
+	p.lease.share.release(-p.count, p.taken)
 }
 
 // Count returns how many permits it is.
-func (p *Permit) Count() int64 { return p.count }
+func (p *Permit) Count() int64 { return max(p.count, -p.count) }
 
 // Fence returns a number that is greater than that of every permit of the resource that was granted before, for
 // a store that refuses a stale writer. It is zero for a permit that the offline policy gave. Of n permits it is
 // the first of n.
-func (p *Permit) Fence() permit.Fence { return p.fence }
+func (p *Permit) Fence() permit.Fence {
+	if p.lease == nil {
+		return permit.Fence{}
+	}
+	return permit.Fence{Epoch: p.lease.epoch, Counter: p.counter}
+}
 
 // Context returns a context that is done when the permit is lost, with cause [ErrLeaseLost], [ErrCancelled],
 // [ErrKicked] or [ErrClosed]. Release does not end it. That of the zero Permit is never done.

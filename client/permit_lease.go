@@ -5,15 +5,24 @@ import (
 	"time"
 )
 
-// lease is what permits are lost with.
+// lease is what permits are taken under, and lost with.
 type lease struct {
-	ctx context.Context
-	end context.CancelCauseFunc
+	share *share
+	epoch int64 // of their fences; 0 where the offline policy gave them
+	ctx   context.Context
+	end   context.CancelCauseFunc
 }
 
-func newLease() *lease {
+func newLease(s *share) *lease {
 	ctx, end := context.WithCancelCause(context.Background())
-	return &lease{ctx: ctx, end: end}
+	return &lease{share: s, ctx: ctx, end: end}
+}
+
+// reissue puts l in force under another epoch, if it is in force: what is taken under either is lost together.
+func (s *share) reissue(l *lease, epoch int64) *lease {
+	again := &lease{share: s, epoch: epoch, ctx: l.ctx, end: l.end}
+	s.lease.CompareAndSwap(l, again)
+	return again
 }
 
 // cancelDue ends what runs above the target where the server asked for it long enough ago, and returns when it is
@@ -46,4 +55,4 @@ func (s *share) lose(cause error, always bool) {
 }
 
 // endLocked ends the contexts of the permits that are held.
-func (s *share) endLocked(cause error) { s.lease.Swap(newLease()).end(cause) }
+func (s *share) endLocked(cause error) { s.lease.Swap(newLease(s)).end(cause) }

@@ -17,11 +17,18 @@ const (
 	missedFor   = time.Second
 	missedEvery = 100 * time.Millisecond
 
-	// What is held for less than shortHold on average is measured one time in holdSample only, which keeps the
-	// clock out of most releases.
+	// What is held for less than shortHold on average is measured one time in holdSample only, a power of two,
+	// which keeps the clock out of most releases.
 	shortHold  = 100 * time.Microsecond
-	holdSample = 16
+	holdSample = 64
 )
+
+// sampled reports whether a permit taken at that time is one of those by which the mean hold time is measured. It
+// mixes the bits of the time, as a clock may count in large or round steps.
+func sampled(taken time.Duration) bool {
+	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio: multiples of it are spread evenly
+	return uint64(taken)*golden < (1<<64-1)/holdSample
+}
 
 // share is what the Client has of one resource, for all its handles.
 type share struct {
@@ -74,7 +81,7 @@ func newShare(a *attachment, name string, gate *permit.Gate) *share {
 		name: name, attach: a, gate: gate, handles: make(map[*Permits]struct{}), changed: make(chan struct{}),
 	}
 	s.missedAt.Store(int64(-missedFor))
-	s.lease.Store(newLease())
+	s.lease.Store(newLease(s))
 	s.dirty.Store(true)
 	return s
 }
@@ -154,8 +161,11 @@ func (s *share) pass(n int64) (Permit, bool) {
 		if !ok {
 			return Permit{}, false
 		}
+		if l.epoch != fence.Epoch {
+			l = s.reissue(l, fence.Epoch)
+		}
 		if s.lease.Load() == l {
-			return Permit{share: s, lease: l, fence: fence, count: n, taken: now}, true
+			return Permit{lease: l, counter: fence.Counter, count: n, taken: now}, true
 		}
 		s.giveBack(n) // it may have been taken under the lease that was lost meanwhile
 	}
@@ -169,24 +179,34 @@ func (s *share) takeLocked(n int64) (Permit, bool) {
 	return s.pass(n)
 }
 
-// release takes note of a permit that is no longer used.
-func (s *share) release(p *Permit) {
-	if mean := s.meanHold.Load(); mean == 0 || mean > int64(shortHold) || p.fence.Counter%holdSample == 0 {
-		held := max(int64(s.attach.now()-p.taken), 1)
-		if mean != 0 {
-			held = mean + (held-mean)/8
-		}
-		s.meanHold.Store(max(held, 1))
+// release takes note of permits that are no longer used.
+func (s *share) release(count int64, taken time.Duration) {
+	if mean := s.meanHold.Load(); mean == 0 || mean > int64(shortHold) || sampled(taken) {
+		s.measure(mean, taken)
 	}
-	s.giveBack(p.count)
+	s.giveBack(count)
 	if s.slow.Load() {
-		s.mu.Lock()
-		s.serveLocked()
-		closing := errors.Is(s.state.final, ErrClosed)
-		s.mu.Unlock()
-		if closing {
-			signal(s.attach.idle)
-		}
+		s.releasedSlow()
+	}
+}
+
+// measure takes note that permits are released that were taken at that time.
+func (s *share) measure(mean int64, taken time.Duration) {
+	held := max(int64(s.attach.now()-taken), 1)
+	if mean != 0 {
+		held = max(mean+(held-mean)/8, 1)
+	}
+	s.meanHold.Store(held)
+}
+
+// releasedSlow lets others have what was released, where more than the gate decides.
+func (s *share) releasedSlow() {
+	s.mu.Lock()
+	s.serveLocked()
+	closing := errors.Is(s.state.final, ErrClosed)
+	s.mu.Unlock()
+	if closing {
+		signal(s.attach.idle)
 	}
 }
 
@@ -198,6 +218,9 @@ func (s *share) giveBack(n int64) {
 
 // miss takes note of a TryAcquire for n that failed.
 func (s *share) miss(n int64) {
+	if n = min(n, permit.MaxLimit); n < 1 {
+		return
+	}
 	now := int64(s.attach.now())
 	if now-s.missedAt.Load() < int64(missedEvery) && s.missed.Load() >= n {
 		return

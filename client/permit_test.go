@@ -250,6 +250,88 @@ func TestReportSaysWhatIsWanted(t *testing.T) {
 	})
 }
 
+// What is held for a short time is measured one time in many, however many permits were taken before, and the mean
+// is that of all.
+func TestMeanHoldOfShortWork(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 2*permit.FenceBlock)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		all, ok := h.TryAcquire(permit.FenceBlock) // the last fence is repeated from now on
+		if !ok {
+			t.Fatal("refused")
+		}
+		all.Release()
+		for _, held := range []time.Duration{30 * time.Microsecond, 90 * time.Microsecond, 10 * time.Microsecond} {
+			for range 3000 {
+				p := take(t, h)
+				time.Sleep(held)
+				p.Release()
+			}
+			h.Demand(1, 0)
+			time.Sleep(3 * time.Second)
+			h.Demand(0, 0)
+			time.Sleep(3 * time.Second)
+			if got := l.report("host").MeanHold; got < held*97/100 || got > held*103/100 {
+				t.Errorf("mean hold %v, want %v within 3 %%", got, held)
+			}
+		}
+	})
+}
+
+// One permit in 64 is measured, whatever the steps of the clock and the pace of the program.
+func TestSampled(t *testing.T) {
+	for _, step := range []time.Duration{1, 41, 64, 100, 1000, 4096, 15_625_000, time.Second} {
+		const n = 64_000
+		sampled := 0
+		for i := range time.Duration(n) {
+			if client.Sampled(3*time.Hour + i*step) {
+				sampled++
+			}
+		}
+		if sampled < 900 || sampled > 1100 {
+			t.Errorf("%d of %d are measured in steps of %v, want about 1000", sampled, n, step)
+		}
+	}
+}
+
+// A permit keeps its fence, and is lost with all others, also where the server was restarted since or before.
+func TestFencesOverRestart(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 4)
+	leaseTest(t, l, func(t *testing.T, m *machine, stop func()) {
+		h := permits(t, m.client(t), "host")
+		first := take(t, h)
+		l.cut(nil)
+		stop()
+		next := newLessor(2)
+		next.give("host", 4)
+		stop = m.serve(&script{permits: next})
+		defer func() { stop() }()
+		time.Sleep(2 * time.Second)
+		second, third := take(t, h), take(t, h)
+		if a, b, c := first.Fence(), second.Fence(), third.Fence(); a.Epoch != 1 || b.Epoch != 2 || c.Epoch != 2 || c.Compare(b) <= 0 {
+			t.Errorf("fences %v, %v and %v, want one of epoch 1 and then two of epoch 2", a, b, c)
+		}
+		next.fallSilent(true)
+		for i, p := range []*client.Permit{first, second, third} {
+			if _, cause := lostAfter(t, p); !errors.Is(cause, client.ErrLeaseLost) {
+				t.Errorf("permit %d lost with %v, want ErrLeaseLost", i, cause)
+			}
+			fence := p.Fence()
+			p.Release()
+			p.Release()
+			if p.Fence() != fence || p.Count() != 1 || p.Context().Err() == nil {
+				t.Errorf("permit %d is another once released: %v, %d, %v", i, p.Fence(), p.Count(), p.Context().Err())
+			}
+		}
+		if h.Held() != 0 {
+			t.Errorf("held = %d, want 0", h.Held())
+		}
+		l = next
+	})
+}
+
 func TestChanged(t *testing.T) {
 	l := newLessor(1)
 	l.give("host", 1)
