@@ -234,7 +234,7 @@ func (r *Reader) memoryOf(read *snapshot.MemoryReading) Memory {
 		return host
 	}
 	m := capped
-	if !byFlag {
+	if !byFlag || read.Total > 0 && read.Total < capped.Total {
 		m = memoryLevel(read.Used, read.Total, read.Definition, read.Limit)
 	}
 	// A container's limit is no help when the host itself runs out first.

@@ -250,6 +250,8 @@ func TestReaderTakesTheTightestLimit(t *testing.T) {
 		{"max-memory is tighter", byFlag, tight(160, 200), 30, 80, "max-memory"},
 		{"max-memory is wider", byFlag, tight(180, 200), 20, 200, pod},
 		{"max-memory alone", byFlag, loose, 30, 80, "max-memory"},
+		{"max-memory is wider than the limit of the scope", severity.ReaderConfig{Scope: snapshot.ScopeHost, MaxMemory: 200}, loose,
+			50, 100, "memory.max of /pod/leaf"},
 		{"the limit of the scope alone", host, loose, 50, 100, "memory.max of /pod/leaf"},
 		{"the host alone", severity.ReaderConfig{}, loose, 1000, 1000, "memory of the host"},
 	} {

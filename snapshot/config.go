@@ -113,7 +113,8 @@ type Config struct {
 	// 0.95.
 	MaxCPURatio float64
 
-	// MaxMemory is the memory budget in bytes. 0 means AvailableMemoryRatio of the total.
+	// MaxMemory is the memory budget in bytes. 0 means AvailableMemoryRatio of the total. It is no more than the
+	// total, where that is known, but in the crawlee profiles.
 	MaxMemory int64
 
 	// AvailableMemoryRatio is the share of the total memory that is the budget, in (0, 1]. The default is

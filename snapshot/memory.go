@@ -18,9 +18,13 @@ type memoryRules struct {
 	reserve      float64 // of the budget above maxRatio
 }
 
-// budget returns the bytes that use is judged against. crawlee-js keeps the fraction of a byte.
+// budget returns the bytes that use is judged against. crawlee-js keeps the fraction of a byte. In the crawlee
+// profiles a fixed budget stands for the total, even if it is more.
 func (m *memoryRules) budget(total int64) float64 {
-	if m.maxMemory > 0 {
+	switch {
+	case m.maxMemory > 0 && m.profile == ProfileHeadroom && total > 0:
+		return float64(min(m.maxMemory, total))
+	case m.maxMemory > 0:
 		return float64(m.maxMemory)
 	}
 	b := float64(total) * m.available
