@@ -193,6 +193,10 @@ func TestTerms(t *testing.T) {
 			t.Errorf("%v = %v for the reason %q", tt.condition, f.Truth, f.Reason)
 		}
 	}
+	partly := severity.Input{Current: signals(snapshot.StateUnknown, idle, off, lost)}
+	if f := severity.AnyOverloaded(severity.Current).Judge(&partly); f.Truth != U || f.Signal != "event_loop" || f.Reason != "gone" {
+		t.Errorf("any overloaded is %v by %q for %q, want unknown by event_loop for gone", f.Truth, f.Signal, f.Reason)
+	}
 	if f := severity.Above("broken", 0).Judge(&in); f.Age != 6*time.Second || f.Reason != "no route" {
 		t.Errorf("a broken signal is %v old for %q, want 6s for no route", f.Age, f.Reason)
 	}

@@ -51,7 +51,7 @@ type (
 	recovering       struct{}
 )
 
-// AnyOverloaded holds while any signal is overloaded over the window. It is Unknown while no signal is known,
+// AnyOverloaded holds while any signal is overloaded over the window. It is Unknown while the whole is,
 // as [snapshot.Status] says.
 func AnyOverloaded(w Window) Condition { return &anyOverloaded{w} }
 
@@ -96,7 +96,7 @@ func Recovering() Condition { return recovering{} }
 func (a *anyOverloaded) Judge(in *Input) Finding {
 	st := in.status(a.window)
 	if st.State != snapshot.StateOverloaded && st.State != snapshot.StateIdle {
-		return unknown("", "no signal is known", 0)
+		return unknownStatus(st)
 	}
 	worst := -1
 	for i := range st.Signals {
@@ -112,6 +112,25 @@ func (a *anyOverloaded) Judge(in *Input) Finding {
 		f.setShare(&st.Signals[worst])
 	}
 	return f
+}
+
+// unknownStatus names the first signal that is unknown where others are known. It may be one that is ignored, which
+// a status does not tell.
+func unknownStatus(st *snapshot.Status) Finding {
+	var first *snapshot.SignalStatus
+	known := false
+	for i := range st.Signals {
+		switch s := &st.Signals[i]; {
+		case s.State == snapshot.StateIdle:
+			known = true
+		case s.State == snapshot.StateUnknown && first == nil:
+			first = s
+		}
+	}
+	if !known || first == nil {
+		return unknown("", "no signal is known", 0)
+	}
+	return unknown(first.Signal, orNotRead(first.Reason), first.Age)
 }
 
 // furtherOver orders overloaded signals before the others, and then by the share of their threshold.

@@ -96,6 +96,10 @@ func TestSeverityAtNormal(t *testing.T) {
 	}{
 		{&headroomv1.Severity{MaxLevel: 3}, "level       0 of 3, normal\nexhaustion  not in sight\n"},
 		{&headroomv1.Severity{}, "level       0, no levels are configured\nexhaustion  not in sight\n"},
+		{&headroomv1.Severity{MaxLevel: 3, Unknown: []*headroomv1.Evidence{
+			{Condition: "any_overloaded(current)", Signal: "cpu", UnknownReason: "lost"},
+			{Condition: "any_overloaded(current)", Signal: "cpu", UnknownReason: "lost"},
+		}}, "level       0 of 3, normal\nunknown     any_overloaded(current): cpu: lost\nexhaustion  not in sight\n"},
 		{&headroomv1.Severity{MaxLevel: 3, Unknown: []*headroomv1.Evidence{{Condition: "exhaustion_within(30s)", UnknownReason: "too few"}}},
 			"level       0 of 3, normal\nunknown     exhaustion_within(30s): too few\nexhaustion  unknown\n"},
 	} {

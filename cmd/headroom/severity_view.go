@@ -39,8 +39,12 @@ func severityTable(s *client.Severity, now time.Time) [][]cell {
 	for _, e := range s.Evidence {
 		add("why", evidenceText(&e))
 	}
+	told := map[string]bool{} // one leaf may stand in what enters a level and in what leaves it
 	for _, e := range s.Unknown {
-		rows = append(rows, []cell{name("unknown"), {text: evidenceText(&e), style: styleUnknown}})
+		if text := evidenceText(&e); !told[text] {
+			told[text] = true
+			rows = append(rows, []cell{name("unknown"), {text: text, style: styleUnknown}})
+		}
 	}
 	if s.HasFraction {
 		add("next level", humanRatio(s.Fraction)+" of the way")
@@ -122,7 +126,7 @@ func evidenceList(evidence []severity.Evidence) string {
 func evidenceText(e *severity.Evidence) string {
 	switch {
 	case e.Truth == severity.Unknown:
-		return clean(e.Text + ": " + e.Reason)
+		return clean(unknownText(e))
 	case !e.HasValue:
 		return clean(e.Text)
 	}
@@ -132,6 +136,14 @@ func evidenceText(e *severity.Evidence) string {
 	}
 	text := fmt.Sprintf("%s: %s %s%s, bound %s, %s old", e.Text, e.Signal, value, limitText(e), most, humanDuration(e.Age))
 	return clean(text)
+}
+
+// unknownText says why a leaf is unknown, and of which signal where its text does not name it.
+func unknownText(e *severity.Evidence) string {
+	if strings.HasPrefix(e.Text, "any_overloaded(") && e.Signal != "" {
+		return e.Text + ": " + e.Signal + ": " + e.Reason
+	}
+	return e.Text + ": " + e.Reason
 }
 
 // limitText says which limit a value is of, where that is known.
