@@ -67,7 +67,7 @@ func TestShareByWeight(t *testing.T) {
 			[]permit.Report{{Want: 99, Guarantee: 5}, {Want: 99}}, false, []int64{30, 30}},
 		{"a guarantee in a lower band", 60,
 			map[string]permit.Grant{"uid:0": {MaxPriority: 5}, "uid:1": {MaxGuarantee: 50}},
-			[]permit.Report{{Want: 99, Priority: 5}, {Want: 99, Guarantee: 20}}, false, []int64{40, 20}},
+			[]permit.Report{{Want: 99, Priority: 5}, {Want: 99, Guarantee: 20}}, false, []int64{36, 24}},
 		{"a guarantee that is not wanted", 60, map[string]permit.Grant{"uid:0": {MaxGuarantee: 50}},
 			[]permit.Report{{Want: 3, Guarantee: 45}, {Want: 99}}, false, []int64{3, 57}},
 		{"a limit of 0", 0, nil, []permit.Report{{Want: 99}, {Want: 99}}, false, []int64{0, 0}},
@@ -201,6 +201,67 @@ func TestScarcePermitsGoRoundAmongBands(t *testing.T) {
 	}
 	if slices.Min(served[:]) < 10 {
 		t.Errorf("served %v of 100, want each band in turns", served)
+	}
+}
+
+// What is guaranteed comes before the floors, and what is left then goes round among the bands. Whoever has a
+// guarantee has it all the time.
+func TestGuaranteesLeaveTurns(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		limit      int64
+		guaranteed []int64 // by band, the highest first; who has it has no other work
+	}{
+		{"in the middle", 3, []int64{0, 2, 0}},
+		{"in the lowest", 3, []int64{0, 0, 2}},
+		{"in the highest", 2, []int64{1, 0, 0}},
+		{"in each", 4, []int64{1, 1, 1}},
+		{"in most", 4, []int64{2, 0, 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := config(tt.limit)
+			c.Resources[0].Default = permit.Grant{MaxPriority: permit.MaxPriority, MaxGuarantee: tt.limit}
+			w := newWorld(t, c)
+			var guaranteed, waiting []*worker
+			for band, n := range tt.guaranteed {
+				if n > 0 {
+					guaranteed = append(guaranteed, w.join(party("uid:1"), permit.Report{Want: n, Guarantee: n, Priority: -band}))
+				}
+				waiting = append(waiting, w.join(party("uid:2"), permit.Report{Want: 5, Priority: -band}))
+			}
+			w.use()
+			w.step(0)
+			w.drain()
+			for _, k := range waiting {
+				k.end(k.held)
+			}
+			served := make([]int, len(waiting))
+			for range 100 {
+				for i, k := range waiting {
+					if k.room() > 0 {
+						k.start(1)
+						served[i]++
+						k.send()
+						w.step(15 * time.Millisecond)
+						k.end(1)
+					}
+				}
+				w.step(15 * time.Millisecond)
+				for _, k := range guaranteed { // what it does not need for a moment is its own
+					if k.held < k.report.Guarantee {
+						t.Fatalf("has %d of %d guaranteed", k.held, k.report.Guarantee)
+					}
+					k.held--
+					k.send()
+					w.step(time.Millisecond)
+					k.start(1)
+					k.send()
+				}
+			}
+			if slices.Min(served) < 10 {
+				t.Errorf("served %v in 100 rounds, want each band in turns", served)
+			}
+		})
 	}
 }
 

@@ -230,8 +230,11 @@ func (p *play) upset(k *player) error {
 		}
 	case 6:
 		return p.restart(p.pick(4) == 0)
-	case 7: // somebody else says that it is this worker
+	case 7: // somebody else says that it is this worker, and holds nothing
 		h := p.hello(k)
+		for i := range h.Held {
+			h.Held[i].Held, h.Held[i].Ceiling, h.Held[i].HasCeiling = 0, 0, true
+		}
 		_, err := p.ledger.Attach(p.now, permit.Party{Identity: "uid:666"}, h)
 		if err != nil && !errors.Is(err, permit.ErrNotOwner) {
 			return err

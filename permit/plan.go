@@ -21,7 +21,8 @@ type pass struct {
 	capacity int64 // to be shared
 	want     int64 // sum over groups, taken from what is used
 	claimed  int64 // the same, as the workers say
-	rotates  bool  // whether there are fewer permits than bands that want some
+	rotates  bool  // whether bands take turns, as there are fewer permits than bands that want some
+	short    bool  // whether there are fewer permits than are guaranteed
 	again    time.Duration
 	look     bool // whether to look again
 }
@@ -146,62 +147,70 @@ func (p *pass) split(r *resource) {
 	}
 }
 
-// splitBands returns what each band has: the highest all that it wants, but for a floor of each lower one that
-// wants something, and for guarantees.
+// splitBands returns what each band has: first what is guaranteed, and of what is left after that the highest band
+// all that it wants, but for a floor of each lower one that wants something. Where less is left than there are
+// bands that want some of it, they take turns.
 func (p *pass) splitBands(r *resource) (give [bands]int64) {
 	var want, sure, has [bands]int64
-	wanting, top := int64(0), -1
 	for b := range r.bands {
 		for _, g := range p.groups[p.band[b].from:p.band[b].to] {
 			want[b] += g.want
-			sure[b] += g.sure
+			sure[b] += min(g.sure, g.want)
 			has[b] += g.has
 		}
-		if want[b] > 0 {
+	}
+	p.rotates, p.short = false, false
+	if p.want <= p.capacity {
+		return want
+	}
+
+	p.claims = p.claims[:0]
+	for b := range r.bands {
+		p.claims = append(p.claims, claimant{want: sure[b], weight: 1, has: has[b], turn: r.bands[b].turn})
+	}
+	divide(p.capacity, p.claims, &p.index)
+	left, wanting, top := p.capacity, int64(0), -1
+	for b := range p.claims {
+		give[b] = p.claims[b].give
+		left -= give[b]
+		if want[b] > sure[b] {
 			wanting++
 			if top < 0 {
 				top = b
 			}
 		}
+		p.short = p.short || give[b] < sure[b]
 	}
-	if p.want <= p.capacity {
-		return want
-	}
-	if p.rotates = p.capacity < wanting; p.rotates {
-		p.claims = p.claims[:0]
-		for b := range r.bands {
-			p.claims = append(p.claims, claimant{want: min(want[b], 1), weight: 1, has: has[b], turn: r.bands[b].turn})
-		}
-		divide(p.capacity, p.claims, &p.index)
-		for b := range p.claims {
-			give[b] = p.claims[b].give
-		}
+	if p.short { // after a cut
+		p.rotates = true
 		return give
 	}
+
 	// The floors of many bands together leave the highest half, or one permit.
+	p.rotates = left < wanting
 	ratio := r.config.FloorRatio
 	if ratio == 0 {
 		ratio = defaultFloorRatio
 	}
-	floor := max(int64(ratio*float64(p.capacity)), 1)
+	floor, floors := max(int64(ratio*float64(left)), 1), max(left/2, wanting-1)
 	p.claims = p.claims[:0]
 	for b := range r.bands {
-		c := claimant{weight: 1, has: has[b]}
-		if b != top {
-			c.want = min(want[b], floor)
+		c := claimant{weight: 1, has: max(has[b]-sure[b], 0), turn: r.bands[b].turn}
+		switch {
+		case p.rotates:
+			c.want = min(want[b]-sure[b], 1)
+		case b != top:
+			c.want = min(want[b]-sure[b], floor)
 		}
 		p.claims = append(p.claims, c)
 	}
-	divide(max(p.capacity/2, wanting-1), p.claims, &p.index)
-	for b := range p.claims {
-		floors := &p.claims[b]
-		*floors = claimant{want: max(floors.give, min(sure[b], want[b])), sure: min(sure[b], want[b]), weight: 1}
+	if p.rotates {
+		floors = left
 	}
-	divide(p.capacity, p.claims, &p.index)
-	left := p.capacity
+	divide(floors, p.claims, &p.index)
 	for b := range p.claims {
-		give[b] = p.claims[b].give
-		left -= give[b]
+		give[b] += p.claims[b].give
+		left -= p.claims[b].give
 	}
 	for b := range give {
 		more := min(want[b]-give[b], left)
@@ -339,7 +348,9 @@ func (l *Ledger) passTurn(sh *share) {
 		b.clock = max(g.turn, b.clock)
 		g.turn = b.clock + lap/g.holder.weight()
 	}
-	b.turn = sh.resource.serves
+	if sh.charge.target > sh.sure() || sh.resource.short {
+		b.turn = sh.resource.serves // what is guaranteed is had without a turn
+	}
 	sh.idle = false
 }
 
@@ -347,7 +358,7 @@ func (l *Ledger) passTurn(sh *share) {
 func (l *Ledger) tell(r *resource, p *pass) {
 	r.unserved = 0
 	tight := p.want > p.capacity
-	r.tight = tight
+	r.tight, r.short = tight, p.short
 	for _, g := range p.groups {
 		scarce := tight || g.wish > g.give
 		r.tight = r.tight || scarce

@@ -38,6 +38,7 @@ type resource struct {
 	changed   bool          // whether it is to be shared out again, and not only what became free
 	planned   time.Duration // when it was shared out last
 	tight     bool          // whether more is wanted than there is, taken from what is used
+	short     bool          // whether there was less than is guaranteed, in the last pass
 	scarce    bool          // whether somebody's want is not served
 	since     time.Duration // since when it is scarce, or is not
 	review    time.Duration // when to share out again without another reason, if reviewing
