@@ -33,7 +33,7 @@ func newCPUSource(root, proc, cgroup string, scope snapshot.Scope) *cpuSource {
 		stat:    stat,
 		loadavg: newKernelFile(filepath.Join(proc, "loadavg")),
 		usable:  affinity{root: root, proc: proc, cgroup: cgroup, own: scope == snapshot.ScopeProcess},
-		quotas:  quotas{root: root, proc: proc, cgroup: cgroup},
+		quotas:  quotas{root: root, proc: proc, cgroup: cgroup, used: true},
 		subset:  stat.name + " of the CPUs in the cpuset",
 	}
 }

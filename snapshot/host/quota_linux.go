@@ -17,6 +17,7 @@ const shortest = 20 * time.Millisecond
 // for concurrent use.
 type quotas struct {
 	root, proc, cgroup string // see findGroups
+	used               bool   // readUse is called too
 
 	found    []group
 	levels   []*quota  // the leaf first
@@ -79,7 +80,7 @@ func (s *quotas) refresh(now time.Time) error {
 		if err := q.readLimit(); err != nil {
 			return err
 		}
-		if q.cores > 0 && q.version == 1 && q.usage == nil {
+		if s.used && q.cores > 0 && q.version == 1 && q.usage == nil {
 			var err error
 			if q.usage, err = s.findUsage(q); err != nil {
 				return err

@@ -61,6 +61,14 @@ func TestSignals(t *testing.T) {
 		{"throttled where that is not counted", "cpu_throttled", 0.5, podFiles(files{pod: "usage_usec 1\n"}), []step{
 			{0, nil, 0, "no nr_periods"},
 		}},
+		{"throttled where the use of the quota is not counted", "cpu_throttled", 0.5, files{
+			"proc/self/cgroup":                     "1:cpu:/a\n",
+			"proc/self/mountinfo":                  v1Mounts,
+			"sys/fs/cgroup/cpu/a/cpu.cfs_quota_us": "50000\n", "sys/fs/cgroup/cpu/a/cpu.cfs_period_us": "100000\n",
+			"sys/fs/cgroup/cpu/a/cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
+		}, []step{
+			{0, files{"sys/fs/cgroup/cpu/a/cpu.stat": "nr_periods 4\nnr_throttled 1\nthrottled_time 5\n"}, 0.25, ""},
+		}},
 		{"run queue", "run_queue_wait", 1, files{sched: schedstat(0, 0)}, []step{
 			{0, files{sched: schedstat(100_000_000, 100_000_000)}, 1, ""},
 			{time.Second, files{sched: schedstat(4_100_000_000, 1_100_000_000)}, 2.5, ""},
