@@ -61,6 +61,10 @@ type Config struct {
 	// every resource is charged in full, and workers that come back take over from that what they state.
 	Amnesia bool
 
+	// Window is how long what an earlier life granted may be in use yet, where that is longer than TTL and Grace
+	// together: its own may have been longer. It takes their place in what is said of Recovered and Amnesia.
+	Window time.Duration
+
 	// MaxSessions bounds the sessions, and MaxSessionsPerIdentity those of one identity. The defaults are
 	// 16,384 and 256; the second does not bind Unbounded identities.
 	MaxSessions, MaxSessionsPerIdentity int
@@ -82,6 +86,10 @@ type Party struct {
 
 	// PID is that of a worker on the same host, for people; 0 when it is not known.
 	PID int
+
+	// Resident is for what the server itself leases for others: its session ends by [Ledger.End] alone, however
+	// long nothing is heard of it, and no bound on sessions holds for it.
+	Resident bool
 }
 
 // Record is a ceiling that must be written down before the charge of an instance may pass the one before it, so

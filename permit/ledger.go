@@ -10,11 +10,10 @@ import (
 
 // The errors of a Ledger. Those of callers name the bad value and the accepted range besides.
 var (
-	ErrNoResource  = errors.New("permit: no such resource")
-	ErrNoSession   = errors.New("permit: no such session")
-	ErrNotOwner    = errors.New("permit: the session belongs to another identity")
-	ErrSessions    = errors.New("permit: too many sessions")
-	ErrUnsupported = errors.New("permit: the limit of the resource follows a law")
+	ErrNoResource = errors.New("permit: no such resource")
+	ErrNoSession  = errors.New("permit: no such session")
+	ErrNotOwner   = errors.New("permit: the session belongs to another identity")
+	ErrSessions   = errors.New("permit: too many sessions")
 )
 
 // Ledger is the exact account of resources, sessions, targets and charges of one server. It is not safe for
@@ -34,6 +33,7 @@ type Ledger struct {
 	unsettled  []*session  // that may have targets to be sent
 	records    []Record
 	pass       pass
+	expired    uint64 // sessions
 }
 
 // NewLedger returns a Ledger at the time now. It reports every fault of c at once.
@@ -146,6 +146,9 @@ func (l *Ledger) Advance(now time.Duration) {
 	}
 }
 
+// Expired returns how many sessions ended because nothing was heard of them.
+func (l *Ledger) Expired() uint64 { return l.expired }
+
 // Next returns when Advance has something to do without any other call.
 func (l *Ledger) Next() (at time.Duration, ok bool) {
 	earliest := func(t time.Duration) {
@@ -153,7 +156,7 @@ func (l *Ledger) Next() (at time.Duration, ok bool) {
 			at, ok = t, true
 		}
 	}
-	if len(l.expiry) > 0 {
+	if len(l.expiry) > 0 && l.expiry[0].expires < never {
 		earliest(l.expiry[0].expires)
 	}
 	if l.recovery.open {

@@ -31,7 +31,7 @@ func (l *Ledger) startRecovery() {
 	rec := &l.recovery
 	rec.entries = make(map[SessionID]*recovered)
 	rec.instances = make(map[InstanceID]SessionID)
-	rec.until = l.now + l.config.TTL + l.config.Grace
+	rec.until = l.now + max(l.config.Window, l.config.TTL+l.config.Grace)
 	if mistake.Planted(mistake.ForgetUnknown) {
 		return
 	}

@@ -128,14 +128,14 @@ func (l *Ledger) welcome(s *session, resumed bool) Welcome {
 }
 
 func (l *Ledger) begin(who Party, h Hello) (*session, error) {
-	if len(l.sessions) >= l.config.MaxSessions {
+	if len(l.sessions) >= l.config.MaxSessions && !who.Resident {
 		return nil, fmt.Errorf("%w: there are %d, the most is %d", ErrSessions, len(l.sessions), l.config.MaxSessions)
 	}
 	owner := l.identities[who.Identity]
 	if owner == nil {
 		owner = &identity{name: who.Identity}
 	}
-	if most := l.config.MaxSessionsPerIdentity; owner.sessions >= most && !who.Unbounded {
+	if most := l.config.MaxSessionsPerIdentity; owner.sessions >= most && !who.Unbounded && !who.Resident {
 		return nil, fmt.Errorf("%w: %s has %d, the most is %d", ErrSessions, who.Identity, owner.sessions, most)
 	}
 	s := &session{party: who, identity: owner, client: h.Client, instance: h.Instance, live: true}
@@ -152,7 +152,7 @@ func (l *Ledger) begin(who Party, h Hello) (*session, error) {
 	l.identities[owner.name] = owner
 	l.sessions[s.id] = s
 	s.heard = l.now
-	l.expiry.push(s, l.now+l.config.TTL+l.config.Grace)
+	l.expiry.push(s, l.expires(s, l.now))
 	return s, nil
 }
 
@@ -162,7 +162,7 @@ func (l *Ledger) resume(s *session, h Hello) {
 	s.live, s.sequence = true, 0
 	s.client = h.Client
 	s.heard = l.now
-	l.expiry.move(s, l.now+l.config.TTL+l.config.Grace)
+	l.expiry.move(s, l.expires(s, l.now))
 	for _, sh := range s.shares {
 		sh.sequence = 0
 		sh.served = true
@@ -197,7 +197,7 @@ func (l *Ledger) Receive(now time.Duration, id SessionID, f WorkerFrame) error {
 		if mistake.Planted(mistake.ExpireFromSend) {
 			from = f.Sent
 		}
-		l.expiry.move(s, from+l.config.TTL+l.config.Grace)
+		l.expiry.move(s, l.expires(s, from))
 	}
 	for i := range f.Reports[:min(len(f.Reports), MaxReports)] {
 		l.report(s, f.Sequence, &f.Reports[i])
@@ -279,8 +279,17 @@ func (l *Ledger) end(s *session) {
 	}
 }
 
+// expires returns when a session that was heard then is taken for ended if nothing more is heard.
+func (l *Ledger) expires(s *session, heard time.Duration) time.Duration {
+	if s.party.Resident {
+		return never
+	}
+	return heard + l.config.TTL + l.config.Grace
+}
+
 func (l *Ledger) expire() {
 	for len(l.expiry) > 0 && l.expiry[0].expires <= l.now {
 		l.end(l.expiry[0])
+		l.expired++
 	}
 }
