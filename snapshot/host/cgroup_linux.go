@@ -130,9 +130,3 @@ func offers(dir, controller string) bool {
 	text, err := readOnce(newKernelFile(filepath.Join(dir, "cgroup.controllers")))
 	return err == nil && slices.Contains(strings.Fields(string(text)), controller)
 }
-
-// readOnce returns what the file holds now, and closes it.
-func readOnce(f *kernelFile) ([]byte, error) {
-	defer f.close()
-	return f.read()
-}

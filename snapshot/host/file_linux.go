@@ -129,6 +129,19 @@ func openRegular(name string) (int, error) {
 	return fd, nil
 }
 
+// readProcess returns what a file of one process holds, such as its stat, and closes it.
+func readProcess(name string) ([]byte, error) {
+	f := newKernelFile(name)
+	f.buf = make([]byte, 1<<10) // enough for most, as there are many processes
+	return readOnce(f)
+}
+
+// readOnce returns what the file holds now, and closes it.
+func readOnce(f *kernelFile) ([]byte, error) {
+	defer f.close()
+	return f.read()
+}
+
 func (f *kernelFile) close() {
 	if f.fd >= 0 {
 		reads.Add(1)

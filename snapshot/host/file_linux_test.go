@@ -27,6 +27,23 @@ func TestKernelFileRefusesWhatIsNotAFile(t *testing.T) {
 	}
 }
 
+func TestProcessFilesAreFilesOnly(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"stat", "status", "smaps_rollup"} {
+		if err := unix.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _, statErr := readStat(dir)
+	_, statusErr := readStatus(dir)
+	_, pssErr := readPSS(dir)
+	for _, err := range []error{statErr, statusErr, pssErr} {
+		if !errors.Is(err, errNotRegular) {
+			t.Errorf("a FIFO: %v, want %v", err, errNotRegular)
+		}
+	}
+}
+
 func TestKernelFileIsTriedAgain(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	synctest.Test(t, func(t *testing.T) {

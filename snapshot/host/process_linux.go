@@ -139,7 +139,7 @@ type processStatus struct {
 //	Uid:	1000	1000	1000	1000
 func readStatus(dir string) (st processStatus, err error) {
 	name := filepath.Join(dir, "status")
-	text, err := os.ReadFile(name)
+	text, err := readProcess(name)
 	if err != nil {
 		return st, err
 	}

@@ -85,7 +85,7 @@ func scan(ctx context.Context, proc string) ([]process, error) {
 // pages (proc_pid_stat(5)). comm may itself hold spaces and parentheses.
 func readStat(dir string) (p process, rss int64, err error) {
 	name := filepath.Join(dir, "stat")
-	text, err := os.ReadFile(name)
+	text, err := readProcess(name)
 	if err != nil {
 		return process{}, 0, err
 	}
@@ -114,7 +114,7 @@ func readStat(dir string) (p process, rss int64, err error) {
 //	Pss:                 352 kB
 func readPSS(dir string) (int64, error) {
 	name := filepath.Join(dir, "smaps_rollup")
-	text, err := os.ReadFile(name)
+	text, err := readProcess(name)
 	if err != nil {
 		return 0, err
 	}
