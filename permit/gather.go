@@ -21,7 +21,7 @@ func (l *Ledger) choose(r *resource, p *pass) (again bool) {
 		if top < 0 && sh.wish > 0 {
 			top = sh.group.band
 		}
-		short := sh.need > 1 && sh.want >= sh.charge.held+sh.need && sh.need > sh.give && r.fits(sh, p.capacity)
+		short := sh.need > 1 && sh.want >= sh.charge.held+sh.need && sh.need > sh.give && p.fits(sh)
 		if short && !sh.short {
 			sh.shortSince = l.now
 		}
@@ -39,7 +39,7 @@ func (l *Ledger) choose(r *resource, p *pass) (again bool) {
 		t.full = full
 		switch {
 		case !sh.served, sh.charge.held > t.held, sh.want < sh.charge.held+sh.need,
-			!r.fits(sh, p.capacity), r.mode != ModeNormal, full && l.now >= t.at+reclaimAfter:
+			!p.fits(sh), r.mode != ModeNormal, full && l.now >= t.at+reclaimAfter:
 			took := l.now - t.since
 			if sh.group.band > top {
 				took *= 9 // a lower band has a floor of a tenth
@@ -77,10 +77,11 @@ func (l *Ledger) choose(r *resource, p *pass) (again bool) {
 	return true
 }
 
-// fits reports whether what the share needs at once can ever be had.
-func (r *resource) fits(sh *share, capacity int64) bool {
+// fits reports whether what the share needs at once can ever be had, beside what is guaranteed to others.
+func (p *pass) fits(sh *share) bool {
 	most := sh.holder.grant.Max
-	return sh.need <= capacity && (most == 0 || sh.need <= most)
+	others := p.assured - min(sh.guarantee, sh.wish)
+	return sh.need <= p.capacity-others && (most == 0 || sh.need <= most)
 }
 
 // gathered ends a gathering.

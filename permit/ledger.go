@@ -54,7 +54,7 @@ func NewLedger(now time.Duration, c Config) (*Ledger, error) {
 	for _, in := range c.Resources {
 		r := &resource{name: in.Name, config: in, mode: ModeNormal, holders: make(map[string]*holder), since: now}
 		r.limit = in.Limit
-		r.binding = limitBinding(in.Limit, "")
+		r.bindBy("")
 		l.resources = append(l.resources, r)
 		l.byName[r.name] = r
 	}
@@ -78,10 +78,10 @@ func (l *Ledger) SetLimit(now time.Duration, resource string, limit int64, bindi
 	if limit < 0 || limit > MaxLimit {
 		return fmt.Errorf("permit: limit: %d is not within 0 to %d", limit, MaxLimit)
 	}
-	if text := limitBinding(limit, binding); text != r.binding {
-		r.binding = text
-	}
 	if limit == r.limit {
+		if binding != r.binding {
+			r.bindBy(binding)
+		}
 		return nil
 	}
 	if l.config.Amnesia && l.recovery.open && limit > r.limit {
@@ -89,15 +89,9 @@ func (l *Ledger) SetLimit(now time.Duration, resource string, limit int64, bindi
 		r.unknown += max(min(limit-r.limit, limit-r.charge-r.unknown), 0)
 	}
 	r.limit = limit
+	r.bindBy(binding)
 	l.touch(r)
 	return nil
-}
-
-func limitBinding(limit int64, binding string) string {
-	if binding == "" {
-		return fmt.Sprintf("the limit of %d", limit)
-	}
-	return fmt.Sprintf("the limit of %d: %s", limit, binding)
 }
 
 // SetMode sets what becomes of work above a target of the resource, and why. Drain and cancel set all targets to

@@ -39,7 +39,7 @@ func TestExplain(t *testing.T) {
 		reason string
 		wait   bool
 	}{
-		{a, 6, "the limit of 10", true},
+		{a, 6, "others have the rest of the limit of 10", true},
 		{b, 3, "it has all that it wants: 3", false},
 		{d, 1, "the quota of its identity", true},
 	} {
@@ -75,6 +75,64 @@ func TestExplain(t *testing.T) {
 	if got := w.ledger.Resources(); !slices.Equal(got, []string{"r"}) {
 		t.Errorf("resources %v, want r", got)
 	}
+}
+
+// Whoever waits is told what for, in words that stay true while it waits.
+func TestWhyThereIsNoMore(t *testing.T) {
+	tests := []struct {
+		name   string
+		limit  int64
+		reason string // of the limit
+		other  permit.Report
+		waits  permit.Report
+		want   string
+	}{
+		{"in use", 1, "", permit.Report{Want: 1}, permit.Report{Want: 1}, "others have all of the limit of 1"},
+		{"some", 5, "memory", permit.Report{Want: 9}, permit.Report{Want: 9}, "others have the rest of the limit of 5: memory"},
+		{"all", 5, "", permit.Report{}, permit.Report{Want: 9}, "it has all of the limit of 5"},
+		{"none", 0, "paused", permit.Report{}, permit.Report{Want: 1}, "the limit is 0: paused"},
+		{"too many at once", 2, "", permit.Report{}, permit.Report{Want: 3, Need: 3}, "it needs 3 at once, and the limit is 2"},
+		{"more at once than the quota", 9, "", permit.Report{}, permit.Report{Want: 8, Need: 8},
+			"it needs 8 at once, and the quota of its identity is 7"},
+		{"guaranteed to others", 2, "", permit.Report{Want: 3, Guarantee: 2}, permit.Report{Want: 1},
+			"the rest of the limit is guaranteed to others"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := config(0)
+			c.Resources[0].Default.MaxGuarantee = 9
+			c.Resources[0].Grants = map[string]permit.Grant{"uid:2": {Max: 7}}
+			w := newWorld(t, c)
+			if err := w.ledger.SetLimit(0, "r", tt.limit, tt.reason); err != nil {
+				t.Fatal(err)
+			}
+			w.join(party("uid:1"), tt.other)
+			w.use()
+			w.step(0)
+			w.use()
+			k := w.join(party("uid:2"), tt.waits)
+			k.send()
+			w.step(time.Millisecond)
+			w.drain()
+			if e, err := w.ledger.Explain(w.now, "r", only("uid:2")); err != nil || !slices.Equal(e.Reasons, []string{tt.want}) {
+				t.Errorf("%q, %v, want %q", e.Reasons, err, tt.want)
+			}
+			if k.target.Version == 0 || k.target.Target == 0 && k.target.Binding != tt.want {
+				t.Errorf("target %+v, want it with the reason", k.target)
+			}
+		})
+	}
+	t.Run("unknown", func(t *testing.T) {
+		c := config(1)
+		c.Amnesia = true
+		w := newWorld(t, c)
+		k := w.join(party("uid:1"), permit.Report{Want: 1})
+		k.send()
+		w.step(0)
+		if want := "workers from before the server's restart may still hold permits"; k.target.Binding != want {
+			t.Errorf("binding %q, want %q", k.target.Binding, want)
+		}
+	})
 }
 
 // Whoever says that it holds its permits for ever makes nobody else's wait look longer than it is.

@@ -388,6 +388,34 @@ func TestNeedIsGathered(t *testing.T) {
 	}
 }
 
+// A task that needs more at once than guarantees leave keeps nobody else waiting.
+func TestNeedBesideAGuarantee(t *testing.T) {
+	c := config(4)
+	c.Resources[0].Default.MaxGuarantee = 4
+	w := newWorld(t, c)
+	sure := w.join(party("uid:1"), permit.Report{Want: 2, Guarantee: 2})
+	w.use()
+	w.step(0)
+	sure.start(2)
+	sure.send()
+	w.join(party("uid:2"), permit.Report{Want: 3, Need: 3}).send()
+	small := w.join(party("uid:3"), permit.Report{Want: 5})
+	small.send()
+	served := 0
+	for range 200 {
+		w.step(10 * time.Millisecond)
+		if small.held > 0 {
+			small.end(small.held)
+		}
+		small.start(1)
+		served += int(small.held)
+		small.send()
+	}
+	if served < 50 || sure.held != 2 {
+		t.Errorf("served %d times in 2 s beside %d guaranteed, want it again and again, and 2", served, sure.held)
+	}
+}
+
 func TestLimitIsLoweredAndRaised(t *testing.T) {
 	w := newWorld(t, config(100))
 	a := w.join(party("uid:1"), permit.Report{Want: 1000})

@@ -19,6 +19,7 @@ type pass struct {
 	band   [bands]struct{ from, to int } // of groups
 
 	capacity int64 // to be shared
+	assured  int64 // of it, what is guaranteed and wanted
 	want     int64 // sum over groups, taken from what is used
 	claimed  int64 // the same, as the workers say
 	rotates  bool  // whether bands take turns, as there are fewer permits than bands that want some
@@ -47,7 +48,7 @@ func (l *Ledger) shareOut(r *resource) {
 func (l *Ledger) collect(r *resource, p *pass) {
 	p.order, p.groups = p.order[:0], p.groups[:0]
 	p.look = false
-	p.want, p.claimed = 0, 0
+	p.want, p.claimed, p.assured = 0, 0, 0
 	stuck := int64(0)
 	for b := range r.bands {
 		p.band[b].from = len(p.groups)
@@ -73,6 +74,7 @@ func (l *Ledger) collect(r *resource, p *pass) {
 				claimed += min(sh.want, r.limit)
 				g.wish += sh.wish
 				g.sure += min(sh.sure(), sh.wish)
+				p.assured += min(sh.guarantee, sh.wish)
 				g.has += sh.charge.target
 				p.order = append(p.order, sh)
 			}
@@ -358,7 +360,7 @@ func (l *Ledger) passTurn(sh *share) {
 func (l *Ledger) tell(r *resource, p *pass) {
 	r.unserved = 0
 	tight := p.want > p.capacity
-	r.tight, r.short = tight, p.short
+	r.tight, r.short, r.assured = tight, p.short, p.assured
 	for _, g := range p.groups {
 		scarce := tight || g.wish > g.give
 		r.tight = r.tight || scarce
@@ -368,7 +370,6 @@ func (l *Ledger) tell(r *resource, p *pass) {
 			if short := sh.want - c.target; short > 0 {
 				r.unserved += short
 			}
-			sh.bind()
 			contended := scarce && r.gather.by != sh &&
 				(c.target > sh.whole || extra || sh.want <= c.target)
 			calm := !contended && sh.contended

@@ -15,6 +15,7 @@ type resource struct {
 	config  Resource
 	limit   int64
 	binding string // of the limit
+	binds   limitTexts
 
 	mode        Mode
 	cancelAfter time.Duration
@@ -38,6 +39,7 @@ type resource struct {
 	changed   bool          // whether it is to be shared out again, and not only what became free
 	planned   time.Duration // when it was shared out last
 	tight     bool          // whether more is wanted than there is, taken from what is used
+	assured   int64         // what is guaranteed and wanted, in the last pass
 	short     bool          // whether there was less than is guaranteed, in the last pass
 	scarce    bool          // whether somebody's want is not served
 	since     time.Duration // since when it is scarce, or is not
@@ -117,7 +119,6 @@ type share struct {
 	give, whole   int64 // of the last pass
 	idle          bool  // whether what goes round is to leave it
 	contended     bool  // of the last target
-	binding       binding
 	toldGuarantee int64
 	stance        int
 	sentAt        time.Duration

@@ -1,65 +1,62 @@
 package permit
 
 import (
+	"fmt"
 	"iter"
 	"time"
 )
 
-// A binding says why a target is not higher.
-type binding uint8
-
-const (
-	bindsNothing binding = iota
-	bindsLimit           // the limit, with the others' parts
-	bindsQuota           // the quota of the identity
-	bindsUse             // that it did not use what it had
-	bindsFree            // that others have not yet given back what is its part
-	bindsUnknown         // what an earlier life of the server may have granted
-	bindsMode            // the severity
-	bindsKick
-)
-
-// bind notes down why the share has not all that it wants.
-func (sh *share) bind() {
+// why says in words why the share has not all that it wants; "" where it has.
+func (sh *share) why() string {
 	r, c := sh.resource, &sh.charge
+	quota, guaranteed := sh.holder.grant.Max, r.assured-min(sh.guarantee, sh.wish)
 	switch {
+	case sh.session.kicked != "":
+		return sh.session.kicked
 	case sh.want <= c.target:
-		sh.binding = bindsNothing
+		return ""
 	case r.mode != ModeNormal:
-		sh.binding = bindsMode
-	case c.target < sh.give && r.unknown > 0:
-		sh.binding = bindsUnknown
-	case c.target < sh.give:
-		sh.binding = bindsFree
+		return r.reason
+	case sh.need > r.limit && sh.need > 1:
+		return fmt.Sprintf("it needs %d at once, and the limit is %d", sh.need, r.limit)
+	case quota > 0 && sh.need > quota:
+		return fmt.Sprintf("it needs %d at once, and the quota of its identity is %d", sh.need, quota)
+	case c.target < sh.give && r.unknown == 0:
+		return "others have not yet given back what is its share"
 	case sh.wish < min(sh.want, r.limit):
-		sh.binding = bindsUse
-	case sh.holder.grant.Max > 0 && sh.holder.charge >= sh.holder.grant.Max:
-		sh.binding = bindsQuota
+		return "it did not use what it had while others waited"
+	case quota > 0 && sh.holder.charge >= quota:
+		return "the quota of its identity"
+	case r.unknown > 0:
+		return "workers from before the server's restart may still hold permits"
+	case guaranteed > 0 && guaranteed+c.target >= r.limit:
+		return "the rest of the limit is guaranteed to others"
+	case r.charge == c.amount():
+		return r.binds.own
+	case c.target > 0:
+		return r.binds.rest
 	default:
-		sh.binding = bindsLimit
+		return r.binds.all
 	}
 }
 
-// why returns the binding in words.
-func (sh *share) why() string {
-	if sh.session.kicked != "" {
-		return sh.session.kicked
+// limitTexts say that the limit binds, to sessions of which others have all, the rest or none.
+type limitTexts struct{ all, rest, own string }
+
+// bindBy makes the texts of the limit as it is, with what binds it.
+func (r *resource) bindBy(binding string) {
+	r.binding = binding
+	because := ""
+	if binding != "" {
+		because = ": " + binding
 	}
-	switch sh.binding {
-	case bindsLimit:
-		return sh.resource.binding
-	case bindsQuota:
-		return "the quota of its identity"
-	case bindsUse:
-		return "it did not use what it had while others waited"
-	case bindsFree:
-		return "others have not yet given back what is its share"
-	case bindsUnknown:
-		return "workers from before the server's restart may still hold permits"
-	case bindsMode:
-		return sh.resource.reason
+	if r.limit == 0 {
+		none := "the limit is 0" + because
+		r.binds = limitTexts{none, none, none}
+		return
 	}
-	return ""
+	limit := fmt.Sprintf("of the limit of %d%s", r.limit, because)
+	r.binds = limitTexts{"others have all " + limit, "others have the rest " + limit, "it has all " + limit}
 }
 
 // unsettle makes the target of the share one to be sent.

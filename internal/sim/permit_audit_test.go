@@ -117,6 +117,21 @@ func (s *simServer) expire(ss *simSession) {
 	w.observe(event{kind: gaveUp, worker: ss.worker.index})
 }
 
+// guarantees returns what is guaranteed of a resource to each worker, to each identity, and to all.
+func (s *simServer) guarantees(resource string) (each map[int]int64, identities map[string]int64, all int64) {
+	each, identities = make(map[int]int64), make(map[string]int64)
+	for _, a := range s.ledger.Sessions(s.local(), nil) {
+		for _, share := range a.Shares {
+			if share.Resource == resource {
+				each[a.Party.PID-1] += share.Guarantee
+				identities[a.Party.Identity] += share.Guarantee
+				all += share.Guarantee
+			}
+		}
+	}
+	return each, identities, all
+}
+
 // look tells the checker what a worker is charged for as it starts something: at times, and always where it is
 // more than the checker knows of.
 func (s *simServer) look(sw *simWorker, u *simUse) {

@@ -309,6 +309,7 @@ func (w *world) heal() {
 
 // look shows the checker who waits, again and again. In the worst case each of those who wait goes once before
 // one of them goes twice, for the longest of times, and where a task needs many permits only some can go at once.
+// Whoever waits for what is guaranteed to others, of its own identity or another, may wait for ever.
 func (w *world) look() {
 	for i, r := range w.resources {
 		var count int64
@@ -326,10 +327,15 @@ func (w *world) look() {
 				}
 			}
 		}
+		guarantees, identities, all := w.server.guarantees(r.name)
 		for _, sw := range w.workers {
+			left := r.limit - all + guarantees[sw.index]
+			if of := identities[sw.party.Identity]; of > guarantees[sw.index] && of*simIdentities >= r.limit-all+of {
+				left = guarantees[sw.index] // the others of the identity have its whole part
+			}
 			for _, u := range sw.uses {
-				if u.resource == i && sw.state == alive && !sw.leaving && u.since != 0 {
-					bound := 10*time.Second + time.Duration(count)*4*time.Second/time.Duration(max(r.limit/u.need, 1))
+				if u.resource == i && sw.state == alive && !sw.leaving && u.since != 0 && u.need <= left {
+					bound := 10*time.Second + time.Duration(count)*4*time.Second/time.Duration(max((r.limit-all)/u.need, 1))
 					if u.demand.Priority < top || gathers {
 						bound *= 10 // a lower band has a floor of a tenth
 					}

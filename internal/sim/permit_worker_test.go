@@ -8,6 +8,9 @@ import (
 	"github.com/headroom-rpc/headroom/permit"
 )
 
+// simIdentities own the workers.
+const simIdentities = 4
+
 type workerState int
 
 const (
@@ -44,7 +47,7 @@ type simWorker struct {
 
 func (w *world) addWorker() *simWorker {
 	sw := &simWorker{world: w, index: len(w.workers), clock: w.clock()}
-	sw.party = permit.Party{Identity: fmt.Sprint("uid:", 1000+w.random.IntN(4)), PID: sw.index + 1}
+	sw.party = permit.Party{Identity: fmt.Sprint("uid:", 1000+w.random.IntN(simIdentities)), PID: sw.index + 1}
 	sw.link = link{delay: w.between(50*time.Microsecond, 2*time.Millisecond), jitter: 200 * time.Microsecond}
 	if w.chance(30) {
 		sw.link = link{delay: w.between(5*time.Millisecond, 200*time.Millisecond), jitter: 20 * time.Millisecond}
@@ -69,7 +72,7 @@ func (w *world) addWorker() *simWorker {
 		if w.chance(30) {
 			u.demand.Priority = w.random.IntN(3) - 1
 		}
-		if w.chance(10) && w.resources[i].most > 16 { // who waits for what is guaranteed to others may wait for ever
+		if w.chance(10) {
 			u.demand.Guarantee = 1
 		}
 		if w.chance(10) && w.resources[i].most > 3 {
