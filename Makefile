@@ -4,6 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BENCH ?= .
 BENCHTIME ?= 1s
 FUZZTIME ?= 30s
+CHAOS ?= 1m
 SEEDS ?= 1000
 
 # Without cgo gopsutil cannot read the CPU times of macOS: build on a Mac, with cgo, for that.
@@ -14,7 +15,7 @@ GOBUILD = CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=true \
 	-ldflags '-s -w -buildid= -X main.version=$(VERSION:v%=%)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate bench fuzz sim check release
+.PHONY: help build test race lint generate bench fuzz sim chaos check release
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ fuzz: ## Run every fuzz target for FUZZTIME
 
 sim: ## Simulate permits in SEEDS worlds; a fault prints the command that replays it
 	go test ./internal/sim -count 1 -timeout 1h -run '^TestPermit' -sim.seeds $(SEEDS) -v
+
+chaos: ## Kill, stop and restart real workers and servers for CHAOS
+	go test ./internal/chaos -count 1 -timeout 1h -run '^TestChaos$$' -chaos.for $(CHAOS) -v
 
 check: ## Run everything that the continuous integration runs
 	.ci/run

@@ -72,7 +72,7 @@ func TestLeasesOfTheServiceFindMistakes(t *testing.T) {
 	}
 	const within = 40
 	for _, m := range []mistake.Mistake{
-		mistake.ForgetUnknown, mistake.LowerFrees, mistake.YieldKeepsTarget, mistake.KickFrees, mistake.IgnoreCeiling,
+		mistake.FreeOnSend, mistake.LowerFrees, mistake.YieldKeepsTarget, mistake.IgnoreCeiling,
 	} {
 		t.Run(m.String(), func(t *testing.T) {
 			defer mistake.Plant(m)()
