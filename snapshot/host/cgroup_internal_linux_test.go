@@ -117,6 +117,11 @@ func TestFindGroups(t *testing.T) {
 		{"the host", v2("/a/b"), "host", "memory", nil, "", false},
 		{"the root", v2("/a/b"), "/", "memory", nil, "", false},
 
+		{"a host mounted elsewhere", map[string]string{self: "4:memory:/docker/1\n", "proc/1/mountinfo": "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+			mounts: "35 31 0:32 /docker/1 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n", "sys/fs/cgroup/memory/docker/1/": ""}, "", "memory",
+			[]string{"1 /docker/1 /memory/docker/1", "1 /docker /memory/docker", "1 / /memory"}, "", false},
+		{"a host mounted elsewhere, from a cgroup namespace", map[string]string{self: "0::/\n", "proc/1/mountinfo": "31 23 0:27 /../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+			mounts: cg2, "sys/fs/cgroup/cgroup.controllers": "memory\n"}, "", "memory", nil, "/ is outside of /../.., which is mounted at /sys/fs/cgroup", true},
 		{"no cgroups", map[string]string{mounts: rest}, "", "memory", nil, "proc/self/cgroup: no such file", true},
 		{"no mountinfo", map[string]string{self: "0::/\n"}, "", "memory", nil, "proc/self/mountinfo: no such file", false},
 		{"a cgroup without a path", map[string]string{self: "0::\n", mounts: rest + cg2}, "", "memory", nil, `"0::" is no cgroup`, false},

@@ -26,8 +26,8 @@ type group struct {
 // "cpuset"), the leaf first, up to the root that can be seen. Which version has the controller is decided for
 // each controller by itself, since a hybrid system mounts both.
 //
-// root is put before every mount point; it is empty except where the host's file system is mounted elsewhere.
-// proc is the procfs to read, whole. cgroup names the leaf: empty for this process's own, "/" or "host" for none
+// root is put before every mount point; it is empty except where the host's file system is mounted elsewhere, and
+// then the mount points are those of the first process, if that can be seen. proc is the procfs to read, whole. cgroup names the leaf: empty for this process's own, "/" or "host" for none
 // at all, else a path below the root that can be seen.
 //
 // An error that is errNoGroup says why there is none; any other, why that is not known. It reads a handful of
@@ -36,7 +36,7 @@ func findGroups(root, proc, cgroup, controller string) ([]group, error) {
 	if cgroup == "host" || cgroup != "" && path.Clean("/"+cgroup) == "/" {
 		return nil, nil
 	}
-	mounts, err := readMounts(filepath.Join(proc, "self", "mountinfo"))
+	mounts, err := mountsBelow(root, proc)
 	own, ownErr := readMembership(filepath.Join(proc, "self", "cgroup"))
 	if errors.Is(ownErr, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", errNoGroup, ownErr)
@@ -89,6 +89,17 @@ func findGroups(root, proc, cgroup, controller string) ([]group, error) {
 		return nil, fmt.Errorf("cgroup %s: %s", leaf, strings.TrimPrefix(why.Error(), errNoGroup.Error()+": "))
 	}
 	return nil, why
+}
+
+// mountsBelow returns the mounts of the cgroups. What this process has mounted says nothing of a host whose file
+// system is mounted elsewhere.
+func mountsBelow(root, proc string) ([]mount, error) {
+	if root != "" && root != "/" {
+		if mounts, err := readMounts(filepath.Join(proc, "1", "mountinfo")); err == nil {
+			return mounts, nil
+		}
+	}
+	return readMounts(filepath.Join(proc, "self", "mountinfo"))
 }
 
 // isRoot reports whether the group is the root of all of its hierarchy of version 1, which has no limits, and not
