@@ -151,7 +151,7 @@ func parseSchedstat(text []byte) (runQueue, error) {
 // throttledSignal and runQueueSignal make signals of the sources.
 func throttledSignal(s *source[float64]) snapshot.Signal {
 	return snapshot.Signal{
-		Name: signalThrottled, Stale: snapshot.StaleIgnore, Source: "cpu.stat of the cgroup and its ancestors",
+		Name: signalThrottled, Stale: snapshot.StaleIgnore, Source: "cpu.stat of the cgroups",
 		Read: func(ctx context.Context) (value, limit float64, err error) {
 			share, err := s.get(ctx)
 			return share, maxThrottled, err
