@@ -110,9 +110,9 @@ func (w *Lessee) Demand(resource string, d Demand) {
 	s.demand, s.asked = d, true
 	switch {
 	case first, s.gate.Held()+d.Waiting > s.reported.Want, d.Weight != before.Weight,
-		d.Priority != before.Priority, d.Guarantee != before.Guarantee, d.Need != before.Need, s.idle():
+		d.Priority != before.Priority, d.Guarantee != before.Guarantee, d.Need > before.Need, s.idle():
 		s.due = atOnce
-	case d.Waiting != before.Waiting:
+	case d.Waiting != before.Waiting, d.Need != before.Need: // as when work that waited has started
 		s.due = min(s.due, s.sent+reportDelay)
 	}
 }
