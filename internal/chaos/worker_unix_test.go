@@ -126,9 +126,9 @@ func (w *worker) hold() error {
 // work runs for a while, or until lost is closed.
 func (w *worker) work(lost <-chan struct{}) {
 	w.note(workStarts)
-	timer := time.NewTimer(5*time.Millisecond + time.Duration(rand.ExpFloat64()*float64(30*time.Millisecond)))
-	if rand.IntN(60) == 0 { // and now and then longer than a lease
-		timer.Reset(4 * time.Second)
+	timer := time.NewTimer(2*time.Millisecond + time.Duration(rand.ExpFloat64()*float64(10*time.Millisecond)))
+	if rand.IntN(100) == 0 { // and now and then longer than a lease
+		timer.Reset(3 * time.Second)
 	}
 	defer timer.Stop()
 	select {

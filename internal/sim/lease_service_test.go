@@ -267,13 +267,14 @@ func (m *mischief) setLimit(resource string, n int64) {
 }
 
 func (m *mischief) kick() {
+	which := m.random.IntN(1 << 20)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	_, sessions, err := m.client.PermitSessions(ctx, "")
 	if err != nil || len(sessions) == 0 {
 		return
 	}
-	one := sessions[m.random.IntN(len(sessions))]
+	one := sessions[which%len(sessions)]
 	m.tally.tell("kick %s", one.Client)
 	m.tally.count(func(l *tallied) { l.kicks++ })
 	_, _ = m.client.KickSession(ctx, one.Name, "chaos")

@@ -26,7 +26,7 @@ type tenant struct {
 	name, identity string
 	site           *site
 	path           *path
-	random         *rand.Rand // of whoever starts tenants and tasks
+	randoms        [3]*rand.Rand // of its tasks
 	ctx            context.Context
 	die            context.CancelFunc // as kill -9 does
 	quit           chan struct{}      // closed when it is to begin no more work
@@ -42,7 +42,10 @@ func (s *site) hire(name, identity string, unary bool, random *rand.Rand) *tenan
 	ctx, die := context.WithCancel(context.Background())
 	w := &tenant{
 		name: name, identity: identity, site: s, path: newPath(time.Duration(random.Int64N(20)) * time.Millisecond),
-		random: random, ctx: ctx, die: die, quit: make(chan struct{}), ended: make(chan struct{}),
+		ctx: ctx, die: die, quit: make(chan struct{}), ended: make(chan struct{}),
+	}
+	for i := range w.randoms {
+		w.randoms[i] = rand.New(rand.NewPCG(random.Uint64(), 1))
 	}
 	work := w.attached
 	if unary {
@@ -65,9 +68,6 @@ func (w *tenant) crash(unheard time.Duration) {
 	w.path.down.open()
 }
 
-// fork returns a random sequence of its own for one task.
-func (w *tenant) fork() *rand.Rand { return rand.New(rand.NewPCG(w.random.Uint64(), 1)) }
-
 // pause waits up to that long, and reports whether to go on.
 func (w *tenant) pause(d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -83,11 +83,6 @@ func (w *tenant) pause(d time.Duration) bool {
 
 // attached works by a Client.
 func (w *tenant) attached() {
-	const tasks = 3
-	var randoms [tasks]*rand.Rand
-	for i := range randoms {
-		randoms[i] = w.fork()
-	}
 	c, err := w.site.client(w.ctx, w.identity, w.name, w.path)
 	if err != nil {
 		return // it died before
@@ -95,11 +90,11 @@ func (w *tenant) attached() {
 	w.mu.Lock()
 	w.client = c
 	w.mu.Unlock()
-	for i := range tasks {
+	for i, random := range w.randoms {
 		w.tasks.Go(func() {
 			who := fmt.Sprintf("%s/%d", w.name, i)
-			for w.pause(time.Duration(randoms[i].Int64N(int64(300 * time.Millisecond)))) {
-				w.turn(c, who, randoms[i])
+			for w.pause(time.Duration(random.Int64N(int64(300 * time.Millisecond)))) {
+				w.turn(c, who, random)
 			}
 		})
 	}
@@ -208,7 +203,6 @@ func (w *tenant) probe(within time.Duration) {
 
 // unary works by calls of AcquirePermit, RenewPermit and ReleasePermit.
 func (w *tenant) unary() {
-	const tasks = 2
 	conn, err := grpc.NewClient("passthrough:///sim", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return w.site.reach(ctx, w.identity, w.path)
@@ -218,8 +212,7 @@ func (w *tenant) unary() {
 		return
 	}
 	permits := headroomv1.NewPermitServiceClient(conn)
-	for i := range tasks {
-		random := w.fork()
+	for i, random := range w.randoms[:2] {
 		w.tasks.Go(func() {
 			u := &unaryTask{tenant: w, permits: permits, who: fmt.Sprintf("%s/%d", w.name, i), random: random}
 			for w.pause(time.Duration(random.Int64N(int64(300 * time.Millisecond)))) {
