@@ -147,12 +147,15 @@ func (g *Gate) Release(n int64) (tell bool) {
 	}
 }
 
-// yield lowers the limit to what is used, for others to have the rest.
-func (g *Gate) yield() {
+// yield lowers the limit to what is used or guaranteed, for others to have the rest.
+func (g *Gate) yield() { g.yieldTo(g.keep.Load()) }
+
+// yieldTo lowers the limit to what is used, but not under keep.
+func (g *Gate) yieldTo(keep int64) {
 	for {
 		s := g.state.Load()
 		held, limit := stateHeld(s), stateLimit(s)
-		lower := min(limit, max(held, g.keep.Load()))
+		lower := min(limit, max(held, keep))
 		if lower == limit || g.state.CompareAndSwap(s, packState(held, lower, s&stateContended != 0)) {
 			return
 		}

@@ -376,3 +376,38 @@ func TestConfigFaults(t *testing.T) {
 		t.Errorf("faults:\n%v\nwant 16", err)
 	}
 }
+
+// Where nothing is known of an earlier life, who comes back with a lease that is over takes nothing from who holds
+// something yet.
+func TestStaleClaimTakesNothing(t *testing.T) {
+	c := config(10)
+	c.Epoch, c.Amnesia = 2, true
+	l, err := permit.NewLedger(0, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker := func(name byte, target, held, lease time.Duration) permit.WorkerFrame {
+		w := permit.NewLessee(permit.LesseeConfig{Instance: permit.InstanceID{name}})
+		g := w.Gate("r")
+		w.Demand("r", permit.Demand{Waiting: int64(target)})
+		w.Connect(0)
+		f, _ := w.Frame(0)
+		w.Receive(0, permit.ServerFrame{Epoch: 1, Echo: f.Sent, Welcome: &permit.Welcome{
+			Session: permit.SessionID{name, 1}, Epoch: 1, TTL: lease, Heartbeat: lease / 3,
+		}, Targets: []permit.Target{{Resource: "r", Version: 1, Target: int64(target), Fence: 1, Mode: permit.ModeNormal}}})
+		g.TryAcquire(0, int64(held))
+		w.Connect(time.Second)
+		f, _ = w.Frame(time.Second)
+		return f
+	}
+	stale, honest := worker(1, 10, 1, time.Second), worker(2, 9, 9, time.Minute)
+	for _, f := range []permit.WorkerFrame{stale, honest} {
+		if _, err := l.Attach(time.Second, party("uid:1"), *f.Hello); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := l.Account(time.Second, "r")
+	if err != nil || a.Held != 10 || a.Charge != 10 || a.Mismatches != 0 {
+		t.Errorf("account %+v, %v, want 1 and 9 held", a, err)
+	}
+}

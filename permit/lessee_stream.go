@@ -121,7 +121,7 @@ func (w *Lessee) Frame(now time.Duration) (f WorkerFrame, ok bool) {
 		w.greeted = true
 		f = w.stamp(now)
 		w.greetedAt = f.Sent
-		f.Hello = w.hello()
+		f.Hello = w.hello(now)
 		return f, true
 	}
 	f = w.stamp(now)
@@ -148,7 +148,9 @@ func (w *Lessee) stamp(now time.Duration) WorkerFrame {
 	return WorkerFrame{Sequence: w.sequence, Sent: w.lastSent}
 }
 
-func (w *Lessee) hello() *Hello {
+// hello says what the worker holds and may still start. Once its lease is over it can start nothing before it is
+// welcome, so that it claims no more than what runs: the rest may have been given to others.
+func (w *Lessee) hello(now time.Duration) *Hello {
 	h := &Hello{
 		Client: w.config.Client, Instance: w.config.Instance, Exclusive: w.config.Exclusive,
 		Session: w.session.Session, Epoch: w.session.Epoch, Resume: w.hasSession,
@@ -156,7 +158,11 @@ func (w *Lessee) hello() *Hello {
 	if !w.hasSession {
 		return h
 	}
+	over := int64(now) >= w.lease.deadline.Load()
 	for _, s := range w.slots {
+		if over {
+			s.gate.yieldTo(0)
+		}
 		held, ceiling, has := s.snapshot()
 		if s.target.Version == 0 && held == 0 || len(h.Held) == MaxReports {
 			continue

@@ -362,6 +362,48 @@ func TestLesseeAfterAnEndedSession(t *testing.T) {
 	}
 }
 
+// A worker whose lease is over claims what runs, and starts nothing before the server said more, not even by a
+// call that had looked at the clock before.
+func TestLesseeClaimsWhatRunsAfterItsLease(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		resumed bool
+		limit   int64
+	}{{"resumed", true, 3}, {"a new life", false, 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := attach(t, permit.LesseeConfig{})
+			g := a.Gate(room)
+			sure := target(7, 9)
+			sure.Guarantee = 5
+			a.targets(sure)
+			g.TryAcquire(a.now, 3)
+			before := a.now
+			a.Disconnect(a.now)
+			a.now += permit.DefaultTTL
+			a.Connect(a.now)
+			got := a.frame(t).Hello.Held
+			want := permit.Holding{Resource: room, Held: 3, Version: 7, Target: 9, Ceiling: 3, HasCeiling: true}
+			if !slices.Equal(got, []permit.Holding{want}) {
+				t.Errorf("held %+v, want %+v", got, want)
+			}
+			if _, ok := g.TryAcquire(before, 1); ok {
+				t.Error("started more than was claimed")
+			}
+			if !tt.resumed {
+				a.epoch++
+			}
+			a.welcome(tt.resumed, 1)
+			if g.Limit() != tt.limit {
+				t.Errorf("limit %d, want %d", g.Limit(), tt.limit)
+			}
+			a.targets(target(8, 6))
+			if _, ok := g.TryAcquire(a.now, 3); !ok {
+				t.Error("a newer target does not count")
+			}
+		})
+	}
+}
+
 // A worker that the server of an older epoch welcomes does not believe it.
 func TestLesseeRefusesAnOlderLife(t *testing.T) {
 	a := attach(t, permit.LesseeConfig{})
