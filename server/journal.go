@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -61,6 +62,9 @@ type recovered struct {
 	// amnesia is why nothing is known for sure. Empty when all is.
 	amnesia string
 
+	// window is how long what earlier lives granted may be in use yet, except for leases.
+	window time.Duration
+
 	// sameBoot is whether the clock of the leases still runs.
 	sameBoot bool
 }
@@ -70,8 +74,8 @@ type recovered struct {
 func wallEpoch() int64 { return max(1, time.Now().UnixNano()) }
 
 // openJournal takes the directory, reads its journal and writes it anew for the life that begins at now. boot
-// names the host's boot, and window is how long what an earlier life granted may be in use after its end.
-func openJournal(dir, boot string, now, window time.Duration) (_ *journal, _ recovered, err error) {
+// names the host's boot, and lease is how long what this life grants may be in use after its end.
+func openJournal(dir, boot string, now, lease time.Duration) (_ *journal, _ recovered, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, recovered{}, fmt.Errorf("state directory: %w", err)
 	}
@@ -97,10 +101,9 @@ func openJournal(dir, boot string, now, window time.Duration) (_ *journal, _ rec
 	if err != nil {
 		return nil, recovered{}, err
 	}
-	r := j.recover(was, boot, now)
-	j.begin = journalBegin{epoch: r.epoch, boot: boot}
-	if r.amnesia != "" {
-		j.begin.blind = now + window
+	r := j.recover(was, boot, now, lease)
+	j.begin = journalBegin{
+		epoch: r.epoch, boot: boot, began: now, lease: lease, window: r.window, blind: r.amnesia != "",
 	}
 	if err := j.compact(); err != nil {
 		return nil, recovered{}, err
@@ -154,7 +157,11 @@ type journalContent struct {
 	fault    error // why the rest cannot be trusted
 }
 
-// readJournal reads a whole journal. The first entry that does not hold ends trust in all of it.
+// readJournal reads a whole journal. The first entry that does not hold ends trust in what was granted; the leases
+// before it are known all the same.
+//
+// An entry that was begun at the end of the file and not ended is as if it had not been: the server that wrote it
+// was killed before it told anybody of what the entry is about. (A write that fails takes the name from the file.)
 func readJournal(text []byte) journalContent {
 	c := journalContent{ceilings: map[ceilingKey]permit.Record{}, leases: map[leaseID]lease{}}
 	if len(text) > maxJournal {
@@ -167,6 +174,9 @@ func readJournal(text []byte) journalContent {
 	}
 	for at := len(journalMagic); at < len(text); {
 		e, size, err := nextEntry(text[at:])
+		if err != nil && c.begin.epoch != 0 && torn(text[at:]) {
+			break
+		}
 		if first := at == len(journalMagic); err == nil && first != (e.kind == entryBegin) {
 			err = fmt.Errorf("%w: kind %q at this place", errJournalEntry, e.kind)
 		}
@@ -205,22 +215,31 @@ func setCeiling(ceilings map[ceilingKey]permit.Record, r permit.Record) {
 	ceilings[key] = r
 }
 
-// recover says what follows from the journal, and takes over what this life has to write down again.
-func (j *journal) recover(was journalContent, boot string, now time.Duration) recovered {
-	j.ceilings, j.leases = map[ceilingKey]permit.Record{}, map[leaseID]lease{}
-	if was.fault != nil {
-		return recovered{epoch: max(was.begin.epoch+1, wallEpoch()), amnesia: was.fault.Error()}
+// recover says what follows from the journal, and takes over what this life has to write down again. granted is
+// how long what this life grants may be in use after its end.
+func (j *journal) recover(was journalContent, boot string, now, granted time.Duration) recovered {
+	b := &was.begin
+	r := recovered{epoch: b.epoch + 1, sameBoot: boot != "" && boot == b.boot}
+	left := b.window
+	if r.sameBoot {
+		left = min(max(b.began+b.window-now, 0), b.window)
 	}
-	r := recovered{epoch: was.begin.epoch + 1, sameBoot: boot != "" && boot == was.begin.boot}
+	r.window = max(granted, b.lease, left)
 	switch {
+	case was.fault != nil:
+		r.amnesia = was.fault.Error()
 	case !r.sameBoot: // the end of what was written may not have reached the disk when the host went down
-		r.epoch, r.amnesia = max(r.epoch, wallEpoch()), "the host was started since"
-	case now < was.begin.blind:
+		r.amnesia = "the host was started since"
+	case b.blind && left > 0:
 		r.amnesia = "the server before this one did not know yet what the one before it had granted"
 	}
-	j.leases = was.leases
+	if was.fault != nil || !r.sameBoot {
+		r.epoch = max(r.epoch, wallEpoch())
+	}
+	j.ceilings, j.leases = map[ceilingKey]permit.Record{}, map[leaseID]lease{}
+	maps.Copy(j.leases, was.leases)
 	if r.amnesia == "" {
-		j.ceilings = was.ceilings // the ledger says when each of them is over
+		maps.Copy(j.ceilings, was.ceilings) // the ledger says when each of them is over
 	}
 	for _, c := range was.ceilings {
 		r.ceilings = append(r.ceilings, c)
@@ -231,8 +250,11 @@ func (j *journal) recover(was journalContent, boot string, now time.Duration) re
 	return r
 }
 
+// errJournalStale reports that the next life of the server would trust a journal that can no longer be written.
+var errJournalStale = errors.New("it can be neither written nor removed")
+
 // write appends the entries. After the first error it does nothing and returns nil: then the next life of the
-// server is told that it cannot trust what stands there.
+// server finds no journal, and charges in full. Where not even that can be had it returns errJournalStale.
 func (j *journal) write(entries []journalEntry) error {
 	if len(entries) == 0 || j.bad {
 		return nil
@@ -254,7 +276,10 @@ func (j *journal) write(entries []journalEntry) error {
 	j.size += int64(n)
 	if err != nil {
 		j.bad = true
-		return errors.Join(err, j.distrust())
+		if stale := j.distrust(); stale != nil {
+			return fmt.Errorf("%w: %w; %w", errJournalStale, err, stale)
+		}
+		return err
 	}
 	if j.size > max(compactFrom, 2*j.live) && j.compact() != nil {
 		j.live = j.size // what stands is whole: it is tried again once it has doubled

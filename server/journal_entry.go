@@ -16,6 +16,9 @@ const journalMagic = "headroom permits 1\n"
 // maxEntry bounds the payload of one entry: an identity, a resource, a request and a client, each at its longest.
 const maxEntry = 1024
 
+// maxWindow bounds what a journal says of TTL and grace.
+const maxWindow = 2 * permit.MaxDuration
+
 // entryKind is the first byte of a payload.
 type entryKind byte
 
@@ -38,11 +41,16 @@ type journalEntry struct {
 // journalBegin is the life of the server that writes.
 type journalBegin struct {
 	epoch int64
-	boot  string // identifies the host's boot; empty where it has no such name
+	boot  string        // identifies the host's boot; empty where it has no such name
+	began time.Duration // by the clock of that boot
 
-	// blind is until when it does not know what an earlier life granted, by the clock of that boot. 0 when it
-	// did from the start.
-	blind time.Duration
+	// lease is its TTL and grace: how long what it granted may be in use after its end.
+	lease time.Duration
+
+	// window is for how long from its begin what earlier lives granted may be in use, and blind is whether it did
+	// not know what that was.
+	window time.Duration
+	blind  bool
 }
 
 // leaseID identifies a permit of the unary calls: 128 random bits.
@@ -79,8 +87,9 @@ func appendEntry(dst []byte, e *journalEntry) []byte {
 func (e *journalEntry) appendPayload(dst []byte) []byte {
 	switch e.kind {
 	case entryBegin:
-		dst = binary.AppendVarint(dst, e.begin.epoch)
-		return binary.AppendVarint(appendText(dst, e.begin.boot), int64(e.begin.blind))
+		b := &e.begin
+		dst = appendText(binary.AppendVarint(dst, b.epoch), b.boot)
+		return appendNumbers(dst, int64(b.began), int64(b.lease), int64(b.window), flag(b.blind))
 	case entryCeiling:
 		r := &e.ceiling
 		dst = binary.AppendVarint(dst, r.Epoch)
@@ -92,17 +101,25 @@ func (e *journalEntry) appendPayload(dst []byte) []byte {
 		dst = append(append(dst, l.id[:]...), l.instance[:]...)
 		dst = appendText(appendText(dst, l.owner.Identity), l.resource)
 		dst = appendText(appendText(dst, l.request), l.client)
-		unbounded := int64(0)
-		if l.owner.Unbounded {
-			unbounded = 1
-		}
-		for _, n := range []int64{unbounded, int64(l.priority), l.count, l.fence.Epoch, l.fence.Counter, int64(l.ttl), int64(l.until)} {
-			dst = binary.AppendVarint(dst, n)
-		}
-		return dst
+		return appendNumbers(dst, flag(l.owner.Unbounded), int64(l.priority), l.count, l.fence.Epoch, l.fence.Counter,
+			int64(l.ttl), int64(l.until))
 	default:
 		return append(dst, e.end[:]...)
 	}
+}
+
+func appendNumbers(dst []byte, numbers ...int64) []byte {
+	for _, n := range numbers {
+		dst = binary.AppendVarint(dst, n)
+	}
+	return dst
+}
+
+func flag(set bool) int64 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func appendText(dst []byte, s string) []byte {
@@ -129,8 +146,11 @@ func nextEntry(text []byte) (e journalEntry, size int, err error) {
 	e.kind = entryKind(payload[0])
 	switch e.kind {
 	case entryBegin:
-		e.begin = journalBegin{epoch: p.number(), boot: p.text(), blind: time.Duration(p.number())}
-		p.must(e.begin.epoch >= 1)
+		b := &e.begin
+		b.epoch, b.boot = p.number(), p.text()
+		b.began, b.lease, b.window = time.Duration(p.number()), time.Duration(p.number()), time.Duration(p.number())
+		b.blind = p.flag()
+		p.must(b.epoch >= 1 && b.lease >= 0 && b.lease <= maxWindow && b.window >= 0 && b.window <= maxWindow)
 	case entryCeiling:
 		r := &e.ceiling
 		r.Epoch, r.Instance, r.Session = p.number(), p.id(), p.id()
@@ -140,7 +160,7 @@ func nextEntry(text []byte) (e journalEntry, size int, err error) {
 		l := &e.lease
 		l.id, l.instance = p.id(), p.id()
 		l.owner.Identity, l.resource, l.request, l.client = p.text(), p.text(), p.text(), p.text()
-		l.owner.Unbounded, l.priority, l.count = p.number() != 0, int(p.number()), p.number()
+		l.owner.Unbounded, l.priority, l.count = p.flag(), int(p.number()), p.number()
 		l.fence = permit.Fence{Epoch: p.number(), Counter: p.number()}
 		l.ttl, l.until = time.Duration(p.number()), time.Duration(p.number())
 		p.must(l.priority >= permit.MinPriority && l.priority <= permit.MaxPriority)
@@ -154,6 +174,25 @@ func nextEntry(text []byte) (e journalEntry, size int, err error) {
 		return e, 0, fmt.Errorf("%w: its kind %q does not fit its content", errJournalEntry, e.kind)
 	}
 	return e, 8 + int(length), nil
+}
+
+// torn reports whether text is the begin of one entry and nothing else, as a process leaves it that is killed while
+// it writes.
+func torn(text []byte) bool {
+	if len(text) >= 8+maxEntry {
+		return false
+	}
+	for at := range text {
+		if _, _, err := nextEntry(text[at:]); err == nil {
+			return false // the length of what stands before it is wrong
+		}
+	}
+	if len(text) < 8 {
+		return true
+	}
+	length, sum := binary.LittleEndian.Uint32(text), binary.LittleEndian.Uint32(text[4:])
+	payload := text[8:]
+	return length > uint32(len(payload)) && length <= maxEntry && crc32.Checksum(payload, checksum) != sum
 }
 
 // entryParser reads a payload. Once something did not fit it gives zeros.
@@ -172,6 +211,12 @@ func (p *entryParser) number() int64 {
 	}
 	p.left = p.left[size:]
 	return n
+}
+
+func (p *entryParser) flag() bool {
+	n := p.number()
+	p.must(n == 0 || n == 1)
+	return n == 1
 }
 
 func (p *entryParser) text() string {

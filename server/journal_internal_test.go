@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"maps"
 	"math/rand/v2"
@@ -88,7 +89,7 @@ func TestJournalAmnesia(t *testing.T) {
 	j, first := mustOpen(t, dir, testBoot, time.Minute)
 	j.close()
 	j, r := mustOpen(t, dir, testBoot, time.Minute+7*time.Second-1)
-	if r.amnesia == "" || r.epoch != first.epoch+1 {
+	if r.amnesia == "" || r.window != 7*time.Second || r.epoch != first.epoch+1 {
 		t.Errorf("within the blind time of the first: %+v, want amnesia and the next epoch", r)
 	}
 	if err := j.write([]journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}}); err != nil {
@@ -127,6 +128,78 @@ func TestJournalIsCompactedWhileItGrows(t *testing.T) {
 	}
 }
 
+// What lives before may have granted under a longer lease is waited for, over as many lives as that takes.
+func TestJournalWindow(t *testing.T) {
+	dir := t.TempDir()
+	ceiling := []journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}}
+	for _, life := range []struct {
+		at, lease, window time.Duration
+		amnesia           bool
+	}{
+		{0, 60 * time.Second, 60 * time.Second, true},
+		{100 * time.Second, 7 * time.Second, 60 * time.Second, false},
+		{110 * time.Second, 7 * time.Second, 50 * time.Second, false},
+		{155 * time.Second, 7 * time.Second, 7 * time.Second, false},
+		{200 * time.Second, 90 * time.Second, 90 * time.Second, false},
+		{201 * time.Second, 7 * time.Second, 90 * time.Second, false},
+	} {
+		j, r, err := openJournal(dir, testBoot, life.at, life.lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.window != life.window || (r.amnesia != "") != life.amnesia {
+			t.Errorf("life at %v: window %v, amnesia %q, want %v and %v", life.at, r.window, r.amnesia, life.window, life.amnesia)
+		}
+		if err := j.write(ceiling); err != nil {
+			t.Fatal(err)
+		}
+		j.close()
+	}
+	// On another boot how much of the window had passed is not known.
+	if _, r := mustOpen(t, dir, "another", 0); r.window != 90*time.Second || r.amnesia == "" {
+		t.Errorf("on another boot: window %v, amnesia %q, want 90s and some", r.window, r.amnesia)
+	}
+}
+
+// Leases that can still be read in a damaged journal are known.
+func TestJournalDamageLeavesLeases(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := mustOpen(t, dir, testBoot, 0)
+	for _, e := range []journalEntry{{kind: entryLease, lease: testLease(1)}, {kind: entryLease, lease: testLease(2)}} {
+		if err := j.write([]journalEntry{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.close()
+	name := filepath.Join(dir, journalName)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[len(text)-1] ^= 1
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for life := range 2 {
+		j, r := mustOpen(t, dir, testBoot, time.Second)
+		if r.amnesia == "" || len(r.leases) != 1 || r.leases[0] != testLease(1) {
+			t.Errorf("life %d: %+v, want amnesia and the lease before the damage", life, r)
+		}
+		j.close()
+	}
+}
+
+// A journal that can be neither written nor removed would tell the next life less than was granted.
+func TestJournalStale(t *testing.T) {
+	j, _ := mustOpen(t, t.TempDir(), testBoot, 0)
+	j.file.Close()
+	j.root.Close()
+	err := j.write([]journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}})
+	if !errors.Is(err, errJournalStale) {
+		t.Errorf("write = %v, want errJournalStale", err)
+	}
+}
+
 // After a write that failed nothing more is written, and the next life does not trust what stands.
 func TestJournalWriteError(t *testing.T) {
 	dir := t.TempDir()
@@ -162,7 +235,7 @@ func TestJournalNeedsARegularFile(t *testing.T) {
 func journalText() []byte {
 	text := []byte(journalMagic)
 	for _, e := range []journalEntry{
-		{kind: entryBegin, begin: journalBegin{epoch: 7, boot: testBoot, blind: 7}},
+		{kind: entryBegin, begin: journalBegin{epoch: 7, boot: testBoot, began: 9, lease: 8, window: 7, blind: true}},
 		{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)},
 		{kind: entryLease, lease: testLease(1)},
 		{kind: entryEnd, end: leaseID{2}},
@@ -172,8 +245,8 @@ func journalText() []byte {
 	return text
 }
 
-// Whatever bit of a journal changes, wherever it is cut but between two entries, and whatever follows it: it is
-// not trusted.
+// Whatever bit of a journal changes, and whatever follows it: it is not trusted. What is cut off is as if it had not
+// been written, as long as the begin is there.
 func TestJournalDamage(t *testing.T) {
 	whole := journalText()
 	if c := readJournal(whole); c.fault != nil || len(c.ceilings) != 1 || len(c.leases) != 1 {
@@ -186,22 +259,33 @@ func TestJournalDamage(t *testing.T) {
 		if c := readJournal(text); c.fault == nil {
 			t.Fatalf("a changed bit was not noticed: %q", text)
 		}
+		if c := readJournal(append(text, whole[len(journalMagic):]...)); c.fault == nil {
+			t.Fatalf("a changed bit further from the end was not noticed: %q", text)
+		}
 	}
-	ends := map[int]bool{}
+	first, ceilings := 0, 0 // where the first entry ends, and the one with the ceiling
 	for at := len(journalMagic); at < len(whole); {
 		_, size, err := nextEntry(whole[at:])
 		if err != nil {
 			t.Fatal(err)
 		}
 		at += size
-		ends[at] = true
-	}
-	for n := range whole {
-		if c := readJournal(whole[:n]); (c.fault == nil) != ends[n] {
-			t.Errorf("cut at %d of %d: fault %v", n, len(whole), c.fault)
+		if first == 0 {
+			first = at
+		} else if ceilings == 0 {
+			ceilings = at
 		}
 	}
-	for _, tail := range [][]byte{{0}, make([]byte, 4096), []byte(journalMagic), whole} {
+	for n := range whole {
+		c := readJournal(whole[:n])
+		if (c.fault == nil) != (n >= first) {
+			t.Errorf("cut at %d of %d: fault %v", n, len(whole), c.fault)
+		}
+		if want := n >= ceilings; c.fault == nil && (len(c.ceilings) == 1) != want {
+			t.Errorf("cut at %d of %d: ceilings %v, want one: %v", n, len(whole), c.ceilings, want)
+		}
+	}
+	for _, tail := range [][]byte{make([]byte, 8), make([]byte, 4096), []byte(journalMagic), whole} {
 		if c := readJournal(append(bytes.Clone(whole), tail...)); c.fault == nil {
 			t.Errorf("a tail of %d bytes was not noticed", len(tail))
 		}

@@ -69,16 +69,22 @@ func (s *permitService) Explain(
 		found = found || match
 		return match
 	}
-	now := a.enter()
-	explanation, err := a.ledger.Explain(now, req.GetResource(), keep)
-	a.leave()
+	explanation, err := a.explain(req.GetResource(), keep)
 	switch {
+	case errors.Is(err, permit.ErrNoResource):
+		return nil, &resourceError{name: req.GetResource()}
 	case err != nil:
 		return nil, err
 	case !found && !s.exists(a, v, req.GetSession()):
 		return nil, &sessionError{req.GetSession()}
 	}
 	return wire.Explanation(&explanation), nil
+}
+
+func (a *arbiter) explain(resource string, keep func(string, permit.Party) bool) (permit.Explanation, error) {
+	now := a.enter()
+	defer a.leave()
+	return a.ledger.Explain(now, resource, keep)
 }
 
 // exists reports whether there is such a session that the caller may see, though it has nothing of a resource.

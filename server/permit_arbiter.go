@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,11 +24,15 @@ const (
 // arbiter owns the Ledger. Whoever has a change makes it between enter and leave; the last of those that came
 // at the same time lets the ledger decide for all of them, has written down what must be, and tells the streams
 // and queues that have new targets.
+//
+// A panic between the two may leave an account that no longer holds, so it ends the process and not the call
+// alone: workers then go by their leases, and the next life of the server by the journal.
 type arbiter struct {
 	clock   func() time.Duration
 	log     *slog.Logger
 	journal *journal              // nil without one that can be trusted; used by whoever is in pass
 	slow    func(context.Context) // told of every stream that is not read
+	broken  func(any)             // told of a panic; does not return
 
 	coming atomic.Int32  // those that wait to enter
 	wake   chan struct{} // holds one token, for the loop
@@ -33,12 +40,13 @@ type arbiter struct {
 
 	mu       sync.Mutex
 	ledger   *permit.Ledger
-	changed  bool // the ledger has something to decide
-	batch    int  // changes since the last pass
-	passes   int  // begun
-	passing  bool // somebody is in pass
-	writing  bool // what the targets rest on is being written down: they must not be sent yet
-	frozen   bool // the server ends: nothing is granted any more
+	changed  bool  // the ledger has something to decide
+	batch    int   // changes since the last pass
+	passes   int   // begun
+	passing  bool  // somebody is in pass
+	writing  bool  // what the targets rest on is being written down: they must not be sent yet
+	frozen   bool  // the server ends: nothing is granted any more
+	failure  error // why it has to; or nil
 	due      time.Duration
 	streams  map[permit.SessionID]*attached
 	queues   *queues
@@ -54,12 +62,14 @@ type arbiterCounters struct {
 }
 
 func newArbiter(ledger *permit.Ledger, j *journal, clock func() time.Duration, log *slog.Logger) *arbiter {
-	return &arbiter{
+	a := &arbiter{
 		clock: clock, log: log, journal: j, ledger: ledger,
 		wake:    make(chan struct{}, 1),
 		streams: make(map[permit.SessionID]*attached),
 		changed: true,
 	}
+	a.broken = a.breaks
+	return a
 }
 
 // enter gives the caller the ledger until leave, and returns the time.
@@ -76,12 +86,29 @@ func (a *arbiter) change() {
 	a.batch++
 }
 
-// leave gives the ledger back. It lets it decide first, unless somebody else is about to.
+// leave gives the ledger back. It lets it decide first, unless somebody else is about to. It must be deferred.
 func (a *arbiter) leave() {
+	if p := recover(); p != nil {
+		a.broken(p)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			a.broken(p)
+		}
+	}()
 	if a.changed && !a.passing && (a.batch >= maxBatch || a.coming.Load() == 0) {
 		a.passLocked(false)
 	}
 	a.mu.Unlock()
+}
+
+// breaks ends the process, with exit code 2, because of a panic that a caller must not recover from. It keeps the
+// ledger, so that nothing is granted meanwhile.
+func (a *arbiter) breaks(p any) {
+	a.log.LogAttrs(context.Background(), slog.LevelError, "the account of permits may be broken: the server ends at once",
+		slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	go panic(p)
+	select {}
 }
 
 // passLocked lets the ledger decide until there is nothing left to decide. What is to be written down it leaves
@@ -125,7 +152,9 @@ func (a *arbiter) tellLocked(wait bool) bool {
 		return false
 	}
 	a.writeLocked()
-	a.queues.tell()
+	if a.failure == nil {
+		a.queues.tell()
+	}
 	return true
 }
 
@@ -172,7 +201,7 @@ func (a *arbiter) unwrittenLocked() bool {
 // writeLocked writes down what the ledger and the queues grant, until nothing is left. It gives the ledger to
 // others meanwhile, who may change it but not send what it decided.
 func (a *arbiter) writeLocked() {
-	for a.unwrittenLocked() {
+	for a.failure == nil && a.unwrittenLocked() {
 		j, entries := a.journal, a.entries
 		a.entries, a.writing = nil, true
 		a.mu.Unlock()
@@ -184,28 +213,41 @@ func (a *arbiter) writeLocked() {
 		}
 		a.counters.faults++
 		a.journal = nil
+		if errors.Is(err, errJournalStale) {
+			a.failure = fmt.Errorf("the journal: %w", err)
+			a.frozen = true // what is not written down must not be told
+			a.queues.drain()
+			a.poke()
+			return
+		}
 		a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: the next "+
 			"start of the server charges every resource in full for a while", slog.String("reason", err.Error()))
 	}
 }
 
-// run lets the ledger decide when time alone has changed something, until ctx is done.
-func (a *arbiter) run(ctx context.Context) {
+// run lets the ledger decide when time alone has changed something, until ctx is done. It returns why it cannot
+// go on before that.
+func (a *arbiter) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-a.wake:
 		case <-timer.C:
 		}
-		timer.Reset(a.look())
+		wait, err := a.look()
+		if err != nil {
+			return err
+		}
+		timer.Reset(wait)
 	}
 }
 
-// look lets the ledger decide what is due, and returns how long there is nothing to do.
-func (a *arbiter) look() time.Duration {
+// look lets the ledger decide what is due, and returns how long there is nothing to do, or why nothing can be done
+// any more.
+func (a *arbiter) look() (time.Duration, error) {
 	now := a.enter()
 	defer a.mu.Unlock()
 	next := now + longestWait
@@ -224,7 +266,7 @@ func (a *arbiter) look() time.Duration {
 		}
 	}
 	a.due = next
-	return max(next-a.clock(), time.Millisecond)
+	return max(next-a.clock(), time.Millisecond), a.failure
 }
 
 // close writes down what is left and ends the use of the journal.

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 
 	"github.com/headroom-rpc/headroom/internal/wire"
@@ -38,14 +41,17 @@ type kickedError struct{ reason string }
 func (e *kickedError) Error() string { return "the session was ended by an operator: " + e.reason }
 
 // unwatch forgets the process of a stream that is over for so long that its session has ended, unless another
-// stream has taken it up.
-func (s *permitService) unwatch(w *attached) {
-	w.arbiter.enter()
-	_, again := w.arbiter.streams[w.id]
-	w.arbiter.leave()
-	if !again {
-		s.deaths.forget(w.id)
+// stream has taken that up.
+func (s *permitService) unwatch(a *arbiter, id permit.SessionID) {
+	if !a.hasStream(id) {
+		s.deaths.forget(id)
 	}
+}
+
+func (a *arbiter) hasStream(id permit.SessionID) bool {
+	a.enter()
+	defer a.leave()
+	return a.streams[id] != nil
 }
 
 // errReplaced reports a stream in whose place the worker opened another.
@@ -63,6 +69,7 @@ type attached struct {
 	received int64 // sequence of the newest frame; of the reader alone
 
 	over    chan struct{} // closed by end
+	greeted atomic.Bool   // the first frame came
 	silence *time.Timer
 	stuck   *time.Timer // of the Send in flight
 
@@ -89,15 +96,22 @@ func (s *permitService) Attach(
 		return err
 	}
 	w := &attached{arbiter: a, stream: transportStream(stream), limits: s.limits, over: make(chan struct{})}
-	w.silence = time.AfterFunc(helloTimeout, func() { w.end(&silentError{helloTimeout, true}) })
+	w.silence = time.AfterFunc(helloTimeout, func() {
+		if w.greeted.Load() {
+			w.end(&silentError{s.config.TTL, false})
+		} else {
+			w.end(&silentError{helloTimeout, true})
+		}
+	})
 	w.stuck = time.AfterFunc(time.Hour, w.unread)
 	w.stuck.Stop()
 	defer func() {
-		w.close()
-		time.AfterFunc(s.config.TTL+s.config.Grace, func() { s.unwatch(w) })
+		if id := w.close(); id != (permit.SessionID{}) {
+			time.AfterFunc(s.config.TTL+s.config.Grace, func() { s.unwatch(a, id) })
+		}
 	}()
 	read := make(chan error, 1)
-	go func() { read <- s.serve(w, stream) }()
+	go func() { read <- guarded(func() error { return s.serve(w, stream) }) }()
 	select {
 	case err = <-read:
 	case <-w.over:
@@ -107,6 +121,17 @@ func (s *permitService) Attach(
 		return nil
 	}
 	return err
+}
+
+// guarded calls f and returns its panic as an error, as the interceptors do that see only those of the handler's
+// own goroutine.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &recovery.PanicError{Panic: p, Stack: debug.Stack()}
+		}
+	}()
+	return f()
 }
 
 // serve reads the frames of the stream until it ends.
@@ -125,6 +150,7 @@ func (s *permitService) serve(
 	if err := s.begin(w, &f); err != nil {
 		return err
 	}
+	w.greeted.Store(true)
 	for {
 		if f.Goodbye {
 			return nil
@@ -237,8 +263,8 @@ func (w *attached) applyLocked(now time.Duration, f *permit.WorkerFrame) error {
 	return nil
 }
 
-// close ends the stream's part in the session, whose charge stays.
-func (w *attached) close() {
+// close ends the stream's part in the session, whose charge stays, and returns its id if there was one.
+func (w *attached) close() permit.SessionID {
 	w.silence.Stop()
 	w.stuck.Stop()
 	w.mu.Lock()
@@ -247,12 +273,12 @@ func (w *attached) close() {
 	a := w.arbiter
 	now := a.enter()
 	defer a.leave()
-	if a.streams[w.id] != w {
-		return
+	if a.streams[w.id] == w {
+		delete(a.streams, w.id)
+		a.ledger.Detach(now, w.id)
+		a.change()
 	}
-	delete(a.streams, w.id)
-	a.ledger.Detach(now, w.id)
-	a.change()
+	return w.id
 }
 
 // tellDrain says that the server will have ended within that time.
@@ -271,11 +297,11 @@ func (w *attached) tellKick(reason string) {
 	w.startLocked()
 }
 
-// end makes the handler return err. Only the first call counts.
+// end makes the handler return err, unless that is nil. Only the first call with an error counts.
 func (w *attached) end(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cause == nil && !w.closed {
+	if err != nil && w.cause == nil && !w.closed {
 		w.cause = err
 		close(w.over)
 	}
@@ -301,22 +327,22 @@ func (w *attached) startLocked() {
 		return
 	}
 	w.sending = true
-	go w.send()
+	go func() { w.end(guarded(w.send)) }()
 }
 
 func (w *attached) pendingLocked() bool {
 	return w.targets || w.echoes || w.draining || w.kicked != ""
 }
 
-// send sends until there is nothing to say.
-func (w *attached) send() {
+// send sends until there is nothing to say, and returns why the stream is over if it is.
+func (w *attached) send() error {
 	var targets []permit.Target
 	for {
 		w.mu.Lock()
 		if w.closed || !w.pendingLocked() {
 			w.sending = false
 			w.mu.Unlock()
-			return
+			return nil
 		}
 		take := w.targets
 		w.targets = false
@@ -335,11 +361,9 @@ func (w *attached) send() {
 		w.stuck.Stop()
 		switch {
 		case err != nil:
-			w.end(err)
-			return
+			return err
 		case f.Kicked != "":
-			w.end(&kickedError{f.Kicked})
-			return
+			return &kickedError{f.Kicked}
 		}
 	}
 }

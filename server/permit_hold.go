@@ -61,20 +61,19 @@ func (s *permitService) HoldPermit(
 }
 
 // progress tells how the wait goes.
-func (h *holder) progress(c *claim) error {
-	a := h.arbiter
-	a.enter()
-	ahead := c.line.ahead(c)
-	wait, ok := c.line.estimate(ahead, c.count)
-	mode := wire.Mode(c.line.mode)
-	a.leave()
+func (h *holder) progress(c *claim) error { return h.send(h.waits(c)) }
+
+func (h *holder) waits(c *claim) *headroomv1.HoldPermitResponse {
+	now := h.arbiter.enter()
+	defer h.arbiter.leave()
 	resp := &headroomv1.HoldPermitResponse{
-		Ttl: durationpb.New(h.service.config.TTL), Contended: true, Mode: mode, QueueAhead: proto.Int64(ahead),
+		Ttl: durationpb.New(h.service.config.TTL), Contended: true, Mode: wire.Mode(c.line.mode),
+		QueueAhead: proto.Int64(c.line.ahead(c)),
 	}
-	if ok {
+	if wait, _, ok := h.arbiter.queues.estimate(now, c); ok {
 		resp.EstimatedWait = durationpb.New(wait)
 	}
-	return h.send(resp)
+	return resp
 }
 
 // hold says that the permit is held for as long as it is and the call lives.

@@ -160,6 +160,14 @@ func (q *queues) renew(now time.Duration, h *held, ttl time.Duration) {
 	heap.Fix(&q.expiry, h.index)
 }
 
+// shorten bounds a lease that is not written down: the next life of the server knows nothing of it, and charges in
+// full for no longer than that.
+func (q *queues) shorten(h *held) {
+	if ttl := q.service.config.TTL; q.arbiter.journal == nil && h.ttl > ttl {
+		q.renew(q.arbiter.clock(), h, ttl)
+	}
+}
+
 // find returns the permit of the party by its id as told.
 func (q *queues) find(who permit.Party, text string) (*held, error) {
 	raw, err := hex.DecodeString(text)

@@ -35,6 +35,8 @@ var (
 		"Permits that AcquirePermit and HoldPermit granted.", nil, nil)
 	permitExpiriesDesc = prometheus.NewDesc("headroom_permit_expiries_total",
 		"Leases of AcquirePermit and HoldPermit that were over before the permit was given back.", nil, nil)
+	permitSilencesDesc = prometheus.NewDesc("headroom_permit_session_expiries_total",
+		"Attached workers whose charge ended because nothing was heard of them.", nil, nil)
 	permitFaultsDesc = prometheus.NewDesc("headroom_permit_journal_faults_total",
 		"Writes of the journal that failed. After the first one nothing more is written.", nil, nil)
 )
@@ -44,7 +46,7 @@ func (c *permitCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		permitLimitDesc, permitChargeDesc, permitUnknownDesc, permitHeldDesc, permitWantDesc, permitMismatchDesc,
 		permitSessionsDesc, permitLeasesDesc, permitWaitersDesc, permitTargetsDesc, permitGrantsDesc,
-		permitExpiriesDesc, permitFaultsDesc,
+		permitExpiriesDesc, permitSilencesDesc, permitFaultsDesc,
 	} {
 		descs <- d
 	}
@@ -75,6 +77,7 @@ func (c *permitCollector) Collect(out chan<- prometheus.Metric) {
 	show(permitTargetsDesc, prometheus.CounterValue, float64(counts.targets))
 	show(permitGrantsDesc, prometheus.CounterValue, float64(counts.grants))
 	show(permitExpiriesDesc, prometheus.CounterValue, float64(counts.expiries))
+	show(permitSilencesDesc, prometheus.CounterValue, float64(counts.silences))
 	show(permitFaultsDesc, prometheus.CounterValue, float64(counts.faults))
 }
 
@@ -82,6 +85,7 @@ func (c *permitCollector) Collect(out chan<- prometheus.Metric) {
 type permitCounts struct {
 	arbiterCounters
 	sessions, leases, waiters int
+	silences                  uint64
 }
 
 func (a *arbiter) counts() ([]permit.ResourceAccount, permitCounts) {
@@ -93,5 +97,7 @@ func (a *arbiter) counts() ([]permit.ResourceAccount, permitCounts) {
 			accounts = append(accounts, account)
 		}
 	}
-	return accounts, permitCounts{a.counters, len(a.streams), len(a.queues.leases), a.queues.waiting}
+	return accounts, permitCounts{
+		a.counters, len(a.streams), len(a.queues.leases), a.queues.waiting, a.ledger.Expired(),
+	}
 }

@@ -197,7 +197,7 @@ type queues struct {
 	limits    map[string]int64
 	beaten    time.Duration // when beat last looked at all
 	draining  chan struct{} // closed when nothing is granted any more
-	over      chan struct{} // closed when every stream is to end
+	over      chan struct{} // closed when every stream, and all that still waits, is to end
 }
 
 func newQueues(a *arbiter, s *permitService) *queues {
@@ -231,7 +231,7 @@ func (q *queues) queue(now time.Duration, key queueKey) (*queue, error) {
 const innerClient = "unary"
 
 func (q *queues) begin(now time.Duration, key queueKey, hello permit.Hello) (*queue, error) {
-	who := permit.Party{Identity: key.identity, Unbounded: key.unbounded}
+	who := permit.Party{Identity: key.identity, Unbounded: key.unbounded, Resident: true}
 	welcome, err := q.arbiter.ledger.Attach(now, who, hello)
 	if err != nil {
 		return nil, err
@@ -321,6 +321,9 @@ func (q *queues) serve(now time.Duration, l *line) {
 // tell tells the calls whose grant is written down.
 func (q *queues) tell() {
 	for i, c := range q.granted {
+		if h := c.lease; q.leases[h.id] == h {
+			q.shorten(h)
+		}
 		close(c.done)
 		q.granted[i] = nil
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -71,7 +70,7 @@ func (s *Server) newPermitService(c Config) (*permitService, error) {
 func (s *permitService) ledgerConfig(r recovered) permit.Config {
 	c := permit.Config{
 		Epoch: r.epoch, TTL: s.config.TTL, Grace: s.config.Grace, Heartbeat: s.config.Heartbeat,
-		Recovered: r.ceilings, Amnesia: r.amnesia != "",
+		Recovered: r.ceilings, Amnesia: r.amnesia != "", Window: r.window,
 		MaxSessions: s.limits.MaxSessions, MaxSessionsPerIdentity: s.limits.MaxSessionsPerIdentity,
 		Instance: s.instanceID, Version: s.version,
 		NewSession: func() (id permit.SessionID) {
@@ -172,32 +171,42 @@ func (s *permitService) run(ctx context.Context, ready func()) error {
 	s.running.Store(a)
 	ready()
 	defer s.deaths.close()
+	follow, stopFollowing := context.WithCancel(ctx)
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
-		s.follow(ctx, a)
+		s.follow(follow, a)
 	}()
-	a.run(ctx)
+	err = a.run(ctx)
+	stopFollowing()
 	<-following
 	s.end()
 	a.close()
+	if err != nil {
+		return fmt.Errorf("server: permits: %w", err)
+	}
 	return nil
 }
 
+// logRecovery says what is known of what earlier lives granted and, where that is not all, how long it takes until
+// anything is granted.
 func (s *permitService) logRecovery(r *recovered) {
-	level, caution := slog.LevelInfo, time.Duration(0)
-	if r.amnesia != "" {
-		caution = s.config.TTL + s.config.Grace
-		if r.amnesia != errNoStateDir.Error() && r.amnesia != errNoJournal.Error() {
-			level = slog.LevelWarn
-		}
-	}
-	s.log.LogAttrs(context.Background(), level, "permits",
+	level, text := slog.LevelInfo, "permits are granted from now on"
+	attrs := []slog.Attr{
 		slog.Int64("epoch", r.epoch),
 		slog.Int("recovered_ceilings", len(r.ceilings)),
 		slog.Int("recovered_permits", len(r.leases)),
-		slog.Duration("charged_in_full_for", caution),
-		slog.String("reason", cmp.Or(r.amnesia, "the journal is whole")))
+	}
+	if r.amnesia != "" {
+		if r.amnesia != errNoStateDir.Error() && r.amnesia != errNoJournal.Error() {
+			level = slog.LevelWarn
+		}
+		text = "permits are granted once those of an earlier life of the server, if there was one, must have ended"
+		window := max(r.window, s.config.TTL+s.config.Grace)
+		attrs = append(attrs, slog.Duration("wait", window), slog.Time("until", time.Now().Add(window)),
+			slog.String("reason", r.amnesia))
+	}
+	s.log.LogAttrs(context.Background(), level, text, attrs...)
 }
 
 // died ends the session whose process the kernel has told to be dead.

@@ -20,11 +20,16 @@ type waitError struct {
 	count    int64
 	limit    int64         // if the count is over it; else 0
 	wait     time.Duration // as estimated; 0 when it is not known
+	unknown  bool          // the wait is for what an earlier life of the server may have granted
 }
 
 func (e *waitError) Error() string {
 	if e.limit > 0 {
 		return fmt.Sprintf("%d permits of %q are more than its limit, %d", e.count, e.resource, e.limit)
+	}
+	if e.unknown {
+		return fmt.Sprintf("%d of %q could not be had in time: for %v yet the server charges for what it may have granted "+
+			"before it was started", e.count, e.resource, e.wait.Round(leastRetry))
 	}
 	if e.wait > 0 {
 		return fmt.Sprintf("%d of %q cannot be had in time: the wait is about %v", e.count, e.resource, e.wait)
@@ -161,6 +166,8 @@ func (s *permitService) await(
 	case <-c.done:
 		return c.err
 	case <-decided:
+	case <-a.queues.over:
+		return errDraining
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -244,10 +251,6 @@ func (q *queues) join(w *ask) (c *claim, decided <-chan struct{}, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if a.journal == nil {
-		// The next life of the server knows nothing of it, and charges in full for no longer than that.
-		w.ttl = min(w.ttl, q.service.config.TTL)
-	}
 	c = &claim{
 		owner: w.who, count: w.count, request: w.request, client: w.client, ttl: w.ttl,
 		since: now, joined: 1, done: make(chan struct{}),
@@ -294,21 +297,40 @@ func (q *queues) hopeless(w *ask, c *claim) error {
 	if w.wait < 0 {
 		return nil
 	}
-	q.arbiter.enter()
+	now := q.arbiter.enter()
 	defer q.arbiter.leave()
-	wait, ok := c.line.estimate(c.line.ahead(c), c.count)
-	if w.wait > 0 && (!ok || wait <= w.wait) {
-		return nil
+	if wait, ok := c.line.estimate(c.line.ahead(c), c.count); w.wait > 0 && (!ok || wait <= w.wait) {
+		return nil // workers may come back before the server would have to assume that they do not
 	}
-	return &waitError{resource: w.resource, count: w.count, wait: wait}
+	return q.tooLong(now, c)
 }
 
 // late returns why the claim was not served.
 func (q *queues) late(w *ask, c *claim) error {
-	q.arbiter.enter()
+	now := q.arbiter.enter()
 	defer q.arbiter.leave()
-	wait, _ := c.line.estimate(c.line.ahead(c), c.count)
-	return &waitError{resource: w.resource, count: w.count, wait: wait}
+	return q.tooLong(now, c)
+}
+
+func (q *queues) tooLong(now time.Duration, c *claim) error {
+	wait, unknown, _ := q.estimate(now, c)
+	return &waitError{resource: c.line.resource, count: c.count, wait: wait, unknown: unknown}
+}
+
+// estimate is how long the claim waits yet, if that can be told. Where it is for what an earlier life of the
+// server may have granted, that is the longest.
+func (q *queues) estimate(now time.Duration, c *claim) (wait time.Duration, unknown, ok bool) {
+	l := c.line
+	wait, ok = l.estimate(l.ahead(c), c.count)
+	rest := q.arbiter.ledger.Recovery(now)
+	if rest <= wait {
+		return wait, false, ok
+	}
+	account, err := q.arbiter.ledger.Account(now, l.resource)
+	if err != nil || account.Charge+account.Unknown+c.count <= account.Limit || account.Charge+c.count > account.Limit {
+		return wait, false, ok
+	}
+	return rest, true, true
 }
 
 // RenewPermit implements headroom.v1.PermitService.
@@ -319,17 +341,20 @@ func (s *permitService) RenewPermit(
 	if err != nil {
 		return nil, err
 	}
+	received := a.clock()
 	who, err := party(ctx)
 	if err != nil {
 		return nil, err
 	}
-	resp, written, err := a.queues.renewed(who, req)
+	h, written, err := a.queues.renewed(who, req)
 	if err != nil {
 		return nil, err
 	}
 	select {
 	case <-written:
-		return resp, nil
+		return a.queues.kept(h, received)
+	case <-a.queues.over:
+		return nil, errDraining
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -337,12 +362,11 @@ func (s *permitService) RenewPermit(
 
 func (q *queues) renewed(
 	who permit.Party, req *headroomv1.RenewPermitRequest,
-) (_ *headroomv1.RenewPermitResponse, written <-chan struct{}, err error) {
+) (h *held, written <-chan struct{}, err error) {
 	a := q.arbiter
 	now := a.enter()
 	defer a.leave()
-	h, err := q.find(who, req.GetPermitId())
-	if err != nil {
+	if h, err = q.find(who, req.GetPermitId()); err != nil {
 		return nil, nil, err
 	}
 	if h.line.queue.kicked != "" || h.request == "" {
@@ -352,14 +376,23 @@ func (q *queues) renewed(
 	if req.GetTtl() != nil {
 		ttl = req.GetTtl().AsDuration()
 	}
-	if a.journal == nil {
-		ttl = min(ttl, q.service.config.TTL)
-	}
 	q.renew(now, h, ttl)
 	a.entries = append(a.entries, journalEntry{kind: entryLease, lease: h.lease})
+	return h, q.mark(), nil
+}
+
+// kept says how long a permit is leased that was renewed by a call received then.
+func (q *queues) kept(h *held, received time.Duration) (*headroomv1.RenewPermitResponse, error) {
+	a := q.arbiter
+	now := a.enter()
+	defer a.leave()
+	if q.leases[h.id] != h {
+		return nil, &lostError{hex.EncodeToString(h.id[:])}
+	}
+	q.shorten(h)
 	return &headroomv1.RenewPermitResponse{
-		Permit: permitMessage(now, now, h), Contended: h.line.contended, Mode: wire.Mode(h.line.mode),
-	}, q.mark(), nil
+		Permit: permitMessage(now, received, h), Contended: h.line.contended, Mode: wire.Mode(h.line.mode),
+	}, nil
 }
 
 // ReleasePermit implements headroom.v1.PermitService.
