@@ -188,7 +188,13 @@ func (w *leased) receive(f permit.WorkerFrame) {
 		}
 	}
 	for _, r := range f.Reports {
-		if t, ok := l.targets[r.Resource]; ok && r.Version < t.Version {
+		t, ok := l.targets[r.Resource]
+		if ok && r.HasCeiling && r.Version == t.Version && !t.Contended {
+			l.version++ // what it gave back it may have again
+			t.Version, t.Fence = l.version, l.version*permit.FenceBlock
+			l.targets[r.Resource] = t
+		}
+		if ok && r.Version < t.Version {
 			answer.Targets = append(answer.Targets, t)
 		}
 	}
