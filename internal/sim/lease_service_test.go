@@ -105,6 +105,7 @@ type mischief struct {
 	random  *rand.Rand
 	tenants []*tenant
 	client  *client.Client
+	path    *path // of client
 	later   sync.WaitGroup
 	hired   int
 	seen    map[string]permit.ResourceAccount // by an observation since which the limit was not set
@@ -116,8 +117,9 @@ func runLeases(t *testing.T, seed uint64) *tally {
 	s.start()
 	m := &mischief{
 		site: s, tally: y, random: rand.New(rand.NewPCG(seed, 0)), seen: make(map[string]permit.ResourceAccount),
+		path: newPath(0),
 	}
-	c, err := s.client(context.Background(), operator, operator, newPath(0))
+	c, err := s.client(context.Background(), operator, operator, m.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,6 +288,7 @@ func (m *mischief) restart(kill bool) {
 		m.tally.tell("the server is killed")
 		m.tally.count(func(l *tallied) { l.kills++ })
 		m.site.kill(func() {
+			m.path.cut(0)
 			for _, w := range m.tenants {
 				w.path.cut(0)
 			}

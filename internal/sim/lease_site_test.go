@@ -21,7 +21,7 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// operator is the identity on whose path nothing fails.
+// operator is the identity whose path only the death of a server cuts.
 const operator = "operator"
 
 // siteLimits are the limits that a server begins with.

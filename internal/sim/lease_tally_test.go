@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ type tally struct {
 	resources map[string]*counted
 	log       []string
 	fault     error
+	led       int // lines of the log up to the fault
 	load      tallied
 }
 
@@ -65,6 +65,7 @@ func (y *tally) fail(format string, args ...any) {
 func (y *tally) failLocked(format string, args ...any) {
 	y.tellLocked("FAULT: "+format, args...)
 	if y.fault == nil {
+		y.led = len(y.log)
 		y.fault = fmt.Errorf("at %v: "+format, append([]any{time.Since(y.begin)}, args...)...)
 	}
 }
@@ -179,10 +180,14 @@ func (y *tally) settle(resource string, n int64) {
 	y.resource(resource).cap = n
 }
 
-// history returns the last lines of the log.
+// history returns the lines of the log that led to the fault, or the last ones.
 func (y *tally) history() string {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	const lines = 150
-	return strings.Join(slices.Clone(y.log[max(0, len(y.log)-lines):]), "\n")
+	end := len(y.log)
+	if y.fault != nil {
+		end = min(end, y.led+5)
+	}
+	return strings.Join(y.log[max(0, end-lines):end], "\n")
 }
