@@ -126,6 +126,15 @@ func (l *Ledger) Explain(now time.Duration, resource string, keep func(name stri
 			}
 		}
 	}
+	if e.Share.Charge == r.charge { // of several sessions, each has others that are explained too
+		for i, text := range e.Reasons {
+			if text == r.binds.all || text == r.binds.rest {
+				e.Reasons[i] = r.binds.own
+			}
+		}
+		slices.Sort(e.Reasons)
+		e.Reasons = slices.Compact(e.Reasons)
+	}
 	if first >= 0 {
 		for b := range r.bands {
 			for _, g := range r.bands[b].groups {

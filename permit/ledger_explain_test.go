@@ -149,3 +149,34 @@ func TestWaitIsNotALiarsToSay(t *testing.T) {
 		t.Errorf("wait %v %t, %v, want some seconds", e.Wait, e.HasWait, err)
 	}
 }
+
+// Commands that each hold a permit once say nothing of how long: those that ended tell for the rest.
+func TestWaitForCommandsIsMeasured(t *testing.T) {
+	w := newWorld(t, config(2))
+	w.join(party("uid:1"), permit.Report{}).send()
+	command := func() *worker { return w.join(party("uid:1"), permit.Report{Want: 1}) }
+	running := []*worker{command(), command(), command()}
+	for range 20 {
+		w.use()
+		w.step(0)
+		w.use()
+		w.step(4 * time.Second)
+		for range 2 {
+			i := slices.IndexFunc(running, func(k *worker) bool { return k.held > 0 })
+			w.ledger.End(w.now, running[i].id)
+			w.workers = slices.DeleteFunc(w.workers, func(k *worker) bool { return k == running[i] })
+			running[i] = command()
+		}
+	}
+	w.use()
+	w.step(0)
+	w.use()
+	w.step(time.Millisecond)
+	e, err := w.ledger.Explain(w.now, "r", only("uid:1"))
+	if err != nil || !e.HasWait || e.Wait < 1500*time.Millisecond || e.Wait > 2500*time.Millisecond {
+		t.Errorf("wait %v %t, %v, want about 2 s: 2 permits that are held 4 s each", e.Wait, e.HasWait, err)
+	}
+	if want := []string{"it has all of the limit of 2"}; !slices.Equal(e.Reasons, want) {
+		t.Errorf("reasons %q, want %q: nobody else has any", e.Reasons, want)
+	}
+}

@@ -60,8 +60,9 @@ type holder struct {
 	charge     int64 // sum over shares
 	guaranteed int64 // sum over shares
 	shares     int
-	wanted     int64 // by the bands that were looked at in the pass
-	pass       int64 // of wanted
+	meanHold   time.Duration // of sessions that ended before they said theirs; 0 while unknown
+	wanted     int64         // by the bands that were looked at in the pass
+	pass       int64         // of wanted
 }
 
 func (h *holder) weight() int64 { return max(int64(h.grant.Weight), 1) }
@@ -105,6 +106,7 @@ type share struct {
 	asked         int64 // the guarantee
 	guarantee     int64 // as admitted
 	meanHold      time.Duration
+	heldSince     time.Duration // since when it holds something
 	waiting       bool
 	waitSince     time.Duration // as the worker says
 	short         bool          // whether the task that waits longest needs more than its part
@@ -186,6 +188,13 @@ func (r *resource) exit(sh *share) {
 // leave ends a share: what it was charged is free.
 func (l *Ledger) leave(sh *share) {
 	r, h := sh.resource, sh.holder
+	if sh.charge.held > 0 && sh.meanHold == 0 { // one task was all its work
+		if took := max(l.now-sh.heldSince, 1); h.meanHold == 0 {
+			h.meanHold = took
+		} else {
+			h.meanHold += (took - h.meanHold) / 8
+		}
+	}
 	k := sh.charge.amount()
 	r.charge -= k
 	h.charge -= k
@@ -217,6 +226,9 @@ func (l *Ledger) recharge(sh *share, change func(*charge)) {
 	sh.resource.charge += delta
 	sh.holder.charge += delta
 	sh.resource.held += sh.charge.held - held
+	if held == 0 && sh.charge.held > 0 {
+		sh.heldSince = l.now
+	}
 	if delta < 0 {
 		l.nudge(sh.resource)
 	}

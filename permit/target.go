@@ -127,7 +127,8 @@ func (l *Ledger) TakeTargets(id SessionID, dst []Target) []Target {
 	return dst
 }
 
-// measure finds how many permits end a second, by what the workers say that they hold and for how long. A worker
+// measure finds how many permits end a second, by what the workers say that they hold and for how long or, where
+// they did not say, for how long others of their identity did that have ended. A worker
 // that says that it holds them for ever makes that wrong by no more than its own part. One that says that it
 // holds them for no time makes waits look short, which refuses nobody.
 func (r *resource) measure() {
@@ -135,8 +136,12 @@ func (r *resource) measure() {
 	for b := range r.bands {
 		for _, g := range r.bands[b].groups {
 			for _, sh := range g.shares {
-				if held := sh.charge.held; held > 0 && sh.meanHold > 0 {
-					rate += float64(held) / sh.meanHold.Seconds()
+				mean := sh.meanHold
+				if mean == 0 {
+					mean = sh.holder.meanHold
+				}
+				if held := sh.charge.held; held > 0 && mean > 0 {
+					rate += float64(held) / mean.Seconds()
 					known += held
 				}
 			}
