@@ -20,8 +20,6 @@ func (c *child) wait() int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
-func (c *child) signal(os.Signal) {}
-
 // terminate ends the command: there is no way to ask it.
 func (c *child) terminate() { c.kill() }
 
