@@ -203,6 +203,8 @@ func TestListSessions(t *testing.T) {
 		}
 		_, err = l.as(t, "a").Explain(t.Context(), &headroomv1.ExplainRequest{Resource: "api", Session: name})
 		checkError(t, err, codes.NotFound, "SESSION_NOT_FOUND")
+		_, err = l.permits.Explain(t.Context(), &headroomv1.ExplainRequest{Resource: "none"})
+		checkError(t, err, codes.NotFound, "NO_RESOURCE")
 		if resp, err := l.as(t, "a").Explain(t.Context(), &headroomv1.ExplainRequest{Resource: "api"}); err != nil || resp.GetShare().GetWant() != 5 {
 			t.Errorf("Explain = %v, %v, want the sum of its five sessions", resp, err)
 		}

@@ -182,7 +182,7 @@ func TestWhatAServerSaysCannotSteerTheTerminal(t *testing.T) {
 	}
 	share := &headroomv1.SessionShare{Resource: evil}
 	account := &headroomv1.ResourceAccount{Resource: evil, Law: evil, Binding: evil}
-	session := &headroomv1.SessionAccount{Session: evil, Client: evil, Identity: evil, Shares: []*headroomv1.SessionShare{share}}
+	session := &headroomv1.SessionAccount{Session: evil, Client: evil, Identity: evil, Shares: []*headroomv1.SessionShare{share, {Charge: 1}}}
 	s.permits = &leasing{
 		pages: []*headroomv1.ListSessionsResponse{{
 			Resources: []*headroomv1.ResourceAccount{account}, Sessions: []*headroomv1.SessionAccount{session},

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/internal/wire"
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
@@ -129,16 +130,17 @@ func TestExplain(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		whose string
+		in    string
 		e     permit.Explanation
 		want  string
 	}{
-		{"all that it wants", "you", permit.Explanation{
+		{"all that it wants", "you", "3 by w (uid:1)", permit.Explanation{
 			Account: permit.ResourceAccount{Resource: "api", Limit: 8, Charge: 3, Want: 3, Law: "fixed", Mode: permit.ModeNormal},
 			Share:   permit.SessionShare{Held: 1, Target: 2, Want: 2, Guarantee: 1},
 			Reasons: []string{"it has all that it wants: 2"},
-		}, "The limit of api is 8 (law fixed): 3 in use, 3 wanted by all.\nWhat binds it: -.\n" +
+		}, "The limit of api is 8 (law fixed): 3 in use, 3 wanted by all.\nIn use: 3 by w (uid:1).\n" +
 			"You have 1, may hold 2 and want 2.\nWhy: it has all that it wants: 2.\n1 are guaranteed."},
-		{"one that waits", "the session", permit.Explanation{
+		{"one that waits", "the session", "", permit.Explanation{
 			Account: permit.ResourceAccount{Resource: "host", Limit: 4, Charge: 3, Unknown: 1, Want: 9, Law: "status",
 				Mode: permit.ModeCancel, Binding: "level 3."},
 			Share:      permit.SessionShare{Held: 2, Target: 2, Want: 5},
@@ -146,27 +148,52 @@ func TestExplain(t *testing.T) {
 			Reasons: []string{"level 3.", "its quota is 2\x1b[2J."},
 		}, "The limit of host is 4 (law status): 4 in use, 1 of these perhaps by workers of the server's earlier life, 9 wanted by all.\n" +
 			"What binds it: cancel: level 3.\nThe session has 2, may hold 2 and wants 5.\nWhy: its quota is 2\ufffd[2J.\n" +
-			"4 that others wait for come first; the wait for one more is about 1.2s."},
-		{"nobody knows", "you", permit.Explanation{
+			"4 that others wait for come first; one more takes about 1.2s."},
+		{"nobody knows", "you", "", permit.Explanation{
 			Account: permit.ResourceAccount{Resource: "a", Limit: 1, Law: "fixed", Binding: "x", Mode: permit.ModeNormal},
 			Share:   permit.SessionShare{Want: 1},
 		}, "The limit of a is 1 (law fixed): 0 in use, 0 wanted by all.\nWhat binds it: x.\nYou have 0, may hold 0 and want 1.\n" +
-			"0 that others wait for come first; how long the wait for one more is cannot be told."},
+			"Nobody else comes first; how long one more takes cannot be told, as none has ended yet."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := strings.Join(explainLines(&tt.e, tt.whose), "\n"); got != tt.want {
+			if got := strings.Join(explainLines(&tt.e, tt.whose, tt.in), "\n"); got != tt.want {
 				t.Errorf("says\n%s\nwant\n%s", got, tt.want)
 			}
 		})
 	}
 }
 
+func TestHolders(t *testing.T) {
+	session := func(client, identity string, pid int, charges ...int64) *headroomv1.SessionAccount {
+		s := permit.SessionAccount{Client: client, Party: permit.Party{Identity: identity, PID: pid}}
+		for _, k := range charges {
+			s.Shares = append(s.Shares, permit.SessionShare{Resource: "api", Charge: k})
+		}
+		return wire.SessionAccount(&s)
+	}
+	all := []*headroomv1.SessionAccount{
+		session("run:sleep", "uid:0", 12, 1), session("waits", "uid:1", 13, 0), session("b\x1b[2J", "uid:2", 0, 4),
+	}
+	if got, want := holders(all), "4 by b\ufffd[2J (uid:2), 1 by run:sleep (uid:0, process 12)"; got != want {
+		t.Errorf("holders %q, want %q", got, want)
+	}
+	for range 6 {
+		all = append(all, session("c", "uid:3", 0, 2))
+	}
+	if got := holders(all); !strings.HasPrefix(got, "4 by b") || !strings.HasSuffix(got, ", the rest by 3 others") {
+		t.Errorf("holders %q, want five of eight", got)
+	}
+	if got := holders(nil); got != "" {
+		t.Errorf("holders %q, want none", got)
+	}
+}
+
 func TestExplainAsksForHost(t *testing.T) {
-	l := &leasing{explain: &headroomv1.ExplainResponse{}}
+	l := &leasing{explain: &headroomv1.ExplainResponse{}, pages: []*headroomv1.ListSessionsResponse{{}}}
 	address := l.serving(t)
 	ask("explain", address)
 	ask("explain", address, "api", "--session", "0123456789abcdef")
-	if got, want := strings.Join(l.asked, ", "), "explain host , explain api 0123456789abcdef"; got != want {
+	if got, want := strings.Join(l.asked, ", "), "explain host , list host , explain api 0123456789abcdef, list api "; got != want {
 		t.Errorf("asks %q, want %q", got, want)
 	}
 }
@@ -261,6 +288,18 @@ func TestNeeds(t *testing.T) {
 	}
 	if got, want := strings.Join(n.sorted(), " "), "api host"; got != want {
 		t.Errorf("sorted = %q, want %q", got, want)
+	}
+}
+
+func TestNeedsWithin(t *testing.T) {
+	n := needs{counts: map[string]int64{"api": 1, "host": 2}}
+	for environment, want := range map[string]string{
+		"": "", "other=1": "", "other=1,api=3": "; the command around this one holds api=3 meanwhile",
+		"api=1,host=\x1b": "; the command around this one holds api=1, host=\ufffd meanwhile",
+	} {
+		if got := n.within(environment); got != want {
+			t.Errorf("within %q: %q, want %q", environment, got, want)
+		}
 	}
 }
 

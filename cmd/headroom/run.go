@@ -23,7 +23,8 @@ const (
 	// freePatience bounds run --or-fail: by then the server has taken back what others lease but do not use.
 	freePatience = time.Second
 
-	// noticeAfter is how long run waits for a permit before it says so on a terminal.
+	// noticeAfter is how long run waits for a permit before it says so, on a terminal or where it may wait for what
+	// the command around it holds.
 	noticeAfter = 2 * time.Second
 )
 
@@ -56,7 +57,10 @@ The exit code is that of COMMAND, or 128 and the number of the signal that ended
 it. A permit that is lost, because the server was not heard of for the time of
 the lease, says cancel, or was told to end the session, ends COMMAND: by SIGTERM
 to its process group, and after --kill-after by SIGKILL; then the code is 125.
-When headroom dies, COMMAND is killed at once, with all of its process group.`,
+When headroom dies, COMMAND is killed at once, with all of its process group.
+
+A COMMAND that runs headroom itself needs permits beside those that are held for
+it, and waits for ever where these are all there are.`,
 		Example: examples(
 			"headroom run -- make                           # when the machine has room",
 			"headroom run --permit api=2 --wait 1m -- sync  # or exit with 124",
@@ -135,6 +139,9 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 		return runError(err)
 	}
 	defer c.Close()
+	if err := r.possible(dialing, c); err != nil {
+		return err
+	}
 	held, err := r.acquire(ctx, c, signals)
 	if err != nil {
 		return err
@@ -151,6 +158,28 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 		fmt.Fprintln(r.stderr, "headroom: warning: nothing ends the command if headroom is killed:", err)
 	}
 	return command.supervise(held.lost, signals, r.killAfter, r.stderr)
+}
+
+// possible refuses what can never be had: more than a limit that follows no load. A limit of 0 is for a pause.
+func (r *runCommand) possible(ctx context.Context, c *client.Client) error {
+	var wrong []error
+	for _, name := range r.needs.sorted() {
+		n := r.needs.counts[name]
+		if n == 1 {
+			continue
+		}
+		e, err := c.Explain(ctx, name)
+		if err != nil {
+			return runError(err)
+		}
+		if limit := e.Account.Limit; n > limit && limit > 0 && e.Account.Law == lawFixed {
+			wrong = append(wrong, fmt.Errorf("--permit %s=%d: the limit of %s is %d", name, n, name, limit))
+		}
+	}
+	if len(wrong) > 0 {
+		return &exitError{exitUsage, errors.Join(wrong...)}
+	}
+	return nil
 }
 
 // acquire waits for all permits, or for a signal that ends.
@@ -179,8 +208,8 @@ func (r *runCommand) acquire(ctx context.Context, c *client.Client, signals <-ch
 	if err != nil {
 		return nil, err
 	}
-	if onTerminal(r.stderr) {
-		notice := time.AfterFunc(noticeAfter, func() { fmt.Fprintln(r.stderr, "headroom: waiting for "+blocked(handles)) })
+	if around := r.needs.within(os.Getenv("HEADROOM_PERMITS")); onTerminal(r.stderr) || around != "" {
+		notice := time.AfterFunc(noticeAfter, func() { fmt.Fprintln(r.stderr, "headroom: waiting for "+blocked(handles)+around) })
 		defer notice.Stop()
 	}
 	permits, err := c.AcquireAll(limited, r.needs.counts)

@@ -58,6 +58,20 @@ func (n *needs) Type() string { return "resource[=n]" }
 // sorted returns the names in order.
 func (n *needs) sorted() []string { return slices.Sorted(maps.Keys(n.counts)) }
 
+// within says which of the needs the command around this one holds already, by its HEADROOM_PERMITS; "" for none.
+func (n *needs) within(environment string) string {
+	var held []string
+	for entry := range strings.SplitSeq(environment, ",") {
+		if name, _, _ := strings.Cut(entry, "="); n.counts[name] > 0 {
+			held = append(held, clean(entry))
+		}
+	}
+	if len(held) == 0 {
+		return ""
+	}
+	return "; the command around this one holds " + strings.Join(held, ", ") + " meanwhile"
+}
+
 // A holding is the permits that a command runs under.
 type holding struct {
 	permits map[string]*client.Permit
