@@ -148,15 +148,28 @@ func (d *deaths) run(raw syscall.RawConn) {
 			return
 		}
 		for i := range n {
-			d.mu.Lock()
-			one := d.byFD[events[i].Fd]
-			d.removeLocked(one)
-			d.mu.Unlock()
-			if one != nil {
+			if one := d.take(events[i].Fd); one != nil {
 				one.tell()
 			}
 		}
 	}
+}
+
+// take returns what is watched by the descriptor, and watches it no longer, if its process is dead. The event may
+// be of an earlier descriptor of that number, which was closed since.
+func (d *deaths) take(fd int32) *death {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	one := d.byFD[fd]
+	if one == nil {
+		return nil
+	}
+	state := []unix.PollFd{{Fd: fd, Events: unix.POLLIN}}
+	if n, err := unix.Poll(state, 0); n < 1 || err != nil || state[0].Revents&unix.POLLIN == 0 {
+		return nil // if it is dead after all, the epoll says so again
+	}
+	d.removeLocked(one)
+	return one
 }
 
 // forget watches no longer what is under the key.
