@@ -21,6 +21,9 @@ import (
 // helloTimeout is how long a stream may stay without its first frame.
 const helloTimeout = 2 * time.Second
 
+// echoBurst is how many echoes may be sent at once.
+const echoBurst = 4
+
 // silentError reports a stream that a worker does not use.
 type silentError struct {
 	after time.Duration
@@ -63,10 +66,17 @@ type attached struct {
 	arbiter *arbiter
 	stream  grpc.ServerStream
 	limits  Limits
+
+	// echoPause is the time between frames that are sent for the sake of the echo alone, but for echoBurst of
+	// them: a worker whose permits come and go is else sent two for each. Whatever is sent has the newest echo.
+	echoPause time.Duration
+
 	id      permit.SessionID
 	epoch   int64
 
-	received int64 // sequence of the newest frame; of the reader alone
+	// Of the reader alone: sequence of the newest frame, and when all that was echoed was due.
+	received int64
+	echoAt   time.Duration
 
 	over    chan struct{} // closed by end
 	greeted atomic.Bool   // the first frame came
@@ -95,7 +105,10 @@ func (s *permitService) Attach(
 	if err != nil {
 		return err
 	}
-	w := &attached{arbiter: a, stream: transportStream(stream), limits: s.limits, over: make(chan struct{})}
+	w := &attached{
+		arbiter: a, stream: transportStream(stream), limits: s.limits, echoPause: s.config.Heartbeat / 8,
+		over: make(chan struct{}),
+	}
 	w.silence = time.AfterFunc(helloTimeout, func() {
 		if w.greeted.Load() {
 			w.end(&silentError{s.config.TTL, false})
@@ -259,7 +272,10 @@ func (w *attached) applyLocked(now time.Duration, f *permit.WorkerFrame) error {
 	w.received = f.Sequence
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.echo, w.echoes = f.Sent, true
+	w.echo = f.Sent
+	if w.echoAt < now+echoBurst*w.echoPause {
+		w.echoes, w.echoAt = true, max(w.echoAt, now)+w.echoPause
+	}
 	return nil
 }
 
