@@ -169,6 +169,25 @@ func TestLeaseEndsWithoutEchoes(t *testing.T) {
 	})
 }
 
+// A permit that is taken by a clock that was read before the end of the lease is lost with it, though none was held
+// then.
+func TestLeaseEndsWithNoneHeld(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 2)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		before := h.InForce()
+		l.fallSilent(true)
+		time.Sleep(6 * time.Second)
+		if cause := context.Cause(before); !errors.Is(cause, client.ErrLeaseLost) {
+			t.Errorf("what is taken under the lease that is over ends with %v, want ErrLeaseLost", cause)
+		}
+		if err := h.InForce().Err(); err != nil {
+			t.Errorf("what is taken next ends with %v", err)
+		}
+	})
+}
+
 // A silent stream is not trusted with more work, and given up before the lease is over.
 func TestSilentStream(t *testing.T) {
 	l := newLessor(1)

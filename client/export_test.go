@@ -67,3 +67,6 @@ func Receiver() func(m *headroomv1.WatchSnapshotsResponse, taken bool) {
 		}
 	}
 }
+
+// InForce returns the context of a permit that is taken now.
+func (h *Permits) InForce() context.Context { return h.share.lease.Load().ctx }

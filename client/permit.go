@@ -168,7 +168,8 @@ func (h *Permits) tryAcquireSlow(n int64) (Permit, bool) {
 
 // Acquire takes n permits, from 1 to [permit.MaxLimit], all or none, first come first served. It blocks until it
 // has them, ctx is done, the handle is closed, or [Permits.Err] is not nil; the error then names that, and why
-// the Client is not attached where ctx was done meanwhile. It needs no goroutine but that of its caller.
+// the Client is not attached where ctx was done meanwhile. More than the limit of the resource waits until that
+// rises; [Permits.Target] says so. It needs no goroutine but that of its caller.
 func (h *Permits) Acquire(ctx context.Context, n int64) (Permit, error) {
 	s := h.share
 	op := fmt.Sprintf("acquire %q", s.name)

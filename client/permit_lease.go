@@ -44,12 +44,13 @@ func (s *share) cancelDue(now time.Duration) (at time.Duration, ok bool) {
 }
 
 // lose ends the contexts of the permits that are held, where the offline policy does not let the work go on or
-// always is set.
+// always is set. Where none may be held it does so also with none: one may be on its way through the gate, by a
+// goroutine that looked at the clock before.
 func (s *share) lose(cause error, always bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.config.offline
-	if always || o >= 0 && s.gate.Held() > int64(o) {
+	if always || o == OfflineNone || o > 0 && s.gate.Held() > int64(o) {
 		s.endLocked(cause)
 	}
 }
