@@ -49,8 +49,8 @@ func (id SessionID) Name() string {
 }
 
 // Fence orders the grants of one resource: first by Epoch, the life of the server, then by Counter. It grows
-// with each grant of the server and each start of a worker under it, so that a store which refuses a smaller
-// fence than the greatest it saw refuses a writer whose lease is over.
+// with each grant of the server, and with each start of a worker under one grant. So where the limit is 1, a
+// store that refuses a smaller fence than the greatest it saw refuses a writer whose lease is over.
 type Fence struct {
 	Epoch, Counter int64
 }
