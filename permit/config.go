@@ -47,7 +47,8 @@ type Config struct {
 	// Epoch is this life of the ledger: greater than that of every earlier one. At least 1.
 	Epoch int64
 
-	// TTL, Grace and Heartbeat are stated to every session. The defaults are 5 s, 2 s and 1 s.
+	// TTL, Grace and Heartbeat are stated to every session. The defaults are 5 s, 2 s and 1 s. Sessions that begin
+	// while there are more than 1,000 for each second of Heartbeat are told a longer one, up to a third of TTL.
 	TTL, Grace, Heartbeat time.Duration
 
 	// Resources are those that exist from the start.

@@ -120,11 +120,21 @@ func (l *Ledger) welcome(s *session, resumed bool) Welcome {
 		Instance:  l.config.Instance,
 		Version:   l.config.Version,
 		TTL:       l.config.TTL,
-		Heartbeat: l.config.Heartbeat,
+		Heartbeat: l.heartbeat(),
 		Grace:     l.config.Grace,
 		Resumed:   resumed,
 		Recovery:  l.Recovery(l.now),
 	}
+}
+
+// freeBeats is how many sessions may beat every second.
+const freeBeats = 1000
+
+// heartbeat returns how often a session that begins now is to be heard: the more there are the more seldom, so that
+// their beats do not take the server's time for themselves, but three times in a TTL.
+func (l *Ledger) heartbeat() time.Duration {
+	stretched := time.Duration(len(l.sessions)) * (time.Second / freeBeats)
+	return max(l.config.Heartbeat, min(stretched, l.config.TTL/3))
 }
 
 func (l *Ledger) begin(who Party, h Hello) (*session, error) {
