@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // A v1Group is a cgroup of version 1, in the hierarchies of some controllers.
@@ -88,7 +92,9 @@ func (g v1Group) command(name string, args ...string) *exec.Cmd {
 type served struct {
 	t   *testing.T
 	bin string
-	env []string
+
+	address string
+	env     []string
 }
 
 // startServer starts a server in the cgroup, or outside of any of the tests where that has none, and waits until it
@@ -109,7 +115,7 @@ func startServer(t *testing.T, g v1Group, flags ...string) served {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "s")
-	s := served{t, bin, append(os.Environ(),
+	s := served{t, bin, "unix://" + socket, append(os.Environ(),
 		"HEADROOM_CONFIG="+config, "HEADROOM_SOCKET="+socket, "HEADROOM_ADDR=unix://"+socket,
 		"HEADROOM_LISTEN=off", "HEADROOM_STATE_DIR=off",
 	)}
@@ -177,7 +183,7 @@ type judgedSnapshot struct {
 // sample returns the snapshots of a signal, as `headroom sample` prints them.
 func (s served) sample(signal string) []judgedSnapshot {
 	s.t.Helper()
-	out, err := s.command("sample", signal, "-o", "json").Output()
+	out, err := s.command("sample", signal, "-o", "json", "--timeout", "1m").Output()
 	if err != nil {
 		s.t.Fatalf("sample %s: %v", signal, err)
 	}
@@ -209,7 +215,7 @@ func (s served) newest(signal string) judgedSnapshot {
 // signal among those at fault.
 func (s served) overloadedBy(signal string) bool {
 	s.t.Helper()
-	out, err := s.command("status", "-o", "json").Output()
+	out, err := s.command("status", "-o", "json", "--timeout", "1m").Output()
 	if outcome(err) != "1" {
 		return false
 	}
@@ -226,33 +232,55 @@ func (s served) overloadedBy(signal string) bool {
 	})
 }
 
-// A judgedTransition is what these tests look at in a Transition of the API.
-type judgedTransition struct {
-	To       int `json:"to_level"`
-	Evidence []struct {
-		Condition   string
-		LimitSource string `json:"limit_source"`
-	}
-}
-
-// transitions returns those that `headroom severity --watch` prints from now on.
-func (s served) transitions() <-chan judgedTransition {
+// severity returns the lines of `headroom severity --watch`, from the first one on, which says that it follows.
+func (s served) severity() <-chan string {
 	s.t.Helper()
-	watch := s.command("severity", "--watch", "-o", "json")
+	watch := s.command("severity", "--watch", "--timeout", "1m")
 	out, err := watch.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.start(watch)
-	all := make(chan judgedTransition, 100)
+	all := make(chan string, 100)
 	go func() {
 		defer close(all)
-		for d := json.NewDecoder(out); ; {
-			var one judgedTransition
-			if d.Decode(&one) != nil {
-				return
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			all <- lines.Text()
+		}
+	}()
+	select {
+	case line := <-all:
+		s.t.Log(line)
+	case <-time.After(patience):
+		s.t.Fatal("severity --watch says nothing")
+	}
+	return all
+}
+
+// memorySnapshots returns those of memory as the server takes them, from now on.
+func (s served) memorySnapshots() <-chan snapshot.Snapshot {
+	s.t.Helper()
+	c, err := client.Dial(s.t.Context(), client.WithAddress(s.address))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	all := make(chan snapshot.Snapshot)
+	go func() {
+		defer close(all)
+		var last time.Time
+		for state := range c.Snapshots(s.t.Context(), client.WatchOptions{Interval: 100 * time.Millisecond}) {
+			for _, snap := range state.Snapshots {
+				if snap.Signal != snapshot.SignalMemory || !snap.Time.After(last) {
+					continue
+				}
+				last = snap.Time
+				select {
+				case all <- snap:
+				case <-s.t.Context().Done():
+					return
+				}
 			}
-			all <- one
 		}
 	}()
 	return all
