@@ -8,7 +8,7 @@ import (
 // loopSampler judges how late timers, the scheduler and the workers' event loops are.
 type loopSampler struct {
 	profile   Profile
-	interval  time.Duration
+	wait      time.Duration // what the timer was set to, so that its lateness is that of one snapshot alone
 	limit     time.Duration
 	reports   *Reports          // nil when nobody reports
 	scheduler *schedulerLatency // nil in the crawlee profiles
@@ -28,7 +28,7 @@ func (l *loopSampler) judge(snap *Snapshot) error {
 	before, _, ok := l.last.get(snap.At)
 	l.last.set(snap.At, 0)
 	if ok {
-		r.TimerLag = snap.At - before - l.interval
+		r.TimerLag = snap.At - before - l.wait
 	}
 	if !l.profile.crawlee() {
 		l.measure(snap)

@@ -40,8 +40,10 @@ func (s *Snapshotter) begin() ([]*signal, error) {
 	if s.active {
 		return nil, ErrActive
 	}
-	now := s.cfg.Clock()
+	now, tick := s.cfg.Clock(), time.Now()
 	s.active, s.isReady = true, false
+	s.overdue, s.waiting = time.AfterFunc(time.Hour, s.tell), false
+	s.overdue.Stop()
 	s.warning = memoryWarning{cooldown: s.cfg.MemoryWarningCooldown}
 	s.prober = nil
 	var enabled []*signal
@@ -50,12 +52,11 @@ func (s *Snapshotter) begin() ([]*signal, error) {
 			continue
 		}
 		sig.begin(now)
-		sig.sampler = s.newSampler(sig)
+		sig.sampler, sig.due = s.newSampler(sig), tick
 		sig.rejudge(&s.cfg, now)
 		enabled = append(enabled, sig)
 	}
-	s.verdict++
-	s.publishLocked()
+	s.publishVerdictLocked()
 	s.checkReadyLocked(now)
 	return enabled, nil
 }
@@ -66,7 +67,9 @@ func (s *Snapshotter) end() {
 	s.active = false
 	s.dropReportedLocked()
 	s.ready = make(chan struct{})
-	s.publishLocked()
+	s.version++
+	s.judged.tell()
+	s.tellLocked()
 }
 
 // dropReportedLocked removes the signals that exist only because workers report them.
@@ -74,12 +77,13 @@ func (s *Snapshotter) dropReportedLocked() {
 	s.signals = slices.DeleteFunc(s.signals, func(sig *signal) bool { return sig.reported })
 }
 
-// sample takes snapshots of one signal until ctx is done. A slow source skips ticks.
+// sample takes snapshots of one signal until ctx is done. A slow source skips ticks. All signals count their
+// ticks from the beginning of Run, so that those of equal intervals are due together and wake the machine once.
 func (s *Snapshotter) sample(ctx context.Context, sig *signal) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	snap := new(Snapshot) // one for all: handing it to the source would allocate each
-	due := time.Now()
+	due := s.dueOf(sig)
 	for {
 		select {
 		case <-ctx.Done():
@@ -88,12 +92,23 @@ func (s *Snapshotter) sample(ctx context.Context, sig *signal) {
 		}
 		s.take(ctx, sig, snap)
 		now := time.Now()
-		if sig.rests() {
-			due = now
-		}
-		due = nextTick(due, now, sig.interval)
+		due = sig.next(due, now)
+		s.expect(sig, due)
 		timer.Reset(due.Sub(now))
 	}
+}
+
+func (s *Snapshotter) dueOf(sig *signal) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sig.due
+}
+
+// expect notes when the next snapshot of a signal is due.
+func (s *Snapshotter) expect(sig *signal, due time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sig.due = due
 }
 
 // nextTick returns the first tick of a grid after now; due is the last one.
@@ -117,19 +132,64 @@ func (s *Snapshotter) take(ctx context.Context, sig *signal, snap *Snapshot) {
 	s.logSnapshot(ctx, snap, wasKnown, err)
 }
 
-// record keeps a snapshot, publishes it, and reports whether the one before it was known; the first one
+// record keeps a snapshot, publishes it, alone where it changed a verdict and else with the others of its tick,
+// and reports whether the one before it was known; the first one
 // counts as having followed a known one.
 func (s *Snapshotter) record(sig *signal, snap *Snapshot) (wasKnown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wasKnown = !sig.tried || sig.newest.Known()
 	sig.note(snap, &s.cfg)
+	sig.due = time.Time{}
 	if sig.rejudge(&s.cfg, snap.At) {
-		s.verdict++
+		s.publishVerdictLocked()
+	} else {
+		s.version++
+		s.tellTogetherLocked(snap.Time)
 	}
-	s.publishLocked()
 	s.checkReadyLocked(snap.At)
 	return wasKnown
+}
+
+// maxCompany is how long a snapshot waits for the others of its tick to be told of together.
+const maxCompany = 2 * time.Millisecond
+
+// tellTogetherLocked tells watchers of what was recorded once nothing more is to come of this tick, or after
+// maxCompany.
+func (s *Snapshotter) tellTogetherLocked(now time.Time) {
+	switch {
+	case !s.expectsLocked(now):
+		s.tellLocked()
+	case s.newer.waited && !s.waiting:
+		s.overdue.Reset(maxCompany)
+		s.waiting = true
+	}
+}
+
+// expectsLocked reports whether a snapshot is due that may still come soon: a source that takes long is not
+// waited for.
+func (s *Snapshotter) expectsLocked(now time.Time) bool {
+	for _, sig := range s.signals {
+		if !sig.due.IsZero() && !sig.due.After(now) && now.Sub(sig.due) < maxCompany {
+			return true
+		}
+	}
+	return false
+}
+
+// tell tells watchers of what was recorded.
+func (s *Snapshotter) tell() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tellLocked()
+}
+
+func (s *Snapshotter) tellLocked() {
+	if s.waiting {
+		s.overdue.Stop()
+		s.waiting = false
+	}
+	s.newer.tell()
 }
 
 // suspectLoad lets the prober look closer while the CPUs are nearly over their limit.
@@ -218,8 +278,7 @@ func (s *Snapshotter) reportedSignals(names []string, now time.Duration) []*sign
 	}
 	if changed {
 		orderSignals(s.signals)
-		s.verdict++
-		s.publishLocked()
+		s.publishVerdictLocked()
 	}
 	var reported []*signal
 	for _, sig := range s.signals {

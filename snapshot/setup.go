@@ -82,7 +82,7 @@ func (s *Snapshotter) newSampler(sig *signal) sampler {
 		return &memorySampler{read: c.Sources.Memory, rules: c.memoryRules()}
 	case EventLoop:
 		loop := &loopSampler{
-			profile: c.Profile, interval: sig.interval, limit: c.MaxEventLoopDelay, reports: c.Reports, last: last,
+			profile: c.Profile, wait: sig.interval, limit: c.MaxEventLoopDelay, reports: c.Reports, last: last,
 		}
 		if !c.Profile.crawlee() {
 			s.prober = newProber(c.Clock, c.AlwaysProbe)

@@ -16,6 +16,8 @@ type signal struct {
 	reported bool    // it exists only because workers report it
 	sampler  sampler // nil when disabled
 
+	due time.Time // when the next snapshot is, or that being taken; zero for one that keep takes
+
 	evidence
 	newest    Snapshot // good or not, where tried is true
 	tried     bool
@@ -23,6 +25,11 @@ type signal struct {
 	goodValue float64       // of the newest good snapshot, where hasGood is true
 	goodLimit float64
 	verdicts  verdicts
+
+	// judged are the judgements at judgedAt, where isJudged is true: of one instant there may be several looks.
+	judged   [windows]judgement
+	judgedAt time.Duration
+	isJudged bool
 }
 
 // verdicts are those that a change of [View.Verdict] tells of.
@@ -38,7 +45,7 @@ func (s *signal) begin(now time.Duration) {
 	}
 	s.evidence.since, s.evidence.hasGood = now, false
 	s.newest, s.tried = Snapshot{}, false
-	s.verdicts = verdicts{}
+	s.verdicts, s.isJudged = verdicts{}, false
 }
 
 // isGap reports whether too long passed between the last snapshot and the next one, or the clock went back.
@@ -49,7 +56,7 @@ func (s *signal) isGap(next *Snapshot) bool {
 	if !s.tried || gap >= 0 && gap <= staleIntervals*s.interval {
 		return false
 	}
-	if gap < 0 || !s.rests() {
+	if gap < 0 || s.loop() == nil {
 		return true
 	}
 	awake := next.Time.Sub(s.newest.Time) // by Go's monotonic clock, which stops in suspend
@@ -85,14 +92,23 @@ func (s *signal) note(snap *Snapshot, c *Config) {
 	if snap.Known() || !c.Profile.crawlee() {
 		s.history.insert(snap)
 	}
-	s.newest, s.tried, s.lastTry = *snap, true, snap.At
+	s.newest, s.tried, s.lastTry, s.isJudged = *snap, true, snap.At, false
 	if snap.Known() {
 		s.good, s.hasGood = snap.At, true
 		s.goodValue, s.goodLimit = snap.Value, snap.Limit
-		for w := range windows {
-			s.held[w] = s.judge(c.Profile, w, c.window(w), snap.At)
-		}
+		s.held = s.judgements(c, snap.At)
 	}
+}
+
+// judgements returns those over each window at now.
+func (s *signal) judgements(c *Config, now time.Duration) [windows]judgement {
+	if !s.isJudged || s.judgedAt != now {
+		for w := range windows {
+			s.judged[w] = s.judge(c.Profile, w, c.window(w), now)
+		}
+		s.judgedAt, s.isJudged = now, true
+	}
+	return s.judged
 }
 
 // noteClock takes the time of a new snapshot into account. What a clock that went back seems to say of the
@@ -116,7 +132,7 @@ func (s *signal) status(c *Config, w window, now time.Duration) SignalStatus {
 	if s.disabled {
 		return st
 	}
-	j := s.judge(c.Profile, w, c.window(w), now)
+	j := s.judgements(c, now)[w]
 	st.State, st.Actual, st.Limit, st.Count = j.state, j.actual, s.limit, j.count
 	if s.hasGood {
 		st.Value, st.Bound, st.HasValue = s.goodValue, s.goodLimit, true
@@ -135,8 +151,8 @@ func (s *signal) rejudge(c *Config, now time.Duration) bool {
 	if s.tried && s.newest.Known() {
 		v.newest = verdictOf(s.newest.Overloaded)
 	}
-	for w := range windows {
-		v.status[w] = s.judge(c.Profile, w, c.window(w), now).state
+	for w, j := range s.judgements(c, now) {
+		v.status[w] = j.state
 	}
 	changed := v != s.verdicts
 	s.verdicts = v
@@ -164,11 +180,24 @@ func (s *signal) lastAnswer() time.Duration {
 	return s.since
 }
 
-// rests reports whether the interval counts from one snapshot to the start of the next, and not on a fixed
-// grid. Then the lateness of the timer is that of this one snapshot and never makes up for an earlier one.
-func (s *signal) rests() bool {
-	_, loop := s.sampler.(*loopSampler)
+// loop returns the sampler of the event loop if the signal is that, else nil.
+func (s *signal) loop() *loopSampler {
+	loop, _ := s.sampler.(*loopSampler)
 	return loop
+}
+
+// next returns when the next snapshot is due; due is when the one that was taken by now was. In the Crawlees
+// the event loop rests for its interval from one snapshot to the next.
+func (s *signal) next(due, now time.Time) time.Time {
+	loop := s.loop()
+	if loop != nil && loop.profile.crawlee() {
+		due = now
+	}
+	due = nextTick(due, now, s.interval)
+	if loop != nil {
+		loop.wait = due.Sub(now)
+	}
+	return due
 }
 
 // orderSignals sorts signals as a status lists them: the built-in ones in their order, then the others by

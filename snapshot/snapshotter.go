@@ -29,8 +29,10 @@ type Snapshotter struct {
 	signals []*signal // in the order of Status.Signals
 	version uint64
 	verdict uint64
-	changed chan struct{} // closed when a newer snapshot or verdict exists, or Run ended
-	watched bool          // somebody has changed
+	newer   notice        // of a newer snapshot or verdict, or that Run ended
+	judged  notice        // of a newer verdict, or that Run ended
+	overdue *time.Timer   // of this Run: tells newer what waits for the others of its tick
+	waiting bool          // overdue is set
 	ready   chan struct{} // closed once every signal was tried
 	isReady bool
 	warning memoryWarning
@@ -43,7 +45,7 @@ func New(c Config) (*Snapshotter, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("snapshot: config: %w", err)
 	}
-	s := &Snapshotter{cfg: c, scheduler: readScheduler, changed: make(chan struct{}), ready: make(chan struct{})}
+	s := &Snapshotter{cfg: c, scheduler: readScheduler, ready: make(chan struct{})}
 	s.signals = s.newSignals()
 	return s, nil
 }
@@ -107,8 +109,9 @@ func (s *Snapshotter) Resource(signal string) Resource {
 }
 
 // View returns everything at this instant, and a channel that is closed when a newer snapshot exists, when
-// a verdict changed by the passage of time, or when Run ended. A slow caller misses snapshots; it never
-// delays the sampler. The caller owns the View. It returns ErrInactive while not running.
+// a verdict changed by the passage of time, or when Run ended: at once for a verdict, and within 2 ms for
+// snapshots without one, so that those of one tick are told together. A slow caller misses snapshots; it
+// never delays the sampler. The caller owns the View. It returns ErrInactive while not running.
 func (s *Snapshotter) View() (View, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,8 +121,18 @@ func (s *Snapshotter) View() (View, <-chan struct{}, error) {
 	now := s.cfg.Clock()
 	s.rejudgeLocked(now)
 	v := s.viewLocked(now)
-	s.watched = true
-	return v, s.changed, nil
+	return v, s.newer.wait(), nil
+}
+
+// Verdict returns [View.Verdict], and a channel that is closed when there is a newer one, or when Run ended.
+// It is for those who act on verdicts alone. It returns ErrInactive while not running.
+func (s *Snapshotter) Verdict() (uint64, <-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.active {
+		return 0, nil, ErrInactive
+	}
+	return s.verdict, s.judged.wait(), nil
 }
 
 // Now returns the time by the clock of the Snapshotter, that of Snapshot.At and of [Reports.Put].
@@ -192,19 +205,17 @@ func (s *Snapshotter) rejudgeLocked(now time.Duration) {
 		changed = sig.rejudge(&s.cfg, now) || changed
 	}
 	if changed {
-		s.verdict++
-		s.publishLocked()
+		s.publishVerdictLocked()
 	}
 	s.checkReadyLocked(now)
 }
 
-// publishLocked tells watchers that there is something new.
-func (s *Snapshotter) publishLocked() {
+// publishVerdictLocked tells watchers at once that a verdict changed.
+func (s *Snapshotter) publishVerdictLocked() {
 	s.version++
-	if s.watched {
-		close(s.changed)
-		s.changed, s.watched = make(chan struct{}), false
-	}
+	s.verdict++
+	s.judged.tell()
+	s.tellLocked()
 }
 
 func (s *Snapshotter) checkReadyLocked(now time.Duration) {
