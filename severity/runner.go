@@ -18,6 +18,9 @@ const (
 	// minSpacing keeps many fast signals from setting the pace.
 	minSpacing = 100 * time.Millisecond
 
+	// slack is how much early a signal of that interval may come, for timers are late by more or less.
+	slack = 5 * time.Millisecond
+
 	// maxSpacing is how late a hold-for or a dwell may end when no snapshot comes.
 	maxSpacing = time.Second
 
@@ -156,13 +159,13 @@ func (r *Runner) Run(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
+		began := time.Now()
 		changed := r.evaluate(ctx)
 		if !r.cfg.EverySnapshot {
 			due = nextTick(due, time.Now(), r.cfg.Config.CheckInterval)
 			timer.Reset(time.Until(due))
 			continue
 		}
-		began := time.Now()
 		timer.Reset(min(maxSpacing, r.cfg.Config.CheckInterval))
 		select {
 		case <-ctx.Done():
@@ -170,7 +173,11 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-timer.C:
 			timer.Reset(0)
 		case <-changed:
-			timer.Reset(minSpacing - time.Since(began))
+			rest := minSpacing - time.Since(began)
+			if rest <= slack {
+				rest = 0
+			}
+			timer.Reset(rest)
 		}
 	}
 }
