@@ -39,6 +39,13 @@ type state struct {
 	sequence int64
 }
 
+// look is a view that was taken at a time.
+type look struct {
+	view    snapshot.View
+	at      time.Duration
+	changed <-chan struct{} // closed when there is a newer one; nil for none at all
+}
+
 // hub sends the present state to every subscriber: one encoding for each feed, however many they are. A
 // stream that does not take its message delays nobody: it skips states, and is ended after the send timeout.
 type hub struct {
@@ -66,6 +73,7 @@ type hub struct {
 	count    int           // of subscribers, and of streams that are served elsewhere
 	handoffs []*delivery   // made outside the loop, to be started by it
 	ended    chan struct{} // closed by end
+	latest   look          // what the loop saw last; empty where that is older than what a subscriber has
 
 	// Of the loop alone.
 	running []*delivery   // that have workers which are not stuck
@@ -145,6 +153,7 @@ func (h *hub) join(sub *subscriber, key feedKey) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
+	h.latest = look{}
 	st := h.numberLocked(view)
 	sub.last = st.sequence
 	f := h.feeds[key]
@@ -272,16 +281,31 @@ func (h *hub) step(now time.Duration) (changed <-chan struct{}, wait time.Durati
 	defer h.mu.Unlock()
 	h.startLocked(now)
 	wake := now + idleWait
-	view, changed, err := h.view()
-	if err != nil {
+	if err := h.lookLocked(now); err != nil {
 		wake = now + inactiveTry
 	} else {
-		h.observe(&view)
 		for _, f := range h.feeds {
-			wake = min(wake, h.sendLocked(now, f, view))
+			wake = min(wake, h.sendLocked(now, f, h.latest.view))
 		}
 	}
-	return changed, min(wake, h.watch(now)) - now
+	return h.latest.changed, min(wake, h.watch(now)) - now
+}
+
+// lookLocked takes the present view, unless the last one is as good: a change that settles is looked at once.
+func (h *hub) lookLocked(now time.Duration) error {
+	if h.latest.changed != nil && now-h.latest.at <= 2*settle {
+		select {
+		case <-h.latest.changed:
+		default:
+			return nil
+		}
+	}
+	view, changed, err := h.view()
+	h.latest = look{view: view, at: now, changed: changed}
+	if err == nil {
+		h.observe(&view)
+	}
+	return err
 }
 
 // startLocked starts what was handed off.

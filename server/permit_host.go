@@ -23,13 +23,14 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 		last    time.Duration
 	)
 	for {
-		view, changed, err := s.snapshotter.View()
-		report, moved := s.severity.Latest()
+		newest, changed, err := s.snapshotter.Verdict()
+		moved := s.moved()
+		report, _ := s.severity.Latest()
 		now := s.config.Clock()
 		wait := inactiveTry
 		if err == nil {
-			if view.Verdict != verdict || report.Level != level || now-last >= stepInterval {
-				verdict, level, last = view.Verdict, report.Level, now
+			if newest != verdict || report.Level != level || now-last >= stepInterval {
+				verdict, level, last = newest, report.Level, now
 				s.step(a)
 			}
 			wait = last + stepInterval - now
@@ -41,6 +42,16 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 		case <-changed:
 		case <-moved:
 		case <-timer.C:
+		}
+	}
+}
+
+// moved returns a channel that is closed when the severity moves to another level than it has now.
+func (s *permitService) moved() <-chan struct{} {
+	for {
+		// There is an error only if it moved since by more than is kept.
+		if _, moved, err := s.severity.History().After(s.severity.History().Last()); err == nil {
+			return moved
 		}
 	}
 }
