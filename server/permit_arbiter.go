@@ -17,6 +17,10 @@ const (
 	// maxBatch bounds how many changes wait for one pass of the ledger.
 	maxBatch = 64
 
+	// endingDelay is how long the end of a lease may stay unwritten. Where leases come and go it is written with
+	// the next one.
+	endingDelay = 50 * time.Millisecond
+
 	// longestWait is the longest time between two looks at the ledger; the host may have slept meanwhile.
 	longestWait = time.Second
 )
@@ -52,6 +56,7 @@ type arbiter struct {
 	queues   *queues
 	records  []permit.Record
 	entries  []journalEntry // to be written down before what was granted is told
+	endings  []journalEntry // to be written down with them, or in endingDelay: without them too much is charged
 	dirty    []permit.SessionID
 	counters arbiterCounters
 }
@@ -185,11 +190,22 @@ func (a *arbiter) poke() {
 	}
 }
 
-// unwrittenLocked reports whether there is something to write down.
+// ended notes, for the journal, that a lease is over.
+func (a *arbiter) ended(now time.Duration, id leaseID) {
+	if a.journal == nil {
+		return
+	}
+	a.endings = append(a.endings, journalEntry{kind: entryEnd, end: id})
+	if a.due > now+endingDelay {
+		a.poke()
+	}
+}
+
+// unwrittenLocked reports whether there is something to write down that others wait for.
 func (a *arbiter) unwrittenLocked() bool {
 	a.records = a.ledger.TakeRecords(a.records[:0])
 	if a.journal == nil {
-		a.entries = nil
+		a.entries, a.endings = nil, nil
 	} else {
 		for _, r := range a.records {
 			a.entries = append(a.entries, journalEntry{kind: entryCeiling, ceiling: r})
@@ -203,7 +219,11 @@ func (a *arbiter) unwrittenLocked() bool {
 func (a *arbiter) writeLocked() {
 	for a.failure == nil && a.unwrittenLocked() {
 		j, entries := a.journal, a.entries
-		a.entries, a.writing = nil, true
+		a.writing = true
+		if len(a.endings) > 0 {
+			entries, a.endings = append(entries, a.endings...), a.endings[:0]
+		}
+		a.entries = nil
 		a.mu.Unlock()
 		err := j.write(entries)
 		a.mu.Lock()
@@ -257,12 +277,19 @@ func (a *arbiter) look() (time.Duration, error) {
 				a.changed = true
 			}
 			next = min(next, a.queues.advance(now))
+			if len(a.endings) > 0 {
+				a.entries, a.endings = append(a.entries, a.endings...), a.endings[:0]
+				a.changed, next = true, min(next, now+endingDelay) // others may end soon
+			}
 			if a.changed {
 				a.passLocked(true)
 			}
 		}
 		if at, ok := a.ledger.Next(); ok {
 			next = min(next, at)
+		}
+		if len(a.endings) > 0 {
+			next = min(next, now+endingDelay)
 		}
 	}
 	a.due = next
@@ -279,6 +306,8 @@ func (a *arbiter) close() {
 		a.writes.Wait()
 		a.mu.Lock()
 	}
+	a.entries, a.endings = append(a.entries, a.endings...), nil
+	a.changed = true
 	a.passLocked(true)
 	a.journal = nil
 }

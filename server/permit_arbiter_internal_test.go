@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -142,5 +144,36 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 			t.Fatalf("no target came: %v", err)
 		}
 		told = len(resp.GetTargets()) > 0
+	}
+}
+
+// Where leases come and go, their ends take no writes of their own; the last of them is written in time all the same.
+func TestEndsAreWrittenWithGrants(t *testing.T) {
+	dir := t.TempDir()
+	srv, client, _ := runPermits(t, func(c *Config) { c.Permits.StateDir = dir })
+	a := srv.permits.running.Load()
+	for i := range 20 {
+		req := &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: fmt.Sprint(i)}
+		resp, err := client.AcquirePermit(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 19 {
+			break
+		}
+		if _, err := client.ReleasePermit(t.Context(), &headroomv1.ReleasePermitRequest{PermitId: resp.GetPermit().GetPermitId()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the journal to have the one lease that is left", func() bool {
+		a.mu.Lock() // so that nobody writes
+		defer a.mu.Unlock()
+		text, err := os.ReadFile(filepath.Join(dir, journalName))
+		return err == nil && !a.writing && len(readJournal(text).leases) == 1
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.endings) > 0 || len(a.queues.leases) != 1 {
+		t.Errorf("%d ends are not written, and there are %d leases, want 0 and 1", len(a.endings), len(a.queues.leases))
 	}
 }

@@ -205,7 +205,7 @@ func (q *queues) forgetLease(h *held) {
 		q.owner(h.owner.Identity).end(h.request, h.until)
 	}
 	q.release(h.owner.Identity)
-	q.arbiter.entries = append(q.arbiter.entries, journalEntry{kind: entryEnd, end: h.id})
+	q.arbiter.ended(q.arbiter.clock(), h.id)
 }
 
 // advance ends the permits whose lease is over, and returns when to look again.
