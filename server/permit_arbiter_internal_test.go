@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -175,5 +177,41 @@ func TestEndsAreWrittenWithGrants(t *testing.T) {
 	defer a.mu.Unlock()
 	if len(a.endings) > 0 || len(a.queues.leases) != 1 {
 		t.Errorf("%d ends are not written, and there are %d leases, want 0 and 1", len(a.endings), len(a.queues.leases))
+	}
+}
+
+// A lease wakes the loop only if it ends before the loop looks by itself.
+func TestLeasesWakeTheLoopInTime(t *testing.T) {
+	service := &permitService{config: PermitConfig{}.withDefaults(), limits: Limits{}.WithDefaults()}
+	service.config.Host.Law = limit.NewStatus()
+	ledger, err := permit.NewLedger(0, service.ledgerConfig(recovered{epoch: 1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newArbiter(ledger, nil, func() time.Duration { return 0 }, slog.New(slog.DiscardHandler))
+	a.queues = newQueues(a, service)
+	who := permit.Party{Identity: "uid:1"}
+	one, err := a.queues.queue(a.clock(), queueKey{identity: who.Identity})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := func(id byte, ttl time.Duration) (woke bool) {
+		if _, err := a.queues.admit(who.Identity); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-a.wake:
+		default:
+		}
+		a.due = a.clock() + longestWait
+		a.queues.keep(&held{line: one.line(HostResource), lease: lease{id: leaseID{id}, owner: who, ttl: ttl, until: a.clock() + ttl}})
+		return len(a.wake) > 0
+	}
+	if keep(1, time.Minute) {
+		t.Error("a lease of a minute woke the loop")
+	}
+	service.config.Grace = 0
+	if !keep(2, time.Millisecond) {
+		t.Error("a lease that is over before the loop looks did not wake it")
 	}
 }

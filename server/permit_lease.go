@@ -144,7 +144,12 @@ func (q *queues) keep(h *held) {
 	q.leases[h.id] = h
 	h.expires = h.until + q.caution(h.ttl)
 	heap.Push(&q.expiry, h)
-	if q.expiry[0] == h {
+	q.expect(h)
+}
+
+// expect makes sure that the end of a lease is noticed in time.
+func (q *queues) expect(h *held) {
+	if h.expires < q.arbiter.due {
 		q.arbiter.poke()
 	}
 }
@@ -158,6 +163,7 @@ func (q *queues) renew(now time.Duration, h *held, ttl time.Duration) {
 	h.ttl, h.until = ttl, now+ttl
 	h.expires = h.until + q.caution(ttl)
 	heap.Fix(&q.expiry, h.index)
+	q.expect(h)
 }
 
 // shorten bounds a lease that is not written down: the next life of the server knows nothing of it, and charges in
