@@ -71,8 +71,8 @@ type attached struct {
 	// them: a worker whose permits come and go is else sent two for each. Whatever is sent has the newest echo.
 	echoPause time.Duration
 
-	id      permit.SessionID
-	epoch   int64
+	id    permit.SessionID
+	epoch int64
 
 	// Of the reader alone: sequence of the newest frame, and when all that was echoed was due.
 	received int64
