@@ -76,6 +76,8 @@ func (l *leasing) connect(t *testing.T, name string) (*grpc.ClientConn, headroom
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///bufconn",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(64<<10), // those of the client; others grow while nothing is read
+		grpc.WithStaticConnWindowSize(256<<10),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return l.others[name].DialContext(ctx)
 		}))
