@@ -85,14 +85,17 @@ func (s served) startHog(g v1Group) *hog {
 // A hog in a cgroup of 64 MiB is judged against that, and the top level is in effect before the kernel kills it. It
 // takes a piece after each snapshot of memory, so that a busy host, on which those are late, makes it no faster.
 func TestMemoryHog(t *testing.T) {
+	if raceDetector {
+		t.Skip("with the memory of the race detector the programs fill the cgroup by themselves")
+	}
 	const limit, topLevel = 64 * mib, 3
 	for _, tt := range []struct {
 		name   string
 		inside bool // the server is in the cgroup too, and takes its part of it
 		pace   int  // MiB a snapshot; what fills a cgroup within 6 of them is too fast to be foreseen
 	}{
-		{"watched", false, 8},
-		{"shared", true, 5},
+		{"watched", false, 5},
+		{"shared", true, 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
