@@ -49,6 +49,7 @@ func unwatched() {
 //	ended NAME CODE|SIGNAL         waits for the end of the process and checks how it ended
 //	exits CODE PROGRAM ARG...      runs a program and checks its exit code; like exec otherwise
 //	hold ADDRESS                   connects by HTTP/2 and then says nothing, until the script ends
+//	metric ADDRESS NAME VALUE      waits until the metric at the address has the value
 //	documented ADDRESS FILE        checks that each headroom_ metric at the address stands in the file
 //	certs                          writes ca.pem, server.pem, server.key, client.pem and client.key
 func TestScripts(t *testing.T) {
@@ -149,12 +150,22 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 		_, err = conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00")) // empty SETTINGS
 		ts.Check(err)
 	},
+	"metric": func(ts *testscript.TestScript, _ bool, args []string) {
+		line := regexp.MustCompile("(?m)^" + args[1] + " (.*)$")
+		deadline := time.Now().Add(patience)
+		for {
+			m := line.FindSubmatch(metrics(ts, args[0]))
+			if m != nil && string(m[1]) == args[2] {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("%s is %q, want %s", args[1], m, args[2])
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	},
 	"documented": func(ts *testscript.TestScript, _ bool, args []string) {
-		resp, err := http.Get("http://" + args[0] + "/metrics")
-		ts.Check(err)
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		ts.Check(err)
+		text := metrics(ts, args[0])
 		doc, err := os.ReadFile(args[1])
 		ts.Check(err)
 		names := regexp.MustCompile(`(?m)^# TYPE (headroom_\w+)`).FindAllSubmatch(text, -1)
@@ -168,6 +179,15 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 		}
 	},
 	"certs": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(writeCertificates(ts.MkAbs("."))) },
+}
+
+func metrics(ts *testscript.TestScript, address string) []byte {
+	resp, err := http.Get("http://" + address + "/metrics")
+	ts.Check(err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	return text
 }
 
 func command(ts *testscript.TestScript, args []string) *exec.Cmd {
