@@ -21,7 +21,8 @@ func (l *Ledger) choose(r *resource, p *pass) (again bool) {
 		if top < 0 && sh.wish > 0 {
 			top = sh.group.band
 		}
-		short := sh.need > 1 && sh.want >= sh.charge.held+sh.need && sh.need > sh.give && p.fits(sh)
+		short := sh.need > 1 && sh.want >= sh.charge.held+sh.need && sh.need > sh.give &&
+			sh.need <= sh.most() && p.fits(sh)
 		if short && !sh.short {
 			sh.shortSince = l.now
 		}

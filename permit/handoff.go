@@ -52,7 +52,7 @@ func (r *resource) nextGroup() (next *group) {
 func (g *group) nextShare(r *resource) (next *share) {
 	for _, sh := range g.shares {
 		t := sh.charge.target
-		if !sh.served || t >= min(sh.want, sh.use.cap, r.limit) || t >= sh.give && t > sh.whole {
+		if !sh.served || t >= sh.usable(sh.want) || t >= sh.give && t > sh.whole {
 			continue
 		}
 		if next == nil || sooner(t < sh.whole, next.charge.target < next.whole, 0, 0, sh.turn, next.turn) {

@@ -67,11 +67,11 @@ func (l *Ledger) collect(r *resource, p *pass) {
 				if at, ok := l.reclaim(sh); ok {
 					p.lookAt(at)
 				}
-				sh.wish = min(sh.want, sh.use.cap, r.limit)
+				sh.wish = sh.usable(sh.want)
 				if r.gather.by == sh {
-					sh.wish = max(sh.wish, min(sh.need, r.limit))
+					sh.wish = max(sh.wish, min(sh.need, sh.most()))
 				}
-				claimed += min(sh.want, r.limit)
+				claimed += min(sh.want, sh.most())
 				g.wish += sh.wish
 				g.sure += min(sh.sure(), sh.wish)
 				p.assured += min(sh.guarantee, sh.wish)
@@ -119,7 +119,7 @@ func (p *pass) lookAt(at time.Duration) {
 // sure is what the share has before all sharing.
 func (sh *share) sure() int64 {
 	if sh.resource.gather.by == sh {
-		return max(sh.guarantee, min(sh.need, sh.resource.limit))
+		return max(sh.guarantee, min(sh.need, sh.most()))
 	}
 	return sh.guarantee
 }
@@ -263,7 +263,7 @@ func (p *pass) spread(r *resource, left int64) {
 				if !r.scarce && sh.want > 0 && sh.charge.target <= sh.want {
 					most = max(most, sh.want+1+sh.want/4)
 				}
-				c.want = min(max(most-sh.give, 0), left)
+				c.want = min(max(min(most, sh.most())-sh.give, 0), left)
 			}
 			p.claims = append(p.claims, c)
 		}

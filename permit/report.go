@@ -87,7 +87,7 @@ func (l *Ledger) demand(sh *share, in *Report) {
 	}
 	if want := min(max(in.Want, 0), MaxLimit); want != sh.want {
 		r.want += want - sh.want
-		sh.group.wish += min(want, sh.use.cap, r.limit) - min(sh.want, sh.use.cap, r.limit)
+		sh.group.wish += sh.usable(want) - sh.usable(sh.want)
 		sh.want = want
 		l.nudge(r)
 	}
@@ -104,6 +104,9 @@ func (l *Ledger) demand(sh *share, in *Report) {
 		changed = true
 	}
 	sh.meanHold = max(in.MeanHold, 0)
+	if in.HasUsage {
+		sh.usage, sh.used, sh.hasUsage = in.Usage, l.now, true
+	}
 	sh.waiting = sh.want > sh.charge.held
 	sh.waitSince = l.now - min(max(in.OldestWait, 0), maxWait)
 	if changed {

@@ -106,6 +106,11 @@ type share struct {
 	asked         int64 // the guarantee
 	guarantee     int64 // as admitted
 	meanHold      time.Duration
+	usage         Usage
+	used          time.Duration // when usage came, if hasUsage
+	hasUsage      bool
+	part          int64 // the bound by SetPart
+	partBinding   string
 	heldSince     time.Duration // since when it holds something
 	waiting       bool
 	waitSince     time.Duration // as the worker says
@@ -138,7 +143,7 @@ func (l *Ledger) join(s *session, r *resource) *share {
 		h = &holder{identity: s.identity, grant: grant}
 		r.holders[s.identity.name] = h
 	}
-	sh := &share{session: s, resource: r, holder: h, need: 1, weight: 1, use: use{cap: MaxLimit}, stance: -1,
+	sh := &share{session: s, resource: r, holder: h, need: 1, weight: 1, use: use{cap: MaxLimit}, part: MaxLimit, stance: -1,
 		served: s.served()}
 	h.shares++
 	r.shares++

@@ -23,6 +23,8 @@ func (sh *share) why() string {
 		return fmt.Sprintf("it needs %d at once, and the quota of its identity is %d", sh.need, quota)
 	case c.target < sh.give && r.unknown == 0:
 		return "others have not yet given back what is its share"
+	case sh.part < min(sh.want, r.limit) && c.target >= sh.part:
+		return sh.partText()
 	case sh.wish < min(sh.want, r.limit):
 		return "it did not use what it had while others waited"
 	case quota > 0 && sh.holder.charge >= quota:

@@ -1,0 +1,80 @@
+package permit
+
+import (
+	"fmt"
+	"time"
+)
+
+// User is what the ledger knows of one session that uses, or would use, permits of a resource.
+type User struct {
+	Session      SessionID
+	Party        Party
+	Weight       int
+	Held, Charge int64
+	Want, Need   int64
+
+	// Usage is what the newest report with one said, and Reported when it came, where HasUsage is true.
+	Usage    Usage
+	Reported time.Duration
+	HasUsage bool
+}
+
+// Users appends to dst the sessions that hold, may hold or want permits of the resource, in no order.
+func (l *Ledger) Users(now time.Duration, resource string, dst []User) ([]User, error) {
+	l.clock(now)
+	r := l.byName[resource]
+	if r == nil {
+		return dst, fmt.Errorf("%w: %q", ErrNoResource, resource)
+	}
+	for b := range r.bands {
+		for _, g := range r.bands[b].groups {
+			for _, sh := range g.shares {
+				if sh.want == 0 && sh.charge.amount() == 0 {
+					continue
+				}
+				dst = append(dst, User{
+					Session: sh.session.id, Party: sh.session.party, Weight: int(sh.weight), Want: sh.want, Need: sh.need,
+					Held: sh.charge.held, Charge: sh.charge.amount(),
+					Usage: sh.usage, Reported: sh.used, HasUsage: sh.hasUsage,
+				})
+			}
+		}
+	}
+	return dst, nil
+}
+
+// SetPart bounds what the session has of a resource, whatever it wants: to part, and why, for people. What is
+// guaranteed to it stays. MaxLimit is no bound, which is how a session begins. It takes nothing from anybody:
+// charges fall as work ends. A part of less than 0, and a session that does not have the resource, are ignored.
+func (l *Ledger) SetPart(now time.Duration, resource string, id SessionID, part int64, binding string) {
+	l.clock(now)
+	s := l.sessions[id]
+	if s == nil || part < 0 {
+		return
+	}
+	sh := s.share(resource)
+	if sh == nil {
+		return
+	}
+	sh.partBinding = binding
+	if part = min(part, MaxLimit); part == sh.part {
+		return
+	}
+	sh.part = part
+	l.touch(sh.resource)
+}
+
+// most is what the share has at most, whatever it wants.
+func (sh *share) most() int64 { return min(max(sh.part, sh.guarantee), sh.resource.limit) }
+
+// usable is what the share is taken to want of so many.
+func (sh *share) usable(want int64) int64 { return min(want, sh.use.cap, sh.most()) }
+
+// partText says that the part binds.
+func (sh *share) partText() string {
+	text := fmt.Sprintf("its part of the limit is %d", sh.part)
+	if sh.partBinding != "" {
+		text += ": " + sh.partBinding
+	}
+	return text
+}
