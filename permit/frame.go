@@ -94,12 +94,39 @@ type Report struct {
 	HasUsage bool
 }
 
-// Usage is what the tasks under a worker's permits use, as it measured it. Counts are since its process
-// started. A negative number is not known.
+// Usage is what the tasks under a worker's permits use, as it measured it. Times and counts are sums since its
+// process started. What is negative is not known.
 type Usage struct {
-	CPU                 time.Duration
-	Runnable, Memory    int64
-	Completions, Errors int64
+	// Uptime is when it was measured, since the worker's process started.
+	Uptime time.Duration
+
+	// CPU is the CPU time of the tasks, Runnable the time in which they ran or waited for a CPU, summed over
+	// them, and Permits the time in which permits were held, summed over those.
+	CPU, Runnable, Permits time.Duration
+
+	// Memory is what the tasks use now, in bytes, and Grown how many final footprints of a task that is
+	// expected to be: the sum over the tasks that run of a share in [0, 1].
+	Memory int64
+	Grown  float64
+
+	// Duration is how long a task is expected to take.
+	Duration time.Duration
+
+	// Starts, Completions and Failures count tasks; those that failed completed too. Throttled counts the
+	// refusals for too many requests (429) of Calls calls.
+	Starts, Completions, Failures int64
+	Calls, Throttled              int64
+
+	// Delayed is how many of the held permits wait until their task may try again.
+	Delayed int64
+}
+
+// UnknownUsage is that of which nothing is known but when that was.
+func UnknownUsage(uptime time.Duration) Usage {
+	return Usage{
+		Uptime: uptime, CPU: -1, Runnable: -1, Permits: -1, Memory: -1, Grown: -1, Duration: -1,
+		Starts: -1, Completions: -1, Failures: -1, Calls: -1, Throttled: -1, Delayed: -1,
+	}
 }
 
 // ServerFrame is one message of the server to a worker.

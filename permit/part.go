@@ -13,6 +13,10 @@ type User struct {
 	Held, Charge int64
 	Want, Need   int64
 
+	// PermitSeconds sums over the permits the time in which they were held, as far as the worker reported them,
+	// since the session has the resource.
+	PermitSeconds float64
+
 	// Usage is what the newest report with one said, and Reported when it came, where HasUsage is true.
 	Usage    Usage
 	Reported time.Duration
@@ -34,7 +38,7 @@ func (l *Ledger) Users(now time.Duration, resource string, dst []User) ([]User, 
 				}
 				dst = append(dst, User{
 					Session: sh.session.id, Party: sh.session.party, Weight: int(sh.weight), Want: sh.want, Need: sh.need,
-					Held: sh.charge.held, Charge: sh.charge.amount(),
+					Held: sh.charge.held, Charge: sh.charge.amount(), PermitSeconds: sh.permitSeconds(l.now),
 					Usage: sh.usage, Reported: sh.used, HasUsage: sh.hasUsage,
 				})
 			}
@@ -62,6 +66,11 @@ func (l *Ledger) SetPart(now time.Duration, resource string, id SessionID, part 
 	}
 	sh.part = part
 	l.touch(sh.resource)
+}
+
+// permitSeconds is the sum over the permits of the time in which they were held, by that time.
+func (sh *share) permitSeconds(now time.Duration) float64 {
+	return sh.heldSum + float64(sh.charge.held)*(now-sh.heldAt).Seconds()
 }
 
 // most is what the share has at most, whatever it wants.

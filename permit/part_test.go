@@ -111,7 +111,7 @@ func TestPartUnderNeed(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	w := newWorld(t, config(10))
-	used := permit.Usage{CPU: 3 * time.Second, Runnable: 2, Memory: 1 << 20, Completions: 7, Errors: -1}
+	used := permit.Usage{Uptime: 9 * time.Second, CPU: 3 * time.Second, Runnable: -1, Memory: 1 << 20, Completions: 7}
 	busy := w.join(party("uid:0"), permit.Report{Want: 4, Weight: 3, Need: 2, Usage: used, HasUsage: true})
 	w.attach("uid:1").send() // it wants nothing
 	w.step(time.Second)
@@ -127,10 +127,20 @@ func TestUsers(t *testing.T) {
 		Usage: used, Reported: time.Second, HasUsage: true,
 	}}
 	if err == nil && len(users) == 1 {
+		if got := users[0].PermitSeconds; got != 0 {
+			t.Errorf("PermitSeconds = %v before time passed", got)
+		}
 		want[0].Charge = users[0].Charge // what it has beside what it wants is not the point
 	}
 	if err != nil || !slices.Equal(users, want) {
 		t.Errorf("Users = %+v, %v, want %+v", users, err, want)
+	}
+	w.step(time.Second)
+	busy.held = 1
+	busy.send()
+	w.step(500 * time.Millisecond)
+	if users, _ = w.ledger.Users(w.now, "r", nil); users[0].PermitSeconds != 2.5 {
+		t.Errorf("PermitSeconds = %v after two for 1 s and one for 0.5 s, want 2.5", users[0].PermitSeconds)
 	}
 	if _, err := w.ledger.Users(w.now, "none", nil); !errors.Is(err, permit.ErrNoResource) {
 		t.Errorf("Users of no resource: %v", err)

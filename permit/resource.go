@@ -112,6 +112,8 @@ type share struct {
 	part          int64 // the bound by SetPart
 	partBinding   string
 	heldSince     time.Duration // since when it holds something
+	heldSum       float64       // permit-seconds until heldAt
+	heldAt        time.Duration // when held changed last
 	waiting       bool
 	waitSince     time.Duration // as the worker says
 	short         bool          // whether the task that waits longest needs more than its part
@@ -233,6 +235,10 @@ func (l *Ledger) recharge(sh *share, change func(*charge)) {
 	sh.resource.held += sh.charge.held - held
 	if held == 0 && sh.charge.held > 0 {
 		sh.heldSince = l.now
+	}
+	if held != sh.charge.held {
+		sh.heldSum += float64(held) * (l.now - sh.heldAt).Seconds()
+		sh.heldAt = l.now
 	}
 	if delta < 0 {
 		l.nudge(sh.resource)

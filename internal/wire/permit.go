@@ -120,14 +120,7 @@ func permitReport(r *permit.Report) *headroomv1.PermitReport {
 		Need:       r.Need,
 	}
 	if r.HasUsage {
-		u := &r.Usage
-		p.Usage = &headroomv1.PermitUsage{
-			CpuTime:     durationIf(u.CPU >= 0, u.CPU),
-			Runnable:    int64If(u.Runnable >= 0, u.Runnable),
-			MemoryBytes: int64If(u.Memory >= 0, u.Memory),
-			Completions: int64If(u.Completions >= 0, u.Completions),
-			Errors:      int64If(u.Errors >= 0, u.Errors),
-		}
+		p.Usage = permitUsage(&r.Usage)
 	}
 	return p
 }
@@ -149,13 +142,7 @@ func permitReportFrom(p *headroomv1.PermitReport) permit.Report {
 		HasUsage:   p.GetUsage() != nil,
 	}
 	if u := p.GetUsage(); u != nil {
-		r.Usage = permit.Usage{
-			CPU:         unknownDuration(u.CpuTime),
-			Runnable:    unknownCount(u.Runnable),
-			Memory:      unknownCount(u.MemoryBytes),
-			Completions: unknownCount(u.Completions),
-			Errors:      unknownCount(u.Errors),
-		}
+		r.Usage = permitUsageFrom(u)
 	}
 	return r
 }
@@ -197,8 +184,11 @@ func unknownCount(n *int64) int64 {
 	if n == nil {
 		return -1
 	}
-	return max(*n, -1)
+	return min(max(*n, -1), maxCount)
 }
+
+// maxCount is far over what any machine has or does, and a sum of many does not overflow.
+const maxCount = 1 << 53
 
 func unknownDuration(d *durationpb.Duration) time.Duration {
 	if d == nil {

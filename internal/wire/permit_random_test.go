@@ -38,8 +38,13 @@ func randomPermitReport(r *rand.Rand) permit.Report {
 	p.Ceiling, p.HasCeiling = randomCeiling(r)
 	if p.HasUsage = flip(r); p.HasUsage {
 		p.Usage = permit.Usage{
-			CPU: randomWait(r) - 1, Runnable: r.Int64N(3) - 1, Memory: r.Int64N(3) - 1,
-			Completions: r.Int64N(3) - 1, Errors: r.Int64N(3) - 1,
+			Uptime: randomWait(r), CPU: randomWait(r) - 1, Runnable: randomWait(r) - 1, Permits: randomWait(r) - 1,
+			Memory: r.Int64N(3) - 1, Grown: float64(r.IntN(3)-1) / 3, Duration: randomWait(r) - 1,
+			Starts: r.Int64N(3) - 1, Completions: r.Int64N(3) - 1, Failures: r.Int64N(3) - 1,
+			Calls: r.Int64N(3) - 1, Throttled: r.Int64N(3) - 1, Delayed: r.Int64N(3) - 1,
+		}
+		if p.Usage.Grown < 0 {
+			p.Usage.Grown = -1
 		}
 	}
 	return p

@@ -124,13 +124,18 @@ func TestFramesWithAbsurdNumbers(t *testing.T) {
 		{
 			Version: -1, Held: -1, Want: math.MaxInt64, Ceiling: proto.Int64(-1), Weight: math.MaxInt32, Need: -1,
 			Priority: math.MinInt32, Guarantee: math.MaxInt64, OldestWait: before, MeanHold: never,
-			Usage: &headroomv1.PermitUsage{Runnable: proto.Int64(math.MinInt64), CpuTime: before},
+			Usage: &headroomv1.PermitUsage{
+				Uptime: before, MemoryBytes: proto.Int64(math.MinInt64), Starts: proto.Int64(math.MaxInt64), CpuTime: before,
+				Grown: proto.Float64(math.NaN()),
+			},
 		},
 	}})
+	usage := permit.UnknownUsage(0)
+	usage.Starts = 1 << 53
 	want := permit.WorkerFrame{Reports: []permit.Report{{}, {
 		Want: permit.MaxLimit, HasCeiling: true, Weight: permit.MaxWeight, Priority: permit.MinPriority,
 		Guarantee: permit.MaxLimit, MeanHold: math.MaxInt64, HasUsage: true,
-		Usage: permit.Usage{CPU: -1, Runnable: -1, Memory: -1, Completions: -1, Errors: -1},
+		Usage: usage,
 	}}}
 	if err != nil || !reflect.DeepEqual(f, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", f, err, want)

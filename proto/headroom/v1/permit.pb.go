@@ -506,20 +506,38 @@ func (x *PermitReport) GetNeed() int64 {
 	return 0
 }
 
-// Is what the tasks under a worker's permits use, as the worker measured it. Counts are since the worker's
-// process started.
+// Is what the tasks under a worker's permits use, as the worker measured it. Times and counts are sums since the
+// worker's process started, so that the difference of two says what was in between, whatever was lost. From them a
+// limit law computes how many permits keep the host busy; what is absent is not known.
 type PermitUsage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// States the CPU time used.
-	CpuTime *durationpb.Duration `protobuf:"bytes,1,opt,name=cpu_time,json=cpuTime,proto3" json:"cpu_time,omitempty"`
-	// Counts the tasks that could run now if there were a CPU for each.
-	Runnable *int64 `protobuf:"varint,2,opt,name=runnable,proto3,oneof" json:"runnable,omitempty"`
-	// States the memory in use.
-	MemoryBytes *int64 `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
+	// Required. States when it was measured, as the time since the worker's process started.
+	Uptime *durationpb.Duration `protobuf:"bytes,1,opt,name=uptime,proto3" json:"uptime,omitempty"`
+	// States the CPU time that the tasks used.
+	CpuTime *durationpb.Duration `protobuf:"bytes,2,opt,name=cpu_time,json=cpuTime,proto3" json:"cpu_time,omitempty"`
+	// Sums over the tasks the time in which they ran or waited for a CPU.
+	RunnableTime *durationpb.Duration `protobuf:"bytes,3,opt,name=runnable_time,json=runnableTime,proto3" json:"runnable_time,omitempty"`
+	// Sums over the permits the time in which they were held.
+	PermitTime *durationpb.Duration `protobuf:"bytes,4,opt,name=permit_time,json=permitTime,proto3" json:"permit_time,omitempty"`
+	// States the memory that the tasks use now.
+	MemoryBytes *int64 `protobuf:"varint,5,opt,name=memory_bytes,json=memoryBytes,proto3,oneof" json:"memory_bytes,omitempty"`
+	// States how many final footprints of a task the memory of those that run is expected to be by now: the sum
+	// over them of a share in [0, 1].
+	Grown *float64 `protobuf:"fixed64,6,opt,name=grown,proto3,oneof" json:"grown,omitempty"`
+	// States how long a task is expected to take.
+	ExpectedDuration *durationpb.Duration `protobuf:"bytes,7,opt,name=expected_duration,json=expectedDuration,proto3" json:"expected_duration,omitempty"`
+	// Counts the tasks that started.
+	Starts *int64 `protobuf:"varint,8,opt,name=starts,proto3,oneof" json:"starts,omitempty"`
 	// Counts the tasks that ended.
-	Completions *int64 `protobuf:"varint,4,opt,name=completions,proto3,oneof" json:"completions,omitempty"`
+	Completions *int64 `protobuf:"varint,9,opt,name=completions,proto3,oneof" json:"completions,omitempty"`
 	// Counts those of them that failed.
-	Errors        *int64 `protobuf:"varint,5,opt,name=errors,proto3,oneof" json:"errors,omitempty"`
+	Failures *int64 `protobuf:"varint,10,opt,name=failures,proto3,oneof" json:"failures,omitempty"`
+	// Counts the calls that the tasks made to somebody who limits them, as far as they said.
+	Calls *int64 `protobuf:"varint,11,opt,name=calls,proto3,oneof" json:"calls,omitempty"`
+	// Counts those of them that were refused as too many (429).
+	Throttled *int64 `protobuf:"varint,12,opt,name=throttled,proto3,oneof" json:"throttled,omitempty"`
+	// States how many of the permits are held by tasks that wait until they may try again.
+	Delayed       *int64 `protobuf:"varint,13,opt,name=delayed,proto3,oneof" json:"delayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -554,6 +572,13 @@ func (*PermitUsage) Descriptor() ([]byte, []int) {
 	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{4}
 }
 
+func (x *PermitUsage) GetUptime() *durationpb.Duration {
+	if x != nil {
+		return x.Uptime
+	}
+	return nil
+}
+
 func (x *PermitUsage) GetCpuTime() *durationpb.Duration {
 	if x != nil {
 		return x.CpuTime
@@ -561,16 +586,44 @@ func (x *PermitUsage) GetCpuTime() *durationpb.Duration {
 	return nil
 }
 
-func (x *PermitUsage) GetRunnable() int64 {
-	if x != nil && x.Runnable != nil {
-		return *x.Runnable
+func (x *PermitUsage) GetRunnableTime() *durationpb.Duration {
+	if x != nil {
+		return x.RunnableTime
 	}
-	return 0
+	return nil
+}
+
+func (x *PermitUsage) GetPermitTime() *durationpb.Duration {
+	if x != nil {
+		return x.PermitTime
+	}
+	return nil
 }
 
 func (x *PermitUsage) GetMemoryBytes() int64 {
 	if x != nil && x.MemoryBytes != nil {
 		return *x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *PermitUsage) GetGrown() float64 {
+	if x != nil && x.Grown != nil {
+		return *x.Grown
+	}
+	return 0
+}
+
+func (x *PermitUsage) GetExpectedDuration() *durationpb.Duration {
+	if x != nil {
+		return x.ExpectedDuration
+	}
+	return nil
+}
+
+func (x *PermitUsage) GetStarts() int64 {
+	if x != nil && x.Starts != nil {
+		return *x.Starts
 	}
 	return 0
 }
@@ -582,9 +635,30 @@ func (x *PermitUsage) GetCompletions() int64 {
 	return 0
 }
 
-func (x *PermitUsage) GetErrors() int64 {
-	if x != nil && x.Errors != nil {
-		return *x.Errors
+func (x *PermitUsage) GetFailures() int64 {
+	if x != nil && x.Failures != nil {
+		return *x.Failures
+	}
+	return 0
+}
+
+func (x *PermitUsage) GetCalls() int64 {
+	if x != nil && x.Calls != nil {
+		return *x.Calls
+	}
+	return 0
+}
+
+func (x *PermitUsage) GetThrottled() int64 {
+	if x != nil && x.Throttled != nil {
+		return *x.Throttled
+	}
+	return 0
+}
+
+func (x *PermitUsage) GetDelayed() int64 {
+	if x != nil && x.Delayed != nil {
+		return *x.Delayed
 	}
 	return 0
 }
@@ -1243,17 +1317,33 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\x05usage\x18\v \x01(\v2\x18.headroom.v1.PermitUsageR\x05usage\x12\x1b\n" +
 	"\x04need\x18\f \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04needB\n" +
 	"\n" +
-	"\b_ceiling\"\xb7\x02\n" +
+	"\b_ceiling\"\xac\x06\n" +
 	"\vPermitUsage\x12>\n" +
-	"\bcpu_time\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\acpuTime\x12(\n" +
-	"\brunnable\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\brunnable\x88\x01\x01\x12/\n" +
-	"\fmemory_bytes\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x01R\vmemoryBytes\x88\x01\x01\x12.\n" +
-	"\vcompletions\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x02R\vcompletions\x88\x01\x01\x12$\n" +
-	"\x06errors\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x03R\x06errors\x88\x01\x01B\v\n" +
-	"\t_runnableB\x0f\n" +
-	"\r_memory_bytesB\x0e\n" +
-	"\f_completionsB\t\n" +
-	"\a_errors\"\xee\x02\n" +
+	"\x06uptime\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\v\xbaH\b\xc8\x01\x01\xaa\x01\x022\x00R\x06uptime\x12>\n" +
+	"\bcpu_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\acpuTime\x12H\n" +
+	"\rrunnable_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\frunnableTime\x12D\n" +
+	"\vpermit_time\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\n" +
+	"permitTime\x12/\n" +
+	"\fmemory_bytes\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\vmemoryBytes\x88\x01\x01\x12+\n" +
+	"\x05grown\x18\x06 \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00H\x01R\x05grown\x88\x01\x01\x12P\n" +
+	"\x11expected_duration\x18\a \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\x10expectedDuration\x12$\n" +
+	"\x06starts\x18\b \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x02R\x06starts\x88\x01\x01\x12.\n" +
+	"\vcompletions\x18\t \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x03R\vcompletions\x88\x01\x01\x12(\n" +
+	"\bfailures\x18\n" +
+	" \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x04R\bfailures\x88\x01\x01\x12\"\n" +
+	"\x05calls\x18\v \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x05R\x05calls\x88\x01\x01\x12*\n" +
+	"\tthrottled\x18\f \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x06R\tthrottled\x88\x01\x01\x12&\n" +
+	"\adelayed\x18\r \x01(\x03B\a\xbaH\x04\"\x02(\x00H\aR\adelayed\x88\x01\x01B\x0f\n" +
+	"\r_memory_bytesB\b\n" +
+	"\x06_grownB\t\n" +
+	"\a_startsB\x0e\n" +
+	"\f_completionsB\v\n" +
+	"\t_failuresB\b\n" +
+	"\x06_callsB\f\n" +
+	"\n" +
+	"_throttledB\n" +
+	"\n" +
+	"\b_delayed\"\xee\x02\n" +
 	"\aWelcome\x123\n" +
 	"\asession\x18\x01 \x01(\v2\x19.headroom.v1.SessionTokenR\asession\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1360,26 +1450,30 @@ var file_headroom_v1_permit_proto_depIdxs = []int32{
 	12, // 2: headroom.v1.PermitReport.oldest_wait:type_name -> google.protobuf.Duration
 	12, // 3: headroom.v1.PermitReport.mean_hold:type_name -> google.protobuf.Duration
 	6,  // 4: headroom.v1.PermitReport.usage:type_name -> headroom.v1.PermitUsage
-	12, // 5: headroom.v1.PermitUsage.cpu_time:type_name -> google.protobuf.Duration
-	3,  // 6: headroom.v1.Welcome.session:type_name -> headroom.v1.SessionToken
-	12, // 7: headroom.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	12, // 8: headroom.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	12, // 9: headroom.v1.Welcome.grace:type_name -> google.protobuf.Duration
-	12, // 10: headroom.v1.Welcome.recovery:type_name -> google.protobuf.Duration
-	0,  // 11: headroom.v1.Target.mode:type_name -> headroom.v1.PermitMode
-	12, // 12: headroom.v1.Target.cancel_after:type_name -> google.protobuf.Duration
-	12, // 13: headroom.v1.Target.estimated_wait:type_name -> google.protobuf.Duration
-	0,  // 14: headroom.v1.ResourceAccount.mode:type_name -> headroom.v1.PermitMode
-	12, // 15: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
-	1,  // 16: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
-	12, // 17: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
-	11, // 18: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
-	12, // 19: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	12, // 5: headroom.v1.PermitUsage.uptime:type_name -> google.protobuf.Duration
+	12, // 6: headroom.v1.PermitUsage.cpu_time:type_name -> google.protobuf.Duration
+	12, // 7: headroom.v1.PermitUsage.runnable_time:type_name -> google.protobuf.Duration
+	12, // 8: headroom.v1.PermitUsage.permit_time:type_name -> google.protobuf.Duration
+	12, // 9: headroom.v1.PermitUsage.expected_duration:type_name -> google.protobuf.Duration
+	3,  // 10: headroom.v1.Welcome.session:type_name -> headroom.v1.SessionToken
+	12, // 11: headroom.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	12, // 12: headroom.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	12, // 13: headroom.v1.Welcome.grace:type_name -> google.protobuf.Duration
+	12, // 14: headroom.v1.Welcome.recovery:type_name -> google.protobuf.Duration
+	0,  // 15: headroom.v1.Target.mode:type_name -> headroom.v1.PermitMode
+	12, // 16: headroom.v1.Target.cancel_after:type_name -> google.protobuf.Duration
+	12, // 17: headroom.v1.Target.estimated_wait:type_name -> google.protobuf.Duration
+	0,  // 18: headroom.v1.ResourceAccount.mode:type_name -> headroom.v1.PermitMode
+	12, // 19: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
+	1,  // 20: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
+	12, // 21: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
+	11, // 22: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
+	12, // 23: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_permit_proto_init() }
