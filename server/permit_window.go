@@ -1,0 +1,107 @@
+package server
+
+import (
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/permit"
+)
+
+// usageLasts is how long what a worker reported of its usage stands for what it does.
+const usageLasts = 3 * time.Second
+
+// windows turns what the ledger knows of the sessions into what a limit law looks at: the sums of now and of the
+// last look into means over the time between.
+type windows struct {
+	at    time.Duration
+	last  map[permit.SessionID]window
+	users []permit.User // room for the caller
+	pools []limit.Pool
+}
+
+// A window is what was known of one session at the last look.
+type window struct {
+	user permit.User
+	pool limit.Pool
+	at   time.Duration
+}
+
+// look returns the pools of the users, in their order, and the time since the last look. What it returns is good
+// until the next call.
+func (w *windows) look(now time.Duration, users []permit.User) (pools []limit.Pool, since time.Duration) {
+	seen := make(map[permit.SessionID]window, len(users))
+	w.pools = w.pools[:0]
+	for i := range users {
+		user := &users[i]
+		last, known := w.last[user.Session]
+		if !known {
+			last = window{user: permit.User{HasUsage: false}, at: now}
+		}
+		p := pool(now, user, &last)
+		w.pools = append(w.pools, p)
+		seen[user.Session] = window{user: *user, pool: p, at: now}
+	}
+	if w.last != nil {
+		since = now - w.at
+	}
+	w.last, w.at = seen, now
+	return w.pools, since
+}
+
+// pool returns what a session did since the last look at it.
+func pool(now time.Duration, user *permit.User, last *window) limit.Pool {
+	p := limit.Pool{
+		ID: user.Session.Name(), Weight: user.Weight, Leased: user.Held,
+		Waiting: max(user.Want-user.Held, 0), InUse: float64(user.Held),
+	}
+	if span := (now - last.at).Seconds(); span > 0 {
+		p.InUse = (user.PermitSeconds - last.user.PermitSeconds) / span
+	}
+	if !user.HasUsage || now-user.Reported > usageLasts {
+		return p
+	}
+	u, before := &user.Usage, &last.user.Usage
+	if u.Memory >= 0 {
+		p.Memory, p.MemoryKnown = u.Memory, true
+	}
+	p.Duration, p.Grown, p.Delayed = max(u.Duration, 0), max(u.Grown, 0), max(u.Delayed, 0)
+	span := (u.Uptime - before.Uptime).Seconds()
+	if !last.user.HasUsage || span < 0 {
+		return p
+	}
+	if span == 0 { // nothing came since: the means hold, and nothing was counted
+		p.CPU, p.CPUKnown = last.pool.CPU, last.pool.CPUKnown
+		p.Runnable, p.RunnableKnown = last.pool.Runnable, last.pool.RunnableKnown
+		if p.CPUKnown {
+			p.InUse = last.pool.InUse
+		}
+		return p
+	}
+	mean := func(sum, before time.Duration) (float64, bool) {
+		if sum < 0 || before < 0 || sum < before {
+			return 0, false
+		}
+		return (sum - before).Seconds() / span, true
+	}
+	if n, ok := mean(u.Permits, before.Permits); ok {
+		p.InUse = n
+	}
+	p.CPU, p.CPUKnown = mean(u.CPU, before.CPU)
+	if p.Runnable, p.RunnableKnown = mean(u.Runnable, before.Runnable); p.RunnableKnown {
+		p.Runnable = min(p.Runnable, p.InUse)
+	}
+	p.Started = counted(u.Starts, before.Starts)
+	p.Completed = counted(u.Completions, before.Completions)
+	p.Failed = counted(u.Failures, before.Failures)
+	p.Calls = counted(u.Calls, before.Calls)
+	p.Throttled = counted(u.Throttled, before.Throttled)
+	return p
+}
+
+// counted returns by how much a count rose; 0 where that is not known.
+func counted(n, before int64) int64 {
+	if n < 0 || before < 0 {
+		return 0
+	}
+	return max(n-before, 0)
+}

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"testing"
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/permit"
+)
+
+// What sessions report as sums is looked at as means over the time between two looks.
+func TestWindows(t *testing.T) {
+	id := permit.SessionID{1}
+	report := func(uptime, cpu, runnable, permits time.Duration, completions int64) permit.Usage {
+		u := permit.UnknownUsage(uptime)
+		u.CPU, u.Runnable, u.Permits, u.Completions = cpu, runnable, permits, completions
+		u.Memory, u.Grown, u.Duration = 1<<30, 1.5, 4*time.Second
+		return u
+	}
+	type step struct {
+		at   time.Duration
+		user permit.User
+		want limit.Pool
+	}
+	const s = time.Second
+	base := permit.User{Session: id, Weight: 2, Held: 3, Want: 8}
+	with := func(seconds float64, reported time.Duration, u permit.Usage) permit.User {
+		user := base
+		user.PermitSeconds, user.Reported, user.Usage, user.HasUsage = seconds, reported, u, true
+		return user
+	}
+	without := func(seconds float64) permit.User {
+		user := base
+		user.PermitSeconds = seconds
+		return user
+	}
+	pool := func(inUse float64, change func(*limit.Pool)) limit.Pool {
+		p := limit.Pool{ID: id.Name(), Weight: 2, Leased: 3, Waiting: 5, InUse: inUse}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	gauges := func(p *limit.Pool) {
+		p.Memory, p.MemoryKnown, p.Grown, p.Duration = 1<<30, true, 1.5, 4*s
+	}
+	means := func(cpu, runnable float64, completed int64) func(*limit.Pool) {
+		return func(p *limit.Pool) {
+			gauges(p)
+			p.CPU, p.CPUKnown, p.Runnable, p.RunnableKnown, p.Completed = cpu, true, runnable, true, completed
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"without usage only permits are known", []step{
+			{10 * s, without(7), pool(3, nil)},
+			{12 * s, without(12), pool(2.5, nil)},
+		}},
+		{"the means are over the worker's own time", []step{
+			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
+			{11 * s, with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(0.5, 1, 10))},
+		}},
+		{"between two reports the means hold, and nothing is counted twice", []step{
+			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
+			{11 * s, with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(0.5, 1, 10))},
+			{12 * s, with(5, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(0.5, 1, 0))},
+		}},
+		{"an old report stands for nothing", []step{
+			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
+			{14 * s, with(8, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(2, nil)},
+		}},
+		{"sums that fall are not known", []step{
+			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
+			{11 * s, with(2, 11*s, report(6*s, 1*s, 1*s, 1*s, 3)), pool(2, gauges)},
+		}},
+		{"a worker's time that goes back begins anew", []step{
+			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
+			{11 * s, with(2, 11*s, report(1*s, 3*s, 5*s, 13*s, 17)), pool(2, gauges)},
+			{12 * s, with(3, 12*s, report(2*s, 4*s, 5*s, 13*s, 18)), pool(0, means(1, 0, 1))},
+		}},
+		{"no more can run than hold permits", []step{
+			{10 * s, with(0, 10*s, report(5*s, 0, 0, 0, 0)), pool(3, gauges)},
+			{11 * s, with(2, 11*s, report(6*s, s, 9*s, 2*s, 0)), pool(2, means(1, 2, 0))},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var w windows
+			for i, step := range tt.steps {
+				got, since := w.look(step.at, []permit.User{step.user})
+				if len(got) != 1 || got[0] != step.want {
+					t.Errorf("step %d: %+v\nwant %+v", i, got, step.want)
+				}
+				want := time.Duration(0)
+				if i > 0 {
+					want = step.at - tt.steps[i-1].at
+				}
+				if since != want {
+					t.Errorf("step %d: %v since the last look, want %v", i, since, want)
+				}
+			}
+		})
+	}
+}
+
+// A session that ended is forgotten: one of the same id would begin anew.
+func TestWindowsForget(t *testing.T) {
+	var w windows
+	user := permit.User{Session: permit.SessionID{1}, Weight: 1, Held: 4, PermitSeconds: 100}
+	w.look(time.Second, []permit.User{user})
+	w.look(2*time.Second, nil)
+	if len(w.last) != 0 {
+		t.Errorf("%d sessions are remembered, want none", len(w.last))
+	}
+	if got, _ := w.look(3*time.Second, []permit.User{user}); got[0].InUse != 4 {
+		t.Errorf("InUse = %v of a session seen for the first time, want what it holds", got[0].InUse)
+	}
+}
