@@ -10,38 +10,43 @@ import (
 	"github.com/headroom-rpc/headroom/permit"
 )
 
-// stepInterval is the time between two steps of a limit law.
-const stepInterval = time.Second
+const (
+	// stepInterval is the time between two steps of a limit law.
+	stepInterval = time.Second
+
+	// stepSlack is how much early a step may be that comes with new snapshots, or late without any. With them it costs
+	// no wakeup of the machine: whoever looks at snapshots is awake.
+	stepSlack = 50 * time.Millisecond
+)
 
 // follow lets the limit of HostResource follow its law and the severity, until ctx is done.
 func (s *permitService) follow(ctx context.Context, a *arbiter) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	overdue := time.NewTimer(0)
+	defer overdue.Stop()
 	var (
 		verdict uint64
 		level   = -1
 		last    time.Duration
 	)
 	for {
-		newest, changed, err := s.snapshotter.Verdict()
+		view, changed, err := s.snapshotter.View()
 		moved := s.moved()
 		report, _ := s.severity.Latest()
 		now := s.config.Clock()
-		wait := inactiveTry
-		if err == nil {
-			if newest != verdict || report.Level != level || now-last >= stepInterval {
-				verdict, level, last = newest, report.Level, now
-				s.step(a)
-			}
-			wait = last + stepInterval - now
+		switch {
+		case err != nil:
+			overdue.Reset(inactiveTry)
+		case view.Verdict != verdict || report.Level != level || now-last >= stepInterval-stepSlack:
+			verdict, level, last = view.Verdict, report.Level, now
+			s.step(a)
+			overdue.Reset(stepInterval + stepSlack)
 		}
-		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
 		case <-moved:
-		case <-timer.C:
+		case <-overdue.C:
 		}
 	}
 }
