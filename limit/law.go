@@ -3,6 +3,7 @@
 package limit
 
 import (
+	"math"
 	"time"
 
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -108,22 +109,75 @@ type Pool struct {
 
 // Decision is a limit, and what it rests on.
 type Decision struct {
-	// Limit is how many may run, at least 1.
+	// Limit is how many may run, at least 1: once Pace is over, see [Decision.After].
 	Limit int64
+
+	// From is where a rise to Limit begins, and Pace how long it takes; a Pace of 0 is at once. A fall is always
+	// at once.
+	From int64
+	Pace time.Duration
 
 	// Binding says what keeps it from being higher, for people, with the figures that it was computed from.
 	Binding string
 
-	// Shares is how many of Limit each of [Input.Pools] may have, in their order. Nil where a law leaves it to
-	// the one who leases.
+	// Shares is how many of Limit each of [Input.Pools] may have, in their order; their sum is Limit. Nil where
+	// a law leaves it to the one who leases.
 	Shares []Share
+
+	// Gate says when memory lets nothing start, between this step and the next.
+	Gate Gate
 }
 
 // Share is what one pool may have of a limit.
 type Share struct {
-	// Limit is how many tasks of the pool may run, at least [Pool.Min].
-	Limit int64
+	// Limit is how many tasks of the pool may run, at least [Pool.Min]: once [Decision.Pace] is over. From is
+	// where a rise to it begins.
+	Limit, From int64
 
 	// Binding says what keeps it from being higher, for people, with the figures that it was computed from.
 	Binding string
+
+	// Footprint is the memory in bytes that a task of the pool is expected to take in the end; 0 while that is
+	// not known.
+	Footprint int64
 }
+
+// paces is how many equal parts a rise is made in.
+const paces = 10
+
+// After returns the limit that holds some time after the step: a rise is made in ten equal parts over Pace, the
+// first at once.
+func (d *Decision) After(elapsed time.Duration) int64 { return d.after(d.From, d.Limit, elapsed) }
+
+// ShareAfter returns what the pool of Shares[i] may have some time after the step.
+func (d *Decision) ShareAfter(i int, elapsed time.Duration) int64 {
+	return d.after(d.Shares[i].From, d.Shares[i].Limit, elapsed)
+}
+
+func (d *Decision) after(from, limit int64, elapsed time.Duration) int64 {
+	if elapsed >= d.Pace || from >= limit {
+		return limit
+	}
+	part := int64(max(0, elapsed)*paces/d.Pace) + 1
+	return from + int64(math.Ceil(float64(limit-from)*float64(part)/paces))
+}
+
+// Growth returns how much more memory the tasks of the pool will take, in bytes, when so many run that have
+// reached the sum grown of the shares of their footprints; see [Pool.Grown].
+func (s Share) Growth(running int64, grown float64) int64 {
+	return int64(float64(s.Footprint) * max(0, meanGrowth*float64(running)-grown))
+}
+
+// Gate holds the lines of memory, in bytes in use. The zero Gate is always open. A user lets at least one task,
+// or [Pool.Min], run whatever it says: else it might wait for ever for memory that only a start would free.
+type Gate struct {
+	// Line is what the memory in use and the growth to come of all that runs may reach: over it nothing starts.
+	Line int64
+
+	// Shed is the use over which those who may cancel tasks do so, the youngest first, until what is left would
+	// be at most ShedTo.
+	Shed, ShedTo int64
+}
+
+// Open reports whether a task may start, by the memory in use now and the growth to come of what runs, in bytes.
+func (g Gate) Open(used, growth int64) bool { return g.Line == 0 || used+growth <= g.Line }

@@ -1,0 +1,149 @@
+package limit
+
+import "math"
+
+// network is a closed queueing network of two stations: a CPU of some cores that all who are there share, and
+// a place where tasks wait for anything else, without end. Its stationary distribution has product form and
+// depends on the distributions of the two times only by their means (Baskett, Chandy, Muntz and Palacios,
+// 1975), so that one measurable ratio says all.
+type network struct {
+	cores  float64 // of the CPU; over 0
+	gamma  float64 // time outside the CPU per time of CPU, of a task
+	always float64 // tasks of others that are always at the CPU
+}
+
+// occupancy is what a network comes to on average.
+type occupancy struct {
+	busy  float64 // cores in use
+	queue float64 // tasks at the CPU: they run or wait for it
+	over  float64 // probability of more tasks at the CPU than asked about
+}
+
+// maxGamma bounds the work of a solution: the busy cores and the queue do not change any more above it, since
+// arrivals are then as good as Poisson.
+const maxGamma = 1000
+
+// negligible is the probability, against the most likely state, at which a distribution is cut off.
+const negligible = 1e-9
+
+// rate is the cores that k tasks of the network get.
+func (w network) rate(k float64) float64 {
+	return min(k+w.always, w.cores) * k / (k + w.always)
+}
+
+// step is the probability of k+1 tasks at the CPU over that of k, of n in all; it falls with k.
+func (w network) step(n, k float64) float64 { return (n - k) / (w.gamma * w.rate(k+1)) }
+
+// occupy returns what n tasks come to, and the probability of more than most at the CPU. It adds up outwards
+// from the most likely state, so that it neither overflows nor takes longer than a few times the standard
+// deviation.
+func (w network) occupy(n, most float64) occupancy {
+	if w.gamma <= 1e-6 {
+		all := n + w.always
+		o := occupancy{busy: min(all, w.cores), queue: all}
+		if all > most {
+			o.over = 1
+		}
+		return o
+	}
+	last := math.Floor(n)
+	low, high := 0.0, last // of the first state that is not less likely than the next
+	for low < high {
+		mid := math.Floor((low + high) / 2)
+		if w.step(n, mid) <= 1 {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	var sum float64
+	var o occupancy
+	add := func(k, p float64) {
+		all := k + w.always
+		sum += p
+		o.busy += p * min(all, w.cores)
+		o.queue += p * all
+		if all > most {
+			o.over += p
+		}
+	}
+	add(low, 1)
+	for k, p := low, 1.0; k < last; k++ {
+		if p *= w.step(n, k); p < negligible {
+			break
+		}
+		add(k+1, p)
+	}
+	for k, p := low, 1.0; k > 0; k-- {
+		if p /= w.step(n, k-1); p < negligible {
+			break
+		}
+		add(k-1, p)
+	}
+	o.busy /= sum
+	o.queue /= sum
+	o.over /= sum
+	return o
+}
+
+// goal is what the population of a network is fitted to.
+type goal struct {
+	busy  float64 // share of the cores to keep busy
+	queue float64 // no more tasks at the CPU than this on average
+	most  float64 // no more at the CPU than this ...
+	over  float64 // ... but for this share of the time
+}
+
+// exceeds reports whether a population is too large, however little of the CPU is busy.
+func (g goal) exceeds(o occupancy) bool { return o.queue > g.queue || o.over > g.over }
+
+// first returns the least whole number in [low, high] for which ok holds; high if there is none under it. ok
+// must hold for all numbers above one for which it holds.
+func first(low, high int64, ok func(int64) bool) int64 {
+	for low < high {
+		if mid := low + (high-low)/2; ok(mid) {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return low
+}
+
+// fit returns what the least population comes to that reaches the goal, or the largest that does not exceed
+// it, at least 1, if that is less. It also reports whether the second was the case.
+func (w network) fit(g goal) (o occupancy, capped bool) {
+	w.gamma = min(w.gamma, maxGamma)
+	all := w.gamma * w.cores
+	most := int64(all+w.cores+6*math.Sqrt(all)) + 64
+	n := first(1, most, func(n int64) bool { return w.occupy(float64(n), g.most).busy >= g.busy*w.cores })
+	if o = w.occupy(float64(n), g.most); g.exceeds(o) && n > 1 {
+		n = first(2, n, func(n int64) bool { return g.exceeds(w.occupy(float64(n), g.most)) }) - 1
+		return w.occupy(float64(n), g.most), true
+	}
+	return o, false
+}
+
+// fitMixed is fit for a mixture: w.gamma is that of the tasks that mostly wait, which are to have part of the
+// cores; the others are always at the CPU. Tasks share a CPU in proportion to how many are there, so both kinds
+// are there in proportion to their parts. What it searches for is how many those are together.
+func (w network) fitMixed(g goal, part float64) (o occupancy, capped bool) {
+	const fine = 4 // steps of the search in a task
+	w.gamma = min(w.gamma, maxGamma)
+	share := part / w.cores
+	occupy := func(i int64) occupancy {
+		queue := float64(i) / fine
+		w := w
+		w.always = queue * (1 - share)
+		n := w.gamma*part*g.busy + queue*share
+		return w.occupy(n, g.most)
+	}
+	most := int64(fine * (w.cores + 6*math.Sqrt(w.gamma*w.cores) + 64))
+	i := first(1, most, func(i int64) bool { return occupy(i).busy >= g.busy*w.cores })
+	if o = occupy(i); g.exceeds(o) && i > 1 {
+		i = first(2, i, func(i int64) bool { return g.exceeds(occupy(i)) }) - 1
+		o, capped = occupy(i), true
+	}
+	o.queue = float64(i) / fine
+	return o, capped
+}

@@ -1,0 +1,321 @@
+package limit
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// Objective is what the law "twostation" fits the limit to.
+type Objective string
+
+// The objectives.
+const (
+	// Throughput is the least limit that keeps a set share of the usable CPU busy.
+	Throughput Objective = "throughput"
+	// Latency is the same, or the largest limit with which few tasks wait for a CPU, if that is less.
+	Latency Objective = "latency"
+)
+
+// TwoStation are the settings of the law "twostation". The zero value has all defaults.
+type TwoStation struct {
+	// Objective is Throughput, unless it says otherwise.
+	Objective Objective
+
+	// Busy is the share of the usable CPU to keep busy, in [0.5, 0.999]. 0 is 0.97.
+	Busy float64
+
+	// Crowded is, with Latency, the share of the time in which more than twice as many tasks as there are cores
+	// may be at the CPU, in [0.0001, 0.5]. 0 is 0.01.
+	Crowded float64
+
+	// Margin is how many standard deviations of what running tasks will take in memory are kept free, in
+	// [0.5, 10]. 0 is 4. Less is more throughput, and more tasks that the kernel kills.
+	Margin float64
+
+	// Memory is the share of all memory in use over which nothing starts, in [0.1, 0.98]. 0 is 0.9.
+	Memory float64
+}
+
+func (c *TwoStation) setDefaults() {
+	if c.Objective == "" {
+		c.Objective = Throughput
+	}
+	for _, f := range []struct {
+		field *float64
+		is    float64
+	}{{&c.Busy, 0.97}, {&c.Crowded, 0.01}, {&c.Margin, 4}, {&c.Memory, 0.9}} {
+		if *f.field == 0 {
+			*f.field = f.is
+		}
+	}
+}
+
+func (c *TwoStation) validate() error {
+	var errs []error
+	if c.Objective != Throughput && c.Objective != Latency {
+		errs = append(errs, fmt.Errorf("objective: %q is neither %s nor %s", c.Objective, Throughput, Latency))
+	}
+	errs = append(errs,
+		within("busy", c.Busy, 0.5, 0.999), within("crowded", c.Crowded, 0.0001, 0.5),
+		within("margin", c.Margin, 0.5, 10), within("memory", c.Memory, 0.1, 0.98))
+	return errors.Join(errs...)
+}
+
+// within returns an error unless low <= x <= high.
+func within(name string, x, low, high float64) error {
+	if x >= low && x <= high {
+		return nil
+	}
+	return fmt.Errorf("%s: %v is not in [%v, %v]", name, x, low, high)
+}
+
+// NewTwoStation returns the law "twostation". It computes the limit from what ran in the last window: the host
+// is a network of two stations, the CPU and everything else, and the ratio of the times that tasks spend in
+// them says how many keep the CPU busy. It shares cores and bytes between the pools, max-min by their weights,
+// and turns the shares into permits. All faults of the settings are reported at once.
+func NewTwoStation(c TwoStation) (Law, error) {
+	c.setDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("limit: twostation: %w", err)
+	}
+	return &twostation{config: c, pools: make(map[string]*station)}, nil
+}
+
+// The pace of the law "twostation".
+const (
+	slowStart   = 10 * time.Second       // how long after its first task a pool may grow fast
+	settling    = 8 * time.Second        // how long after it a pool's limit is taken as it is computed
+	leastWindow = 250 * time.Millisecond // less is not learned from
+	pace        = time.Second            // of a rise
+	forgotten   = time.Minute            // after which a pool that is not there any more is forgotten
+)
+
+// mostPermits is far over what any machine runs, and keeps the arithmetic exact.
+const mostPermits = 1e9
+
+type twostation struct {
+	config  TwoStation
+	pools   map[string]*station
+	memory  footprints
+	stepped bool
+	last    time.Duration // when it stepped last
+
+	// Of one step; kept for their memory only.
+	stations         []*station
+	demands, weights []float64
+	alone            [1]Pool
+}
+
+// station is what the law knows of a pool.
+type station struct {
+	Pool  // of this step, with sound figures
+	seen  time.Duration
+	began time.Duration // when it first had a task, of late
+	ran   bool          // it had one
+
+	quota float64 // what it may have, before it is rounded
+	limit int64   // the same, rounded
+
+	away, used float64 // permits that waited for anything but a CPU, and cores used: decayed sums of windows
+	windows    float64 // in away and used so far, in seconds
+	measured   bool    // in this window
+
+	started, completed float64 // ever
+	footprint          float64 // bytes of a task, in the end; 0 if not known
+	evidence           float64 // grown tasks that footprint was learned from
+	ceiling            ceiling
+
+	share  float64 // cores
+	target float64
+	bound  binding
+	figure [3]float64 // of bound
+
+	// elsewhere says that something else than the CPU bound it in the last step.
+	elsewhere bool
+}
+
+// gamma is the time that the tasks of a pool wait per time of CPU; known only where used is over 0.
+func (s *station) gamma() float64 { return s.away / s.used }
+
+func (*twostation) Name() string { return "twostation" }
+
+func (t *twostation) Step(in Input) Decision {
+	in.Host = sound(in.Host, in.Newest)
+	dt := min(in.Window, 5*time.Second).Seconds()
+	learn := in.Window >= leastWindow
+	if len(in.Pools) == 0 {
+		t.alone[0] = Pool{
+			InUse: float64(in.Charge), Leased: in.Charge, Waiting: max(0, in.Want-in.Charge),
+		}
+		in.Pools = t.alone[:]
+	}
+	t.enter(&in)
+	if learn {
+		t.measure(&in, dt)
+	}
+	t.memory.observe(&in, t.stations, dt, learn)
+	cpu := t.shareCPU(&in)
+	t.grow(&in, dt)
+	t.shareMemory(&in)
+	d := t.decide(&in, learn, dt)
+	if len(t.stations) == 1 {
+		d.Binding = d.Shares[0].Binding
+	} else {
+		d.Binding = fmt.Sprintf("%d pools share: %s", len(t.stations), cpu)
+	}
+	t.last, t.stepped = in.At, true
+	return d
+}
+
+// enter finds the stations of the pools of this step.
+func (t *twostation) enter(in *Input) {
+	t.stations = t.stations[:0]
+	for i := range in.Pools {
+		id := in.Pools[i].ID
+		s := t.pools[id]
+		if s == nil || slices.Contains(t.stations, s) {
+			s = &station{seen: in.At}
+			t.pools[id] = s
+		}
+		s.Pool = soundPool(in.Pools[i])
+		s.seen = in.At
+		if s.InUse > 0 || s.Leased > 0 {
+			if !s.ran {
+				s.ran, s.began = true, in.At
+			}
+		} else if s.ran && s.Waiting == 0 {
+			s.ran = false
+		}
+		t.stations = append(t.stations, s)
+	}
+	if len(t.pools) > len(t.stations) {
+		for id, s := range t.pools {
+			if in.At-s.seen > forgotten {
+				delete(t.pools, id)
+			}
+		}
+	}
+}
+
+// decide turns the targets into limits.
+func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
+	d := Decision{Pace: pace, Shares: make([]Share, len(t.stations)), Gate: t.gate(in)}
+	critical := t.memory.critical(in)
+	for i, s := range t.stations {
+		n := max(s.InUse, float64(s.Leased))
+		if learn {
+			s.ceiling.observe(in.At, s, dt)
+		}
+		if c := s.ceiling.at; c > 0 && s.target > c {
+			s.target = c
+			s.bind(boundClient, c, s.ceiling.low, s.ceiling.high)
+		}
+		if critical && s.target > n/2 {
+			s.target = n / 2
+			s.bind(boundCritical, float64(in.Host.MemoryUsed), float64(in.Host.MemoryTotal), 100*in.Host.Stalled)
+		}
+		low, high := max(1, float64(s.Min)), float64(mostPermits)
+		if s.Max > 0 {
+			high = float64(s.Max)
+		}
+		if s.target >= high {
+			s.bind(boundMax, high)
+		}
+		if s.target <= float64(s.Min) {
+			s.bind(boundMin, float64(s.Min))
+		}
+		s.target = max(low, min(high, s.target))
+		s.elsewhere = s.bound >= boundMemory
+		from := s.limit
+		s.settle(in, critical, learn)
+		if s.limit = int64(s.quota + 0.5); !t.stepped || from == 0 {
+			from = s.limit
+		}
+		d.Shares[i] = Share{
+			Limit: s.limit, From: min(from, s.limit), Binding: s.explain(), Footprint: bytesOf(s.footprint),
+		}
+		d.Limit += s.limit
+		d.From += min(from, s.limit)
+	}
+	return d
+}
+
+// settle moves the quota to the target.
+func (s *station) settle(in *Input, critical, learn bool) {
+	change := s.target - s.quota
+	switch {
+	case s.quota == 0 || critical:
+		s.quota = s.target
+	case !learn:
+		s.quota = min(s.quota, max(s.target, s.quota/2))
+	case in.At-s.began <= settling || math.Abs(change) > 0.3*s.quota:
+		s.quota = s.target
+	case math.Abs(change) >= 0.03*s.quota:
+		s.quota += 0.5 * change
+	}
+	// A dead band must not hold it outside its bounds.
+	s.quota = max(s.quota, 1, float64(s.Min))
+	if s.Max > 0 {
+		s.quota = min(s.quota, float64(s.Max))
+	}
+}
+
+// sound returns the figures with what cannot be true made unknown.
+func sound(h Host, newest []snapshot.Snapshot) Host {
+	if !(h.Cores > 0 && h.Cores < 1e6) {
+		h.Cores = cores(newest)
+	}
+	if !(h.Busy >= 0) || math.IsInf(h.Busy, 0) {
+		h.Busy, h.BusyKnown = 0, false
+	}
+	h.Busy = min(h.Busy, h.Cores)
+	if !(h.RunQueue >= 0) || math.IsInf(h.RunQueue, 0) || !(h.Crowded >= 0 && h.Crowded <= 1) {
+		h.RunQueue, h.Crowded, h.RunQueueKnown = 0, 0, false
+	}
+	if h.MemoryUsed < 0 || h.MemoryTotal <= 0 {
+		h.MemoryUsed, h.MemoryTotal = 0, 0
+	}
+	if !(h.Stalled >= 0 && h.Stalled <= 1) {
+		h.Stalled, h.StalledKnown = 0, false
+	}
+	return h
+}
+
+// soundPool does the same for a pool.
+func soundPool(p Pool) Pool {
+	p.Weight = max(1, p.Weight)
+	p.Min = max(0, min(p.Min, mostPermits))
+	if p.Max > 0 {
+		p.Max = max(p.Max, p.Min)
+	} else {
+		p.Max = 0
+	}
+	p.Leased = max(0, min(p.Leased, mostPermits))
+	p.Waiting, p.Delayed = max(0, p.Waiting), max(0, min(p.Delayed, p.Leased))
+	if !(p.InUse >= 0 && p.InUse <= mostPermits) {
+		p.InUse = float64(p.Leased)
+	}
+	if !(p.CPU >= 0 && p.CPU <= 1e6) {
+		p.CPU, p.CPUKnown = 0, false
+	}
+	if !(p.Runnable >= 0 && p.Runnable <= mostPermits) {
+		p.Runnable, p.RunnableKnown = 0, false
+	}
+	if p.Memory < 0 {
+		p.Memory, p.MemoryKnown = 0, false
+	}
+	if !(p.Grown >= 0 && p.Grown <= mostPermits) {
+		p.Grown = 0
+	}
+	p.Started, p.Completed, p.Failed = max(0, p.Started), max(0, p.Completed), max(0, p.Failed)
+	p.Throttled, p.Calls = max(0, p.Throttled), max(0, p.Calls)
+	p.Duration = max(0, p.Duration)
+	return p
+}
+
+func bytesOf(x float64) int64 { return int64(max(0, min(x, 1<<62))) }

@@ -1,0 +1,216 @@
+package limit
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// The CPU side of the law "twostation".
+const (
+	decay      = 0.93 // of what is known of a pool, in a second
+	quickDecay = 0.5  // of the same in the first seconds
+	quick      = 12   // how many of those there are
+	leastUse   = 0.005
+	lowGamma   = 0.5  // tasks that wait less than this of their CPU time count as always at the CPU in a mixture
+	leastCores = 0.05 // of the capacity are left to the pools whatever others use, with Latency
+	fairCores  = 0.5  // of the same else, since the kernel takes from others what the pools are due
+	mostQueue  = 8    // times the cores is what the tasks at the CPU may come to on average
+)
+
+// measure learns from a window of dt seconds.
+func (t *twostation) measure(in *Input, dt float64) {
+	var known, blind, users float64
+	for _, s := range t.stations {
+		if s.CPUKnown {
+			known += s.CPU
+		} else {
+			blind += s.InUse
+		}
+		if s.InUse > 0 {
+			users++
+		}
+	}
+	full := in.Host.BusyKnown && in.Host.Busy > 0.9*in.Host.Cores
+	for _, s := range t.stations {
+		s.started += float64(s.Started)
+		s.completed += float64(s.Completed)
+		s.measured = false
+		u, ok := s.CPU, s.CPUKnown
+		if !ok && in.Host.BusyKnown && blind > 0 {
+			// What no pool accounts for is taken for theirs, by their permits.
+			u, ok = max(0, in.Host.Busy-known)*s.InUse/blind, true
+			s.CPU, s.CPUKnown = u, true
+		}
+		n := s.InUse - min(float64(s.Delayed), s.InUse)
+		if !ok || n <= 0 {
+			continue
+		}
+		r := s.Runnable
+		switch {
+		case s.RunnableKnown:
+		case in.Host.RunQueueKnown && users == 1 && in.Host.BusyKnown:
+			r = in.Host.RunQueue - max(0, in.Host.Busy-u)
+		case full:
+			continue // how many wait for a CPU cannot be told
+		default:
+			r = u
+		}
+		r = min(max(r, u), n)
+		d := math.Pow(decay, dt)
+		if s.windows < quick {
+			d = math.Pow(quickDecay, dt)
+		}
+		s.away = d*s.away + (n-r)*dt
+		s.used = d*s.used + u*dt
+		s.windows += dt
+		s.measured = true
+	}
+}
+
+// shareCPU shares the cores and computes the targets from them. It returns what all rests on, for people.
+func (t *twostation) shareCPU(in *Input) string {
+	floor := fairCores
+	if t.config.Objective == Latency {
+		floor = leastCores
+	}
+	usable, others := in.Host.Cores, 0.0
+	if in.Host.BusyKnown {
+		others = in.Host.Busy
+		for _, s := range t.stations {
+			others -= s.CPU
+		}
+		others = max(0, others)
+		usable = max(in.Host.Cores-others, floor*in.Host.Cores)
+	}
+	left := t.waterfillCores(usable)
+	var all, gamma, low, high, spare float64
+	for _, s := range t.stations {
+		if s.Waiting == 0 {
+			spare += float64(s.Weight)
+		}
+	}
+	for _, s := range t.stations {
+		if s.Waiting == 0 && spare > 0 {
+			s.share += left * float64(s.Weight) / spare
+		}
+		if s.elsewhere {
+			s.share = max(s.share, usable/float64(len(t.stations)))
+		}
+		if s.known() {
+			all += s.share
+			gamma += s.share * s.gamma()
+			if s.gamma() < lowGamma {
+				low += s.share
+			} else {
+				high += s.share * s.gamma()
+			}
+		}
+	}
+	var o occupancy
+	var capped bool
+	g := goal{busy: t.config.Busy, queue: mostQueue * in.Host.Cores, most: math.MaxFloat64, over: 1}
+	if t.config.Objective == Latency {
+		queued := 0.0
+		if in.Host.RunQueueKnown {
+			queued = in.Host.RunQueue
+			for _, s := range t.stations {
+				queued -= s.Runnable
+			}
+			queued = max(0, min(queued, others))
+		}
+		g.most = max(2*in.Host.Cores-queued, 1.2*usable)
+		g.over = t.config.Crowded
+	}
+	switch {
+	case all <= 0:
+	case low > 0 && low < all:
+		part := (all - low) / all * usable
+		o, capped = network{cores: usable, gamma: high / (all - low)}.fitMixed(g, part)
+	default:
+		o, capped = network{cores: usable, gamma: gamma / all}.fit(g)
+	}
+	for _, s := range t.stations {
+		n := max(s.InUse, float64(s.Leased))
+		switch {
+		case s.known():
+			s.target = (s.gamma()*o.busy + o.queue) * s.share / usable
+			s.bind(boundCPU, s.share, s.gamma(), o.queue)
+			if capped {
+				s.bound = boundQueue
+			}
+		case s.CPUKnown || !s.ran:
+			// It used no CPU yet.
+			s.target = max(2*n, usable/float64(len(t.stations)))
+			s.bind(boundStart, n)
+		default:
+			t.grope(in, s, n)
+		}
+	}
+	return fmt.Sprintf("%.3g of %.3g cores are theirs, %.3g used by others", usable, in.Host.Cores, others)
+}
+
+// known reports whether the CPU time of the pool's tasks is.
+func (s *station) known() bool { return s.used > leastUse }
+
+// grope moves the target by the verdict alone, where no CPU time is known.
+func (t *twostation) grope(in *Input, s *station, n float64) {
+	s.bind(boundVerdict, float64(in.Current.State))
+	s.target = max(s.quota, in.Host.Cores/float64(len(t.stations)))
+	switch {
+	case in.Window <= 0 || !s.ran:
+	case in.Current.State == snapshot.StateOverloaded:
+		s.target = s.quota - max(1, 0.1*s.quota)
+	case in.Current.State == snapshot.StateIdle && n >= 0.9*math.Floor(s.quota):
+		s.target = s.quota + max(1, 0.05*s.quota)
+	}
+}
+
+// waterfillCores gives each station its share of the usable cores and returns what is left over.
+func (t *twostation) waterfillCores(usable float64) float64 {
+	t.demands, t.weights = t.demands[:0], t.weights[:0]
+	for _, s := range t.stations {
+		n := max(s.InUse, float64(s.Leased))
+		demand := math.Inf(1)
+		switch {
+		case s.Waiting == 0:
+			demand = max(s.CPU, 0.02)
+		case s.elsewhere && n > 0:
+			demand = max(0.02, 1.1*s.CPU*max(1, float64(s.limit)/n))
+		}
+		t.demands = append(t.demands, demand)
+		t.weights = append(t.weights, float64(s.Weight))
+	}
+	left := waterfill(usable, t.demands, t.weights)
+	for i, s := range t.stations {
+		s.share = t.demands[i]
+	}
+	return left
+}
+
+// grow bounds how fast a target moves.
+func (t *twostation) grow(in *Input, dt float64) {
+	for _, s := range t.stations {
+		n := max(s.InUse, float64(s.Leased))
+		factor := 4.0
+		switch {
+		case in.At-s.began > slowStart:
+			factor = 2
+		case s.completed >= n:
+			factor = 8
+		}
+		start := in.Host.Cores / float64(len(t.stations))
+		if most := max(factor*n, start); s.target > most {
+			s.target = most
+			s.bind(boundGrowth, factor, n)
+		}
+		if in.Window > 0 {
+			s.target = max(s.target, n/2)
+		}
+		if s.Waiting == 0 && s.quota > 0 && s.target > s.quota {
+			s.target = s.quota
+			s.bind(boundBacklog, n)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package limit
+
+import "math"
+
+// The memory side of the law "twostation". Shares are of all memory, unless they say otherwise.
+const (
+	learnMemory  = 10.0        // seconds before the spread of footprints is learned
+	priorSpread  = 0.04 * 0.04 // of what is taken, squared: the spread before that
+	leastOwn     = 0.01        // of memory must be the pools' for the spread to be learned
+	criticalUse  = 0.96        // of memory in use: half must go
+	criticalWait = 0.5         // of the time some task waits for memory: the same
+	shedUse      = 0.95
+	shedTo       = 0.93
+	planBelow    = 0.01  // under the line of the gate lies that of the plan
+	killPenalty  = 0.03  // lowers the line, for each task that the kernel killed ...
+	mostPenalty  = 0.25  // ... at most this ...
+	forgive      = 0.998 // ... and what is left of it after a second
+)
+
+// footprints is what the law knows of memory.
+type footprints struct {
+	own        float64 // bytes of all pools
+	background float64 // bytes of others
+	slope      float64 // of background, in bytes a second, when it grows
+	spread     float64 // variance of own for each byte taken, in bytes
+	sampled    float64 // seconds in spread
+	ran        float64 // seconds since a task ran first
+	n          float64 // permits in use in the last window
+	penalty    float64 // share of memory
+	kills      int64
+	killed     bool // some since the last step
+	stepped    bool
+	closed     bool // the gate was, at the last step
+}
+
+// observe learns from a window of dt seconds.
+func (f *footprints) observe(in *Input, stations []*station, dt float64, learn bool) {
+	f.killed = f.stepped && in.Host.Kills > f.kills
+	if f.killed {
+		f.penalty = min(mostPenalty, f.penalty+killPenalty*float64(in.Host.Kills-f.kills))
+	}
+	f.kills = in.Host.Kills
+	f.penalty *= math.Pow(forgive, dt)
+	if in.Host.MemoryTotal == 0 {
+		return
+	}
+	total, used := float64(in.Host.MemoryTotal), float64(in.Host.MemoryUsed)
+	var own, grown, unknown, n float64
+	for _, s := range stations {
+		if s.Grown == 0 {
+			s.Grown = meanGrowth * s.InUse
+		}
+		n += s.InUse
+		if s.MemoryKnown {
+			own += float64(s.Memory)
+		} else {
+			unknown += s.Grown
+		}
+	}
+	own = min(own, used)
+	background := used - own
+	if unknown > 0 {
+		// What came since nothing ran is taken for theirs.
+		if !f.stepped || f.n == 0 {
+			f.background = background
+		}
+		rest := max(0, background-f.background)
+		for _, s := range stations {
+			if !s.MemoryKnown {
+				s.Memory, s.MemoryKnown = int64(rest*s.Grown/unknown), true
+			}
+		}
+		own += rest
+		background -= rest
+	}
+	falling := n < 0.95*f.n
+	if learn && f.stepped {
+		f.slope += math.Min(1, 0.3*dt) * ((background-f.background)/dt - f.slope)
+	}
+	if learn || !f.stepped {
+		f.background, f.own, f.n = background, own, n
+	}
+	f.stepped = true
+	if !learn || n == 0 {
+		return
+	}
+	f.ran += dt
+	var expected float64
+	for _, s := range stations {
+		grown += s.Grown
+		s.learnFootprint(dt)
+		expected += s.footprint * s.Grown
+	}
+	if f.ran < learnMemory || f.sampled == 0 {
+		f.spread = max(f.spread, priorSpread*own)
+	}
+	if f.ran >= learnMemory && own > leastOwn*total && !f.closed && !falling {
+		f.sampled += dt
+		f.spread += max(0.03*dt, dt/(3+f.sampled)) * ((own-expected)*(own-expected)/own - f.spread)
+	}
+}
+
+// learnFootprint takes what a pool uses now, over how much of it has grown, into its footprint.
+func (s *station) learnFootprint(dt float64) {
+	if !s.MemoryKnown || s.Grown <= 0 || s.InUse <= 0 {
+		return
+	}
+	seen := float64(s.Memory) / s.Grown
+	if s.evidence == 0 {
+		s.footprint = seen
+	}
+	s.evidence += s.Grown * dt
+	s.footprint += min(0.5, max(0.03*dt, 5*s.Grown*dt/s.evidence)) * (seen - s.footprint)
+}
+
+// line returns how many bytes the pools may take, by a plan that ends when what starts now has grown.
+func (t *twostation) line(in *Input) float64 {
+	f, total := &t.memory, float64(in.Host.MemoryTotal)
+	ahead := 0.0
+	for _, s := range t.stations {
+		ahead = max(ahead, min(s.Duration.Seconds(), 30)/2)
+	}
+	rise := max(0, f.slope) * (ahead + 2)
+	return max(0, (t.config.Memory-planBelow-f.penalty)*total-f.background-rise)
+}
+
+// shareMemory lowers the targets to what memory allows.
+func (t *twostation) shareMemory(in *Input) {
+	if in.Host.MemoryTotal == 0 {
+		return
+	}
+	line := t.line(in)
+	spread := t.config.Margin * math.Sqrt(t.memory.spread)
+	root := (math.Sqrt(spread*spread+4*line) - spread) / 2
+	room := root * root
+	t.demands, t.weights = t.demands[:0], t.weights[:0]
+	for _, s := range t.stations {
+		t.demands = append(t.demands, s.target*s.cost())
+		t.weights = append(t.weights, float64(s.Weight))
+	}
+	waterfill(room, t.demands, t.weights)
+	for i, s := range t.stations {
+		cost := s.cost()
+		if cost <= 0 {
+			continue
+		}
+		if most := t.demands[i] / cost; most < s.target*(1-1e-9) {
+			s.target = most
+			s.bind(boundMemory, t.demands[i], room, s.footprint)
+		}
+	}
+	if t.memory.killed {
+		for _, s := range t.stations {
+			if n := 0.75 * max(s.InUse, float64(s.Leased)); s.target > n && s.footprint > 0 {
+				s.target = n
+				s.bind(boundKill, float64(in.Host.Kills))
+			}
+		}
+	}
+}
+
+// cost is the memory to plan for a task, which is more while few were seen.
+func (s *station) cost() float64 {
+	return s.footprint * meanGrowth * (1 + 2/math.Sqrt(1+s.started))
+}
+
+// critical reports whether half of the tasks should end.
+func (f *footprints) critical(in *Input) bool {
+	total := float64(in.Host.MemoryTotal)
+	return total > 0 && float64(in.Host.MemoryUsed) > criticalUse*total && f.own > leastOwn*total ||
+		in.Host.StalledKnown && in.Host.Stalled > criticalWait && f.own > leastOwn*total
+}
+
+// gate returns the lines until the next step.
+func (t *twostation) gate(in *Input) Gate {
+	f, total := &t.memory, float64(in.Host.MemoryTotal)
+	if total == 0 {
+		return Gate{}
+	}
+	line := (t.config.Memory-f.penalty)*total - 2*math.Sqrt(f.spread*f.own) - 2*max(0, f.slope)
+	g := Gate{Line: max(1, bytesOf(line)), Shed: bytesOf(shedUse * total), ShedTo: bytesOf(shedTo * total)}
+	var growth int64
+	for _, s := range t.stations {
+		growth += Share{Footprint: bytesOf(s.footprint)}.Growth(s.Leased, s.Grown)
+	}
+	f.closed = !g.Open(in.Host.MemoryUsed, growth)
+	return g
+}
