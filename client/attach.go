@@ -214,6 +214,17 @@ func (a *attachment) stateLocked(leased bool) shareState {
 	}
 }
 
+// leaseLeft returns how long the lease lasts if nothing more is heard.
+func (a *attachment) leaseLeft() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	deadline, ok := a.lessee.Deadline()
+	if !ok {
+		return 0
+	}
+	return max(0, deadline-a.exactNow())
+}
+
 // why returns why there is no stream; nil while there is one, or the first is being opened.
 func (a *attachment) why() error {
 	a.mu.Lock()

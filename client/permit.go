@@ -249,6 +249,16 @@ func (p *Permit) Context() context.Context {
 	return p.lease.ctx
 }
 
+// LeaseLeft returns for how long the permit is leased if the server is not heard of from now on, so that another
+// process can end the work in time where this one cannot. It is 0 for a permit that was lost, and for one that the
+// offline policy gave. It does not block.
+func (p *Permit) LeaseLeft() time.Duration {
+	if p.lease == nil || p.lease.ctx.Err() != nil {
+		return 0
+	}
+	return p.lease.share.attach.leaseLeft()
+}
+
 // Guard returns a copy of ctx that is done also when the permit is lost, with the cause of [Permit.Context].
 // Call cancel when the work is done.
 func (p *Permit) Guard(ctx context.Context) (_ context.Context, cancel context.CancelFunc) {

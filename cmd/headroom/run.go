@@ -58,6 +58,7 @@ it. A permit that is lost, because the server was not heard of for the time of
 the lease, says cancel, or was told to end the session, ends COMMAND: by SIGTERM
 to its process group, and after --kill-after by SIGKILL; then the code is 125.
 When headroom dies, COMMAND is killed at once, with all of its process group.
+When headroom is stopped for longer than the lease, COMMAND is ended as above.
 
 A COMMAND that runs headroom itself needs permits beside those that are held for
 it, and waits for ever where these are all there are.`,
@@ -154,10 +155,16 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer command.cgroup.leave()
-	if err := dog.watch(command); err != nil {
-		fmt.Fprintln(r.stderr, "headroom: warning: nothing ends the command if headroom is killed:", err)
+	if err := dog.watch(command, r.killAfter, held.lost, held.leaseLeft); err != nil {
+		fmt.Fprintln(r.stderr, "headroom: warning: nothing ends the command if headroom is killed or stopped:", err)
 	}
-	return command.supervise(held.lost, signals, r.killAfter, r.stderr)
+	err = command.supervise(held.lost, signals, r.killAfter, r.stderr)
+	var exit *exitError
+	if dog.dismiss() && !(errors.As(err, &exit) && exit.code == exitRun) {
+		fmt.Fprintf(r.stderr, "headroom: the lease ended while headroom was stopped; its watchdog ended %s\n", clean(args[0]))
+		return &exitError{exitRun, nil}
+	}
+	return err
 }
 
 // possible refuses what can never be had: more than a limit that follows no load. A limit of 0 is for a pause.

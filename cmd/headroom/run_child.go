@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 )
 
 // A child is the command that `headroom run` runs, with what it started. It has headroom's own standard files,
@@ -59,46 +58,4 @@ func startIn(group *cgroup, path string, args, env []string) (*child, error) {
 		return nil, &exitError{code, err}
 	}
 	return c, nil
-}
-
-// A watchdog is a process that outlives this one only to kill the command with all that it started, when this one
-// dies without a word.
-type watchdog struct {
-	pipe *os.File // that ends when this process does
-}
-
-// watchdogArg in place of a command makes this program a watchdog.
-const watchdogArg = "__watchdog"
-
-// startWatchdog starts a watchdog that has nothing to kill yet.
-func startWatchdog() (*watchdog, error) {
-	self, err := ownFile()
-	if err != nil {
-		return nil, err
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	cmd := &exec.Cmd{
-		Path: self, Args: []string{os.Args[0], watchdogArg}, // the name, for a program that goes by several
-		Stdin: r, Env: watchdogEnv(os.Environ()), Dir: os.TempDir(), SysProcAttr: apart(),
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
-	go func() { _ = cmd.Wait() }() // how it ended changes nothing
-	return &watchdog{w}, nil
-}
-
-// watchdogEnv leaves to a watchdog what the Go runtime looks at.
-func watchdogEnv(environ []string) []string {
-	var kept []string
-	for _, entry := range environ {
-		if strings.HasPrefix(entry, "GO") {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
 }

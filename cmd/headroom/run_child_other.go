@@ -31,9 +31,7 @@ func apart() *syscall.SysProcAttr { return nil }
 
 func ownFile() (string, error) { return "", errors.ErrUnsupported }
 
-func (w *watchdog) watch(*child) error { return nil }
-
-func (w *watchdog) dismiss() {}
+func (w *watchdog) say(*leash) error { return errors.ErrUnsupported }
 
 func beWatchdog() int { return exitRun }
 

@@ -3,14 +3,9 @@
 package main
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/signal"
 	"syscall"
-	"time"
 )
 
 // passedOn are the signals that go from headroom to the command.
@@ -57,8 +52,13 @@ func (c *child) wait() int {
 // signal sends a signal to the process group of the command.
 func (c *child) signal(sig os.Signal) {
 	if number, ok := sig.(syscall.Signal); ok {
-		_ = syscall.Kill(-c.cmd.Process.Pid, number) // nobody may be left
+		signalGroup(c.cmd.Process.Pid, number)
 	}
+}
+
+// signalGroup sends a signal to a process group.
+func signalGroup(group int, sig syscall.Signal) {
+	_ = syscall.Kill(-group, sig) // nobody may be left
 }
 
 // terminate asks the command and what it started to end, also what is stopped.
@@ -79,58 +79,4 @@ func (c *child) left() bool {
 		return c.cgroup.populated()
 	}
 	return syscall.Kill(-c.cmd.Process.Pid, 0) == nil // also for what has ended and nobody has waited for
-}
-
-// apart is for a process that signals from a terminal do not reach.
-func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
-
-// watch tells the watchdog what to kill.
-func (w *watchdog) watch(c *child) error {
-	if w == nil {
-		return nil
-	}
-	_, err := fmt.Fprintf(w.pipe, "%d %q\n", c.cmd.Process.Pid, c.cgroup.path())
-	return err
-}
-
-// dismiss ends the watchdog: nothing is to be killed any more.
-func (w *watchdog) dismiss() {
-	if w == nil {
-		return
-	}
-	_, _ = io.WriteString(w.pipe, "0 \"\"\n") // it may have been killed
-	_ = w.pipe.Close()
-}
-
-// beWatchdog is the program of a watchdog.
-func beWatchdog() int {
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // it must go on when all are told to end
-	return keepWatch(os.Stdin)
-}
-
-// keepWatch kills, once in has ended, what the last line names.
-func keepWatch(in io.Reader) int {
-	group, dir := 0, ""
-	for lines := bufio.NewScanner(in); lines.Scan(); {
-		group, dir = 0, ""
-		if _, err := fmt.Sscanf(lines.Text(), "%d %q", &group, &dir); err != nil {
-			return exitRun
-		}
-	}
-	if group <= 1 {
-		return exitOK
-	}
-	_ = syscall.Kill(-group, syscall.SIGKILL) // nobody may be left
-	if dir != "" {
-		c := &cgroup{dir: dir}
-		c.kill()
-		for range 100 { // the kernel takes a moment to empty it
-			if !c.populated() {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		c.leave()
-	}
-	return exitOK
 }

@@ -217,32 +217,3 @@ func TestRunSaysWhatCannotBeStarted(t *testing.T) {
 		}
 	}
 }
-
-func TestWatchdogKills(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		words func(pid int) string
-		kills bool
-	}{
-		{"headroom died", func(pid int) string { return fmt.Sprintf("%d \"\"\n", pid) }, true},
-		{"it was dismissed", func(pid int) string { return fmt.Sprintf("%d \"\"\n0 \"\"\n", pid) }, false},
-		{"headroom died before it began", func(int) string { return "" }, false},
-		{"nonsense", func(pid int) string { return fmt.Sprintf("%d\n", pid) }, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "pid")
-			r := startShell(t, time.Minute, "trap 'exit 5' USR1; sleep 1000 & echo $! > $0; wait", file)
-			pid := awaitFile(t, file)
-			keepWatch(strings.NewReader(tt.words(r.cmd.Process.Pid)))
-			r.signals <- syscall.SIGUSR1
-			want := 5
-			if tt.kills {
-				want = 137
-				awaitGone(t, pid)
-			}
-			if got := r.code(); got != want {
-				t.Errorf("%d, want %d", got, want)
-			}
-		})
-	}
-}

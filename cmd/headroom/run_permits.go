@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/permit"
@@ -99,6 +101,15 @@ func newHolding(permits []client.Permit, names []string) *holding {
 		cancel(nil)
 	}
 	return h
+}
+
+// leaseLeft returns for how long all permits are leased if the server is not heard of from now on.
+func (h *holding) leaseLeft() time.Duration {
+	left := time.Duration(math.MaxInt64)
+	for _, p := range h.permits {
+		left = min(left, p.LeaseLeft())
+	}
+	return left
 }
 
 // release gives all permits back.

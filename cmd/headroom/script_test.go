@@ -45,7 +45,8 @@ func unwatched() {
 //
 //	start NAME PROGRAM ARG...      starts a process; its output goes to NAME.out
 //	await NAME REGEXP [VARIABLE]   waits for the output, and keeps the first group in the variable
-//	signal NAME TERM|INT|KILL      sends a signal
+//	until REGEXP PROGRAM ARG...    runs a program again and again until its output matches
+//	signal NAME TERM|INT|KILL      sends a signal; so do STOP and CONT
 //	ended NAME CODE|SIGNAL         waits for the end of the process and checks how it ended
 //	exits CODE PROGRAM ARG...      runs a program and checks its exit code; like exec otherwise
 //	hold ADDRESS                   connects by HTTP/2 and then says nothing, until the script ends
@@ -125,8 +126,23 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 			time.Sleep(5 * time.Millisecond)
 		}
 	},
+	"until": func(ts *testscript.TestScript, _ bool, args []string) {
+		pattern := regexp.MustCompile("(?m)" + args[0])
+		deadline := time.Now().Add(patience)
+		for {
+			err := ts.Exec(args[1], args[2:]...)
+			out := ts.ReadFile("stdout")
+			if err == nil && pattern.MatchString(out) {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("%q does not print %s but (%v)\n%s", args[1:], args[0], err, out)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	},
 	"signal": func(ts *testscript.TestScript, _ bool, args []string) {
-		signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
+		signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
 		ts.Check(process(ts, args[0]).Process.Signal(signals[args[1]]))
 	},
 	"ended": func(ts *testscript.TestScript, _ bool, args []string) {

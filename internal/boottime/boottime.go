@@ -10,6 +10,7 @@ import "time"
 //
 // On Linux it is CLOCK_BOOTTIME, in nanoseconds. On macOS it is CLOCK_MONOTONIC_RAW, which counts the time
 // asleep, in nanoseconds. On Windows it is GetTickCount64, which counts the time asleep, in steps of 10 to
-// 16 ms. Everywhere else, and where the kernel refuses the call, it is Go's monotonic clock, which may
-// stand still in suspend.
+// 16 ms. On FreeBSD, OpenBSD and DragonFly it is CLOCK_MONOTONIC, which may stand still in suspend. Each of
+// these is the same clock for every process of the machine. Everywhere else, and where the kernel refuses the
+// call, it is Go's monotonic clock, which may stand still in suspend and begins with the process.
 func Now() time.Duration { return now() }

@@ -1,4 +1,4 @@
-//go:build !linux && !darwin && !windows
+//go:build aix || illumos || netbsd || solaris || (!unix && !windows)
 
 package boottime
 

@@ -1,0 +1,138 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/headroom-rpc/headroom/internal/boottime"
+)
+
+// watchdogLook is the longest time between two looks at the clock, which runs on while the machine sleeps.
+const watchdogLook = time.Second
+
+// apart is for a process that signals from a terminal do not reach.
+func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// say tells the watchdog its leash, without waiting for one that does not read.
+func (w *watchdog) say(l *leash) error {
+	err := w.pipe.SetWriteDeadline(time.Now().Add(watchdogPatience))
+	if err == nil {
+		_, err = io.WriteString(w.pipe, l.line())
+	}
+	return err
+}
+
+// line is what a watchdog is told; leashOf reads it.
+func (l *leash) line() string {
+	return fmt.Sprintf("%d %q %d %d\n", l.group, l.cgroup, l.deadline, l.killAfter)
+}
+
+// beWatchdog is the program of a watchdog.
+func beWatchdog() int {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // it must go on when all are told to end
+	return keepWatch(os.Stdin)
+}
+
+// keepWatch ends what the last line of in names: kills it once in has ended, and asks it first where its deadline is
+// over, which it reports as exitRun. A line that does not hold names nothing.
+func keepWatch(in *os.File) int {
+	var l leash
+	var text []byte
+	for {
+		wait := watchdogLook
+		if l.deadline != 0 {
+			wait = min(wait, l.deadline+watchdogLag-boottime.Now())
+		}
+		ready, err := readable(in, wait)
+		if err != nil {
+			return exitFailure
+		}
+		if !ready {
+			if l.over(boottime.Now()) { // and nobody has told anything else
+				l.end()
+				return exitRun
+			}
+			continue
+		}
+		part := make([]byte, 4<<10)
+		n, err := in.Read(part)
+		text = append(text, part[:n]...)
+		if end := bytes.LastIndexByte(text, '\n'); end >= 0 {
+			l = leashOf(text[bytes.LastIndexByte(text[:end], '\n')+1 : end])
+			text = text[end+1:]
+		}
+		if err != nil {
+			l.kill()
+			return exitOK
+		}
+	}
+}
+
+// leashOf reads a line; one that does not hold is the zero leash.
+func leashOf(line []byte) leash {
+	var l leash
+	_, err := fmt.Sscanf(string(line), "%d %q %d %d", &l.group, &l.cgroup, &l.deadline, &l.killAfter)
+	if err != nil || l.group <= 1 {
+		return leash{}
+	}
+	return l
+}
+
+// readable waits until there is something to read, or the end, for that long at most.
+func readable(f *os.File, wait time.Duration) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(max(0, (wait+time.Millisecond-1)/time.Millisecond)))
+	if errors.Is(err, unix.EINTR) {
+		return false, nil
+	}
+	return n > 0, err
+}
+
+// end asks what is on the leash to end, and kills what is left of it after a while.
+func (l *leash) end() {
+	signalGroup(l.group, syscall.SIGTERM)
+	signalGroup(l.group, syscall.SIGCONT)
+	for at := l.deadline + watchdogLag + l.killAfter; boottime.Now() < at && l.left(); {
+		time.Sleep(leftCheck)
+	}
+	l.kill()
+}
+
+// left reports whether something on the leash still runs. Without a cgroup that is so as long as headroom is stopped
+// and takes no note of the end of the command.
+func (l *leash) left() bool {
+	if l.cgroup != "" {
+		return (&cgroup{dir: l.cgroup}).populated()
+	}
+	return syscall.Kill(-l.group, 0) == nil
+}
+
+// kill kills what is on the leash.
+func (l *leash) kill() {
+	if l.group <= 1 {
+		return
+	}
+	signalGroup(l.group, syscall.SIGKILL)
+	if l.cgroup == "" {
+		return
+	}
+	c := &cgroup{dir: l.cgroup}
+	c.kill()
+	for range 100 { // the kernel takes a moment to empty it
+		if !c.populated() {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.leave()
+}
