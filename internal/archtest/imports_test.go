@@ -33,9 +33,13 @@ var table = map[string]row{
 	"severity/expr": {floor: 1, imports: []string{"severity", "snapshot"}},
 	"limit":         {floor: 1, imports: []string{"snapshot"}},
 
+	"internal/jobs":  {floor: 2},
+	"internal/spawn": {floor: 2},
+
+	"pool":          {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
 	"internal/wire": {floor: 2, imports: []string{"permit", "proto/headroom/v1", "severity", "snapshot"}},
 
-	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "permit", "proto/headroom/v1",
+	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "permit", "pool", "proto/headroom/v1",
 		"severity", "snapshot"}},
 	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "limit", "permit",
 		"proto/headroom/v1", "severity", "snapshot", "snapshot/host"}},

@@ -1,0 +1,140 @@
+package pool
+
+import (
+	"math"
+	"time"
+)
+
+// Block is why no task starts.
+type Block string
+
+// The reasons, in the order in which they are looked at.
+const (
+	BlockNone     Block = ""
+	BlockStopped  Block = "stopped"   // the pool does not run, or is being stopped
+	BlockPaused   Block = "paused"    // [Pool.Pause] was called
+	BlockLimit    Block = "limit"     // as many run as may
+	BlockOverload Block = "overload"  // a crawlee profile starts no more than the minimum on an overloaded machine
+	BlockMemory   Block = "memory"    // the start gate on memory is shut
+	BlockMinute   Block = "minute"    // MaxTasksPerMinute were started in the last minute
+	BlockRate     Block = "rate"      // there is no token for a start
+	BlockPermits  Block = "permits"   // no permits are to be had
+	BlockKey      Block = "key"       // all that waits is throttled
+	BlockReady    Block = "not ready" // there is no work
+)
+
+// core is what a pool decides by. It is pure: time is passed in.
+type core struct {
+	profile    Profile
+	min, max   int64 // as they were set; max wins where they contradict each other
+	desired    int64
+	byPermits  bool // whether the limit is that of the permits
+	ratio      float64
+	up, down   float64
+	paused     bool
+	stopped    bool
+	overloaded bool // as last judged, for the crawlee profiles
+	memoryShut bool
+	minute     minute
+	bucket     bucket
+	pace       bucket // of MaxTasksPerMinute in ProfileCrawleePython
+
+	tasks int64 // how many run
+	held  int64 // the permits that they hold
+}
+
+func newCore(o *Options) core {
+	c := core{
+		profile: o.Profile, min: o.Min, max: o.Max, desired: o.Desired, byPermits: o.Permits != nil,
+		ratio: o.DesiredRatio, up: o.StepUpRatio, down: o.StepDownRatio, stopped: true,
+		bucket: newBucket(o.Starts.PerSecond, o.Starts.Burst),
+	}
+	if o.Profile == ProfileCrawleePython {
+		c.pace = newBucket(o.MaxTasksPerMinute/60, 1)
+	} else {
+		c.minute.most = int(o.MaxTasksPerMinute)
+	}
+	if c.desired == 0 {
+		c.desired = c.floor()
+	}
+	return c
+}
+
+// begin forgets what ran and started before.
+func (c *core) begin() {
+	c.stopped, c.tasks, c.held = false, 0, 0
+	c.memoryShut, c.overloaded = false, false
+	c.minute = minute{most: c.minute.most}
+	c.bucket.full, c.pace.full = 0, 0
+}
+
+// floor is how many run even under overload.
+func (c *core) floor() int64 { return min(c.min, c.max) }
+
+// limit is how many may run.
+func (c *core) limit() int64 {
+	if c.byPermits {
+		return c.max
+	}
+	return min(max(c.desired, c.floor()), c.max)
+}
+
+// setDesired takes what is outside of the bounds for the nearest.
+func (c *core) setDesired(n int64) { c.desired = min(max(n, c.floor()), c.max) }
+
+// block returns why a task of that weight may not start now, and for a wait of known length its end.
+func (c *core) block(now time.Duration, weight int64) (b Block, until time.Duration) {
+	over := func(limit int64) bool { return c.tasks > 0 && c.held+weight > limit }
+	switch {
+	case c.stopped:
+		return BlockStopped, 0
+	case c.paused:
+		return BlockPaused, 0
+	case over(c.limit()):
+		return BlockLimit, 0
+	case c.overloaded && over(c.floor()):
+		return BlockOverload, 0
+	case c.memoryShut && c.tasks > 0:
+		return BlockMemory, 0
+	}
+	if at := c.minuteFree(now); at > now {
+		return BlockMinute, at
+	}
+	if at := c.bucket.free(now); at > now {
+		return BlockRate, at
+	}
+	return BlockNone, 0
+}
+
+func (c *core) minuteFree(now time.Duration) time.Duration {
+	return max(c.minute.free(now), c.pace.free(now))
+}
+
+// start takes note of a start that block allowed.
+func (c *core) start(now time.Duration, weight int64) {
+	c.tasks++
+	c.held += weight
+	c.minute.start(now)
+	c.bucket.start(now)
+	c.pace.start(now)
+}
+
+func (c *core) end(weight int64) {
+	c.tasks--
+	c.held -= weight
+}
+
+// scale is a step of the crawlee profiles: up by a share of the desired concurrency where the machine is idle and
+// most of it is used, down by a share where it is overloaded.
+func (c *core) scale(now time.Duration, idle, overloaded bool) {
+	desired := float64(c.desired)
+	switch {
+	case idle && c.desired < c.max && float64(c.held) >= math.Floor(c.ratio*desired):
+		if c.profile == ProfileCrawleeJS && c.minuteFree(now) > now {
+			return // what waits for its minute would not use more
+		}
+		c.desired = min(c.max, c.desired+int64(math.Ceil(c.up*desired)))
+	case overloaded && c.desired > c.floor():
+		c.desired = max(c.floor(), c.desired-int64(math.Ceil(c.down*desired)))
+	}
+}

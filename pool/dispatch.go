@@ -1,0 +1,282 @@
+package pool
+
+import (
+	"context"
+	"runtime/debug"
+	"time"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// running is a task that runs. The records are used again.
+type running struct {
+	task       Task
+	started    time.Duration
+	permit     Permit    // nil where the law decides
+	deadline   *deadline // nil without TaskTimeout
+	prev, next *running
+}
+
+// list holds the tasks that run in the order of their starts.
+type list struct{ first, last *running }
+
+func (l *list) push(w *running) {
+	w.prev, w.next = l.last, nil
+	if l.last != nil {
+		l.last.next = w
+	} else {
+		l.first = w
+	}
+	l.last = w
+}
+
+func (l *list) remove(w *running) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		l.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		l.last = w.prev
+	}
+	w.prev, w.next = nil, nil
+}
+
+// work runs tasks on this goroutine for as long as there are some to start. It begins with w or, where that is nil,
+// as the dispatcher.
+func (r *run) work(w *running) {
+	if w == nil {
+		r.pool.mu.Lock()
+		w = r.dispatchLocked()
+		r.pool.mu.Unlock()
+	}
+	for w != nil {
+		err := r.exec(w)
+		w = r.done(w, err)
+	}
+}
+
+// exec runs a task and returns its error.
+func (r *run) exec(w *running) (err error) {
+	ctx, end := r.contextOf(w)
+	returned := false
+	defer func() {
+		if end != nil {
+			end()
+		}
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+			return
+		}
+		if next := r.done(w, errGoexit); next != nil { // this goroutine is about to end
+			go r.work(next)
+		}
+	}()
+	err = w.task.Run(ctx)
+	returned = true
+	return err
+}
+
+// done takes note of the end of a task and returns the next one to run on this goroutine, if there is one.
+func (r *run) done(w *running, err error) *running {
+	p := r.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.permit != nil {
+		w.permit.Release()
+	}
+	if p.run != r {
+		return nil
+	}
+	c := &p.core
+	c.end(w.task.Weight)
+	r.running.remove(w)
+	r.outcomeLocked(w, err)
+	*w = running{next: r.free}
+	r.free = w
+	switch {
+	case r.dispatching:
+		r.again = true
+		return nil
+	case c.stopped:
+		r.settleLocked()
+		return nil
+	}
+	r.dispatching = true
+	return r.dispatchLocked()
+}
+
+// dispatchLocked looks for a task that may start, and returns it as started. Who calls it has the role of the
+// dispatcher; when it returns, that is given up or handed on.
+func (r *run) dispatchLocked() *running {
+	p := r.pool
+	now := p.opts.Clock()
+	for {
+		r.again = false
+		if r.ctx.Err() != nil {
+			r.cancelLocked(nil)
+		}
+		b, until := p.core.block(now, p.opts.Weight)
+		if b == BlockStopped || b != BlockNone && p.core.tasks > 0 {
+			return r.rest(b, until)
+		}
+		// One that runs nothing asks even while nothing may start, to find out whether there will be more.
+		p.mu.Unlock()
+		overloaded, judged := p.overloaded()
+		task, none, again, err := r.ask(now)
+		p.mu.Lock()
+		now = p.opts.Clock()
+		if p.run != r {
+			return nil
+		}
+		if judged {
+			p.core.overloaded = overloaded
+		}
+		if err != nil {
+			r.failLocked(err)
+			return r.rest(BlockStopped, 0)
+		}
+		ready := none == BlockNone
+		if ready && !r.ready {
+			r.since = now
+		}
+		r.ready = ready
+		if !ready {
+			if p.core.tasks == 0 && none == BlockReady && r.finishedLocked() {
+				r.stopLocked()
+				return r.rest(BlockStopped, 0)
+			}
+			if r.again {
+				continue
+			}
+			return r.rest(none, again)
+		}
+		if w := r.startLocked(now, task, &b, &until); w != nil {
+			return w
+		}
+		p.source.putBack(task)
+		if r.again {
+			now = p.opts.Clock()
+			continue
+		}
+		return r.rest(b, until)
+	}
+}
+
+// startLocked starts a task, if it may, and hands on the role of the dispatcher. Else it says why not.
+func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Duration) *running {
+	p := r.pool
+	task.Weight = max(task.Weight, 1)
+	if *b, *until = p.core.block(now, task.Weight); *b != BlockNone {
+		return nil
+	}
+	var permit Permit
+	if p.opts.Permits != nil {
+		var ok bool
+		if permit, ok = p.opts.Permits.TryAcquire(task.Weight); !ok {
+			*b, *until = BlockPermits, forever
+			return nil
+		}
+	}
+	p.core.start(now, task.Weight)
+	w := r.free
+	if w == nil {
+		w = new(running)
+	} else {
+		r.free = w.next
+	}
+	*w = running{task: task, started: now, permit: permit}
+	r.running.push(w)
+	r.since = now
+	r.counts.started++
+	if next, at := p.core.block(now, p.opts.Weight); next == BlockNone {
+		go r.work(nil)
+	} else {
+		r.rest(next, at)
+	}
+	return w
+}
+
+// rest gives up the role of the dispatcher, as nothing may start now.
+func (r *run) rest(b Block, until time.Duration) *running {
+	r.dispatching = false
+	r.blockLocked(b, until)
+	r.settleLocked()
+	return nil
+}
+
+// blockLocked takes note of why nothing may start, and until when.
+func (r *run) blockLocked(b Block, until time.Duration) {
+	p := r.pool
+	now := p.opts.Clock()
+	if until == 0 {
+		until = forever
+	}
+	// What nobody tells the pool of it has to look for: work that is gone while nothing may start, and another status.
+	if p.opts.Ready != nil && p.core.tasks == 0 && b != BlockStopped && !(b == BlockPaused && r.ready) ||
+		b == BlockOverload && p.opts.Status != nil {
+		until = min(until, now+p.opts.ReadyInterval)
+	}
+	r.block, r.until = b, until
+	if until != forever {
+		r.look()
+	}
+}
+
+// ask asks the source for a task. A panic is an error.
+func (r *run) ask(now time.Duration) (t Task, b Block, again time.Duration, err error) {
+	defer recoverTo(&err)
+	return r.pool.source.next(r.ctx, now)
+}
+
+// finishedLocked asks the source whether there will be no more. An error ends the run.
+func (r *run) finishedLocked() bool {
+	p := r.pool
+	p.mu.Unlock()
+	finished, err := r.askFinished()
+	p.mu.Lock()
+	if p.run != r {
+		return false
+	}
+	if err != nil {
+		r.failLocked(err)
+	}
+	return finished || err != nil
+}
+
+func (r *run) askFinished() (finished bool, err error) {
+	defer recoverTo(&err)
+	return r.pool.source.finished(r.ctx)
+}
+
+func recoverTo(err *error) {
+	if v := recover(); v != nil {
+		*err = &PanicError{Value: v, Stack: debug.Stack()}
+	}
+}
+
+// overloaded asks for the current judgement, where a crawlee profile wants it before each start.
+func (p *Pool) overloaded() (overloaded, judged bool) {
+	if !p.opts.Profile.crawlee() || p.opts.Status == nil {
+		return false, false
+	}
+	current, _ := p.opts.Status()
+	return current.State == snapshot.StateOverloaded, true
+}
+
+// contextOf returns the context of a task, and what to call when it has ended, or nil.
+func (r *run) contextOf(w *running) (ctx context.Context, end func()) {
+	ctx = r.ctx
+	if w.permit != nil {
+		ctx, end = w.permit.Guard(&fenceContext{ctx, w.permit.Fence()})
+	}
+	if d := r.pool.opts.TaskTimeout; d > 0 {
+		ctx, end = r.limitTime(ctx, w, d, end)
+	}
+	return ctx, end
+}

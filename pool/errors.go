@@ -1,0 +1,90 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrRunning reports that Run was called while the pool runs.
+	ErrRunning = errors.New("pool: already running")
+
+	// ErrNotRunning reports that what needs a running pool was asked of one that does not run.
+	ErrNotRunning = errors.New("pool: not running")
+
+	// ErrAborted is what Run returns after Abort, and the cause with which the contexts of its tasks end.
+	ErrAborted = errors.New("pool: aborted")
+
+	// ErrStopped is the cause with which the contexts of tasks end because another failed, and the error of Submit
+	// once the pool starts nothing more.
+	ErrStopped = errors.New("pool: stopped")
+
+	// ErrShed is the cause with which the context of a task ends that is cancelled for want of memory. Its error is
+	// not one of the pool.
+	ErrShed = errors.New("pool: cancelled for want of memory")
+)
+
+// A PanicError is the error of a task that panicked.
+type PanicError struct {
+	Value any    // of the panic
+	Stack []byte // of the goroutine
+}
+
+// Error gives the value and the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("pool: panic: %v\n\n%s", e.Value, e.Stack) }
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errGoexit is the error of a task that ended its goroutine.
+var errGoexit = errors.New("pool: a task called runtime.Goexit")
+
+// A TimeoutError is the error of a task that took longer than [Options.TaskTimeout].
+type TimeoutError struct {
+	After time.Duration
+}
+
+// Error gives the time.
+func (e *TimeoutError) Error() string { return fmt.Sprintf("pool: task timed out after %v", e.After) }
+
+// Timeout returns true, as that of a net.Error.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// maxErrors bounds the errors of tasks that are kept beside the first.
+const maxErrors = 64
+
+// taskErrors are the errors of one Run.
+type taskErrors struct {
+	errs []error
+	more int // that were not kept
+}
+
+func (e *taskErrors) add(err error) (first bool) {
+	if len(e.errs) > maxErrors {
+		e.more++
+		return false
+	}
+	e.errs = append(e.errs, err)
+	return len(e.errs) == 1
+}
+
+// join returns the first error alone, or joined with the others, or nil.
+func (e *taskErrors) join() error {
+	switch {
+	case len(e.errs) == 1:
+		return e.errs[0]
+	case e.more > 0:
+		return errors.Join(append(e.errs[:len(e.errs):len(e.errs)], fmt.Errorf("pool: and %d more errors", e.more))...)
+	}
+	return errors.Join(e.errs...)
+}
+
+// isCancelled reports whether a task failed only because its context ended.
+func isCancelled(ctx context.Context, err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))
+}

@@ -1,0 +1,256 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// run is one call of [Pool.Run]. What is not said to be otherwise is guarded by the mutex of the pool.
+type run struct {
+	pool   *Pool
+	ctx    context.Context // of the tasks
+	cancel context.CancelCauseFunc
+	wake   chan struct{} // capacity 1: the loop is to look anew
+	quiet  chan struct{} // closed when nothing runs any more, and nothing will
+	ended  chan struct{} // closed when Run is about to return
+
+	// One goroutine at a time has the role of the dispatcher, who looks for the next task to start. again is whether
+	// something happened since it began to.
+	dispatching, again bool
+	isQuiet            bool
+
+	block Block         // why nothing started when last looked
+	until time.Duration // when to look again if nothing happens
+	ready bool          // whether there was a task when last asked for one
+	since time.Duration // since when one waits, where ready
+
+	aborted   bool
+	cancelled bool
+	hardAt    time.Duration // when to wait no longer, where cancelled
+	errs      taskErrors
+
+	running list     // the tasks that run, in the order of their starts
+	free    *running // records for more
+	counts  counts
+
+	scaleAt, logAt time.Duration
+}
+
+func (p *Pool) begin(ctx context.Context) (*run, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run != nil {
+		return nil, ErrRunning
+	}
+	now := p.opts.Clock()
+	r := &run{
+		pool: p, wake: make(chan struct{}, 1), quiet: make(chan struct{}), ended: make(chan struct{}),
+		scaleAt: now, logAt: now, until: now,
+	}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	p.run = r
+	p.core.begin()
+	return r, nil
+}
+
+// finish forgets the run and returns its outcome.
+func (p *Pool) finish(ctx context.Context, r *run) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.run = nil
+	p.core.stopped = true
+	p.core.tasks, p.core.held = 0, 0 // what outlived the grace is nobody's any more
+	r.cancel(ErrStopped)
+	close(r.ended)
+	switch err := r.errs.join(); {
+	case err != nil:
+		return err
+	case r.aborted && p.opts.Profile.crawlee():
+		return nil
+	case r.aborted:
+		return ErrAborted
+	case r.cancelled:
+		return context.Cause(ctx)
+	default:
+		return nil
+	}
+}
+
+// loop does what is due at its time, until the run is over.
+func (r *run) loop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	done := ctx.Done()
+	for {
+		events := r.listen()
+		wait, over := r.tick()
+		if over {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-r.quiet:
+			return
+		case <-done:
+			done = nil
+			r.pool.mu.Lock()
+			r.cancelLocked(nil)
+			r.pool.mu.Unlock()
+		case <-events.permits:
+			r.kick()
+		case <-events.verdict:
+			r.kick()
+		case <-r.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// events are closed when something happens that the pool waits for. A nil one is not waited for.
+type events struct{ permits, verdict <-chan struct{} }
+
+func (r *run) listen() (e events) {
+	o := &r.pool.opts
+	if o.Permits != nil {
+		e.permits = o.Permits.Changed()
+	}
+	if o.Snapshotter != nil && o.Profile.crawlee() {
+		if _, changed, err := o.Snapshotter.Verdict(); err == nil {
+			e.verdict = changed
+		}
+	}
+	return e
+}
+
+// tick does what is due, and returns how long nothing is if nothing happens.
+func (r *run) tick() (wait time.Duration, over bool) {
+	p := r.pool
+	current, historical, judged := p.status()
+	p.mu.Lock()
+	now := p.opts.Clock()
+	next := forever
+	if r.cancelled {
+		if now >= r.hardAt {
+			p.mu.Unlock()
+			return 0, true
+		}
+		next = r.hardAt
+	}
+	if p.opts.Profile.crawlee() && p.opts.Law == nil && p.opts.Permits == nil {
+		if judged {
+			p.core.overloaded = current.State == snapshot.StateOverloaded
+		}
+		if now >= r.scaleAt {
+			idle := !judged || historical.State == snapshot.StateIdle
+			p.core.scale(now, idle, judged && historical.State == snapshot.StateOverloaded)
+			r.scaleAt = nextDue(r.scaleAt, now, p.opts.AutoscaleInterval)
+			r.until = min(r.until, now)
+		}
+		next = min(next, r.scaleAt)
+	}
+	log := now >= r.logAt
+	if log {
+		r.logAt = nextDue(r.logAt, now, p.opts.LogInterval)
+	}
+	next = min(next, r.logAt)
+	if !r.dispatching && now >= r.until {
+		r.until = forever
+		p.kickLocked()
+	}
+	if !r.dispatching {
+		next = min(next, r.until)
+	}
+	p.mu.Unlock()
+	if log {
+		p.log(r.ctx)
+	}
+	return next - now, false
+}
+
+// nextDue returns the first instant after now of those that lie whole intervals after due.
+func nextDue(due, now, interval time.Duration) time.Duration {
+	return due + ((now-due)/interval+1)*interval
+}
+
+// status asks for the judgements, where there is something to ask.
+func (p *Pool) status() (current, historical snapshot.Status, ok bool) {
+	switch {
+	case p.opts.Status != nil:
+		current, historical = p.opts.Status()
+		return current, historical, true
+	case p.opts.Snapshotter != nil:
+		v, _, err := p.opts.Snapshotter.View()
+		return v.Current, v.Historical, err == nil
+	}
+	return current, historical, false
+}
+
+// kick has somebody look whether more may start.
+func (r *run) kick() {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	r.pool.kickLocked()
+}
+
+func (p *Pool) kickLocked() {
+	r := p.run
+	if r == nil {
+		return
+	}
+	if r.dispatching {
+		r.again = true
+		return
+	}
+	if b, until := p.core.block(p.opts.Clock(), p.opts.Weight); b == BlockStopped || b != BlockNone && p.core.tasks > 0 {
+		r.blockLocked(b, until)
+		return
+	}
+	r.dispatching = true
+	go r.work(nil)
+}
+
+// stopLocked lets nothing more start.
+func (r *run) stopLocked() {
+	r.pool.core.stopped = true
+	r.settleLocked()
+}
+
+// cancelLocked lets nothing more start, ends the contexts of the tasks with the cause, and bounds the wait for them.
+func (r *run) cancelLocked(cause error) {
+	if !r.cancelled {
+		r.cancelled = true
+		r.hardAt = r.pool.opts.Clock() + r.pool.opts.Grace
+		r.cancel(cause)
+	}
+	r.stopLocked()
+	r.look()
+}
+
+// failLocked takes an error of a task, or of what the pool asks.
+func (r *run) failLocked(err error) {
+	r.errs.add(err)
+	if r.pool.opts.OnError == ErrorCancel {
+		r.cancelLocked(ErrStopped)
+	} else {
+		r.stopLocked()
+	}
+}
+
+// settleLocked ends the run if nothing runs any more.
+func (r *run) settleLocked() {
+	c := &r.pool.core
+	if c.stopped && c.tasks == 0 && !r.dispatching && !r.isQuiet {
+		r.isQuiet = true
+		close(r.quiet)
+	}
+}
+
+// look has the loop look anew.
+func (r *run) look() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,95 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"github.com/headroom-rpc/headroom/permit"
+)
+
+// FenceOf returns the fence of the permit under which a task runs, from its context. It is zero where there is none.
+func FenceOf(ctx context.Context) permit.Fence {
+	f, _ := ctx.Value(fenceKey{}).(permit.Fence)
+	return f
+}
+
+type fenceKey struct{}
+
+// fenceContext is a context with a fence.
+type fenceContext struct {
+	context.Context
+	fence permit.Fence
+}
+
+func (c *fenceContext) Value(key any) any {
+	if key == (fenceKey{}) {
+		return c.fence
+	}
+	return c.Context.Value(key)
+}
+
+// deadline is the end of the time that a task may take. It is guarded by the mutex of the pool.
+type deadline struct {
+	over    bool // the task ended
+	expired bool // before it did
+}
+
+// limitTime ends the context of a task when its time is over.
+func (r *run) limitTime(ctx context.Context, w *running, d time.Duration, before func()) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	end := &deadline{}
+	w.deadline = end
+	timer := time.AfterFunc(d, func() { r.expire(end, d, cancel) })
+	return ctx, func() {
+		timer.Stop()
+		cancel(nil)
+		if before != nil {
+			before()
+		}
+	}
+}
+
+// expire ends a task that took too long. That is its error at once, however long it goes on.
+func (r *run) expire(end *deadline, after time.Duration, cancel context.CancelCauseFunc) {
+	p := r.pool
+	err := &TimeoutError{After: after}
+	p.mu.Lock()
+	if end.over || p.run != r {
+		p.mu.Unlock()
+		return
+	}
+	end.expired = true
+	cancel(err)
+	if p.opts.Profile != ProfileCrawleePython {
+		r.failLocked(err)
+	}
+	p.mu.Unlock()
+	if p.opts.Profile == ProfileCrawleePython {
+		p.opts.Log.Warn("a task timed out", "after", after)
+	}
+}
+
+// counts are those of one Run.
+type counts struct {
+	started, completed, failed, throttled int64
+}
+
+// outcomeLocked takes the error of a task.
+func (r *run) outcomeLocked(w *running, err error) {
+	r.counts.completed++
+	if w.deadline != nil {
+		w.deadline.over = true
+		if w.deadline.expired {
+			r.counts.failed++
+			return // it was told of already
+		}
+	}
+	if err == nil {
+		return
+	}
+	r.counts.failed++
+	if r.ctx.Err() != nil && isCancelled(r.ctx, err) {
+		return // it did what it was told
+	}
+	r.failLocked(err)
+}
