@@ -165,7 +165,7 @@ func (d *Decision) after(from, limit int64, elapsed time.Duration) int64 {
 // Growth returns how much more memory the tasks of the pool will take, in bytes, when so many run that have
 // reached the sum grown of the shares of their footprints; see [Pool.Grown].
 func (s Share) Growth(running int64, grown float64) int64 {
-	return int64(float64(s.Footprint) * max(0, meanGrowth*float64(running)-grown))
+	return bytesOf(float64(s.Footprint) * max(0, meanGrowth*float64(running)-grown))
 }
 
 // Gate holds the lines of memory, in bytes in use. The zero Gate is always open. A user lets at least one task,
@@ -180,4 +180,4 @@ type Gate struct {
 }
 
 // Open reports whether a task may start, by the memory in use now and the growth to come of what runs, in bytes.
-func (g Gate) Open(used, growth int64) bool { return g.Line == 0 || used+growth <= g.Line }
+func (g Gate) Open(used, growth int64) bool { return g.Line == 0 || used <= g.Line-growth }

@@ -123,7 +123,8 @@ type station struct {
 
 	away, used float64 // permits that waited for anything but a CPU, and cores used: decayed sums of windows
 	windows    float64 // in away and used so far, in seconds
-	measured   bool    // in this window
+	late       bool    // its tasks used no CPU when they began
+	renewed    float64 // what completed will be when all that ran at the last rise have ended
 
 	started, completed float64 // ever
 	footprint          float64 // bytes of a task, in the end; 0 if not known
@@ -160,7 +161,7 @@ func (t *twostation) Step(in Input) Decision {
 	}
 	t.memory.observe(&in, t.stations, dt, learn)
 	cpu := t.shareCPU(&in)
-	t.grow(&in, dt)
+	t.grow(&in)
 	t.shareMemory(&in)
 	d := t.decide(&in, learn, dt)
 	if len(t.stations) == 1 {
@@ -318,4 +319,4 @@ func soundPool(p Pool) Pool {
 	return p
 }
 
-func bytesOf(x float64) int64 { return int64(max(0, min(x, 1<<62))) }
+func bytesOf(x float64) int64 { return int64(max(0, min(x, 1<<60))) }

@@ -10,13 +10,15 @@ import (
 // The CPU side of the law "twostation".
 const (
 	decay      = 0.93 // of what is known of a pool, in a second
-	quickDecay = 0.5  // of the same in the first seconds
+	quickDecay = 0.75 // of the same in the first seconds
 	quick      = 12   // how many of those there are
 	leastUse   = 0.005
-	lowGamma   = 0.5  // tasks that wait less than this of their CPU time count as always at the CPU in a mixture
-	leastCores = 0.05 // of the capacity are left to the pools whatever others use, with Latency
-	fairCores  = 0.5  // of the same else, since the kernel takes from others what the pools are due
-	mostQueue  = 8    // times the cores is what the tasks at the CPU may come to on average
+	leastBurst = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
+	unproven   = 4     // permits for each core and second, before a task that uses its CPU late ended
+	lowGamma   = 0.5   // tasks that wait less than this of their CPU time count as always at the CPU in a mixture
+	leastCores = 0.05  // of the capacity are left to the pools whatever others use, with Latency
+	fairCores  = 0.5   // of the same else, since the kernel takes from others what the pools are due
+	mostQueue  = 8     // times the cores is what the tasks at the CPU may come to on average
 )
 
 // measure learns from a window of dt seconds.
@@ -36,7 +38,6 @@ func (t *twostation) measure(in *Input, dt float64) {
 	for _, s := range t.stations {
 		s.started += float64(s.Started)
 		s.completed += float64(s.Completed)
-		s.measured = false
 		u, ok := s.CPU, s.CPUKnown
 		if !ok && in.Host.BusyKnown && blind > 0 {
 			// What no pool accounts for is taken for theirs, by their permits.
@@ -62,10 +63,12 @@ func (t *twostation) measure(in *Input, dt float64) {
 		if s.windows < quick {
 			d = math.Pow(quickDecay, dt)
 		}
+		if s.windows == 0 {
+			s.late = u*dt < leastBurst*max(n, float64(s.Started))
+		}
 		s.away = d*s.away + (n-r)*dt
 		s.used = d*s.used + u*dt
 		s.windows += dt
-		s.measured = true
 	}
 }
 
@@ -190,18 +193,29 @@ func (t *twostation) waterfillCores(usable float64) float64 {
 }
 
 // grow bounds how fast a target moves.
-func (t *twostation) grow(in *Input, dt float64) {
+func (t *twostation) grow(in *Input) {
 	for _, s := range t.stations {
 		n := max(s.InUse, float64(s.Leased))
 		factor := 4.0
 		switch {
-		case in.At-s.began > slowStart:
+		case in.At-s.began > slowStart && !s.late:
 			factor = 2
-		case s.completed >= n:
+		case s.completed >= n && !s.late:
 			factor = 8
 		}
-		start := in.Host.Cores / float64(len(t.stations))
-		if most := max(factor*n, start); s.target > most {
+		most := max(factor*n, in.Host.Cores/float64(len(t.stations)))
+		switch {
+		case !s.late || s.target <= s.quota:
+		case s.completed == 0:
+			// Nothing says yet what these tasks will come to.
+			most = min(most, unproven*in.Host.Cores*max(unproven, (in.At-s.began).Seconds()))
+			s.renewed = min(s.target, most)
+		case s.completed < s.renewed:
+			most = min(most, s.quota)
+		default:
+			s.renewed = s.completed + min(s.target, most)
+		}
+		if s.target > most {
 			s.target = most
 			s.bind(boundGrowth, factor, n)
 		}
