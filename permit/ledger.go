@@ -52,7 +52,8 @@ func NewLedger(now time.Duration, c Config) (*Ledger, error) {
 		byName:     make(map[string]*resource),
 	}
 	for _, in := range c.Resources {
-		r := &resource{name: in.Name, config: in, mode: ModeNormal, holders: make(map[string]*holder), since: now}
+		r := &resource{name: in.Name, config: in, mode: ModeNormal, holders: make(map[string]*holder), since: now,
+			newPart: MaxLimit}
 		r.limit = in.Limit
 		r.bindBy("")
 		l.resources = append(l.resources, r)

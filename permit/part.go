@@ -47,9 +47,17 @@ func (l *Ledger) Users(now time.Duration, resource string, dst []User) ([]User, 
 	return dst, nil
 }
 
+// SetNewPart sets the part with which a session begins from now on; see [Ledger.SetPart]. MaxLimit, no bound, is how
+// it is at first. A part out of the range from 0 to MaxLimit and a resource that there is not are ignored.
+func (l *Ledger) SetNewPart(resource string, part int64, binding string) {
+	if r := l.byName[resource]; r != nil && part >= 0 && part <= MaxLimit {
+		r.newPart, r.newPartBinding = part, binding
+	}
+}
+
 // SetPart bounds what the session has of a resource, whatever it wants: to part, and why, for people. What is
-// guaranteed to it stays. MaxLimit is no bound, which is how a session begins. It takes nothing from anybody:
-// charges fall as work ends. A part of less than 0, and a session that does not have the resource, are ignored.
+// guaranteed to it stays. MaxLimit is no bound. It takes nothing from anybody: charges fall as work ends. A part of
+// less than 0, and a session that does not have the resource, are ignored.
 func (l *Ledger) SetPart(now time.Duration, resource string, id SessionID, part int64, binding string) {
 	l.clock(now)
 	s := l.sessions[id]

@@ -146,3 +146,20 @@ func TestUsers(t *testing.T) {
 		t.Errorf("Users of no resource: %v", err)
 	}
 }
+
+// A session begins with the part for new ones.
+func TestNewPart(t *testing.T) {
+	w := newWorld(t, config(10))
+	first := w.attach("uid:0")
+	first.want(2)
+	w.ledger.SetNewPart("r", 3, "new")
+	w.ledger.SetNewPart("r", -1, "")
+	w.ledger.SetNewPart("none", 1, "")
+	second := w.attach("uid:1")
+	second.want(20)
+	first.want(5)
+	w.step(time.Millisecond)
+	if first.target.Target < 5 || second.target.Target != 3 {
+		t.Errorf("targets %d and %d, want at least the 5 that are wanted, and 3", first.target.Target, second.target.Target)
+	}
+}

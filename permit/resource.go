@@ -49,6 +49,9 @@ type resource struct {
 	releases  float64 // permits that end a second, by what the workers say
 	ready     bool    // whether releases is known
 	gather    gathering
+
+	newPart        int64 // of a share that begins
+	newPartBinding string
 }
 
 func (r *resource) free() int64 { return r.limit - r.charge - r.unknown }
@@ -145,8 +148,8 @@ func (l *Ledger) join(s *session, r *resource) *share {
 		h = &holder{identity: s.identity, grant: grant}
 		r.holders[s.identity.name] = h
 	}
-	sh := &share{session: s, resource: r, holder: h, need: 1, weight: 1, use: use{cap: MaxLimit}, part: MaxLimit, stance: -1,
-		served: s.served()}
+	sh := &share{session: s, resource: r, holder: h, need: 1, weight: 1, use: use{cap: MaxLimit}, stance: -1,
+		part: r.newPart, partBinding: r.newPartBinding, served: s.served()}
 	h.shares++
 	r.shares++
 	s.shares = append(s.shares, sh)
