@@ -75,6 +75,9 @@ type Pool struct {
 	Weight   int
 	Min, Max int64
 
+	// Capped says that nothing starts now since as many tasks started as may in a minute.
+	Capped bool
+
 	// InUse is how many permits were in use on average, Leased how many are now, and Waiting how many tasks wait
 	// for one now.
 	InUse           float64

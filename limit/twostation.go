@@ -42,17 +42,11 @@ type TwoStation struct {
 }
 
 func (c *TwoStation) setDefaults() {
-	if c.Objective == "" {
-		c.Objective = Throughput
-	}
-	for _, f := range []struct {
-		field *float64
-		is    float64
-	}{{&c.Busy, 0.97}, {&c.Crowded, 0.01}, {&c.Margin, 4}, {&c.Memory, 0.9}} {
-		if *f.field == 0 {
-			*f.field = f.is
-		}
-	}
+	setDefault(&c.Objective, Throughput)
+	setDefault(&c.Busy, 0.97)
+	setDefault(&c.Crowded, 0.01)
+	setDefault(&c.Margin, 4)
+	setDefault(&c.Memory, 0.9)
 }
 
 func (c *TwoStation) validate() error {
@@ -297,6 +291,9 @@ func soundPool(p Pool) Pool {
 		p.Max = 0
 	}
 	p.Leased = max(0, min(p.Leased, mostPermits))
+	if p.Capped {
+		p.Waiting = 0 // what may not start is no work for a permit
+	}
 	p.Waiting, p.Delayed = max(0, p.Waiting), max(0, min(p.Delayed, p.Leased))
 	if !(p.InUse >= 0 && p.InUse <= mostPermits) {
 		p.InUse = float64(p.Leased)
