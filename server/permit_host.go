@@ -38,8 +38,11 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 			overdue.Reset(inactiveTry)
 		case view.Verdict != verdict || report.Level != level || now-last >= stepInterval-stepSlack:
 			verdict, level, last = view.Verdict, report.Level, now
-			s.step(a)
-			overdue.Reset(stepInterval + stepSlack)
+			overdue.Reset(s.step(a))
+		default:
+			if again := s.pace(a); again > 0 {
+				overdue.Reset(again)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -61,31 +64,6 @@ func (s *permitService) moved() <-chan struct{} {
 	}
 }
 
-// step sets the limit and the mode of HostResource by the law and the severity of now.
-func (s *permitService) step(a *arbiter) {
-	s.stepping.Lock()
-	defer s.stepping.Unlock()
-	view, _, err := s.snapshotter.View()
-	if err != nil {
-		return // it does not run any more
-	}
-	account, err := a.account(HostResource)
-	if err != nil {
-		return
-	}
-	law := *s.law.Load()
-	d := law.Step(limit.Input{
-		At: view.At, Current: view.Current, Historical: view.Historical, Newest: view.Newest,
-		Charge: account.Charge, Want: account.Want,
-	})
-	d.Limit = min(max(d.Limit, 1), permit.MaxLimit)
-	report, _ := s.severity.Latest()
-	effect := severityEffect(s.config.Host.Severity, report.Level, d)
-	if err := a.setHost(effect); err != nil {
-		s.log.Error("the limit of the host cannot be set", "reason", err.Error())
-	}
-}
-
 // hostState is what holds for HostResource.
 type hostState struct {
 	limit       int64
@@ -95,13 +73,18 @@ type hostState struct {
 	reason      string // of the mode
 }
 
-func (a *arbiter) setHost(h hostState) error {
+// setHost sets it, and the parts of the sessions, those that are to come too.
+func (a *arbiter) setHost(h hostState, parts []partOf, newPart int64) error {
 	now := a.enter()
 	defer a.leave()
 	a.change()
 	if err := a.ledger.SetMode(now, HostResource, h.mode, h.cancelAfter, h.reason); err != nil {
 		return err
 	}
+	for _, p := range parts {
+		a.ledger.SetPart(now, HostResource, p.session, p.part, p.binding)
+	}
+	a.ledger.SetNewPart(HostResource, newPart, "the limit law has not looked at it yet")
 	a.queues.setLimit(HostResource, h.limit)
 	return a.ledger.SetLimit(now, HostResource, h.limit, h.binding)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,9 +34,9 @@ type permitService struct {
 	deaths      *deaths
 	epoch       int64 // of this life; set before running
 
-	stepping sync.Mutex              // of the law
-	running  atomic.Pointer[arbiter] // nil before run
-	law      atomic.Pointer[limit.Law]
+	running atomic.Pointer[arbiter] // nil before run
+	law     atomic.Pointer[limit.Law]
+	regime  regime
 }
 
 // newPermitService returns the service of c, and every fault that the ledger finds in c.

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/permit"
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// paceInterval is the time between two parts of a rise that a law wants to be gradual.
+const paceInterval = 100 * time.Millisecond
+
+// A regime is the law of HostResource at work: what it looked at last, and what it decided.
+type regime struct {
+	mu       sync.Mutex
+	windows  windows
+	users    []permit.User
+	decision limit.Decision
+	at       time.Duration // of the decision
+	divides  bool          // whether the sessions have parts by a decision
+}
+
+// step lets the law decide anew, and returns when there is more to do without anything new.
+func (s *permitService) step(a *arbiter) time.Duration {
+	r := &s.regime
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	view, _, err := s.snapshotter.View()
+	if err != nil {
+		return inactiveTry // it does not run any more
+	}
+	account, users, now, err := a.hostUsers(r.users)
+	if err != nil {
+		return stepInterval
+	}
+	pools, since := r.windows.look(now, users)
+	law := *s.law.Load()
+	r.decision = law.Step(limit.Input{
+		At: now, Window: since, Current: view.Current, Historical: view.Historical, Newest: view.Newest,
+		Charge: account.Charge, Want: account.Want, Host: hostWindow(&view), Pools: pools,
+	})
+	r.users, r.at = users, now
+	return s.applyLocked(a, &view, now)
+}
+
+// pace goes on with a rise that is gradual, and looks whether memory lets anything start. It returns when it is to be
+// called again, or 0 where nothing is left to do before the next step.
+func (s *permitService) pace(a *arbiter) time.Duration {
+	r := &s.regime
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := s.config.Clock()
+	if now-r.at >= r.decision.Pace && r.decision.Gate == (limit.Gate{}) {
+		return 0
+	}
+	view, _, err := s.snapshotter.View()
+	if err != nil {
+		return 0
+	}
+	return s.applyLocked(a, &view, now)
+}
+
+// applyLocked sets what the decision says for now, and what the severity makes of it.
+func (s *permitService) applyLocked(a *arbiter, view *snapshot.View, now time.Duration) time.Duration {
+	r := &s.regime
+	d := &r.decision
+	elapsed := now - r.at
+	decided := limit.Decision{Limit: min(max(d.After(elapsed), 1), permit.MaxLimit), Binding: d.Binding}
+	report, _ := s.severity.Latest()
+	host := severityEffect(s.config.Host.Severity, report.Level, decided)
+	if used, _, ok := memoryOf(view.Newest); ok {
+		host.hold(a.hostHeld(), d, r.users, used)
+	}
+	parts := s.partsLocked(elapsed)
+	if err := a.setHost(host, parts, r.newPart(hostWindow(view).Cores)); err != nil {
+		s.log.Error("the limit of the host cannot be set", "reason", err.Error())
+	}
+	if elapsed < d.Pace {
+		return paceInterval
+	}
+	return max(stepInterval+stepSlack-elapsed, stepSlack)
+}
+
+// hold keeps the limit at what is held while memory lets nothing start, but for one.
+func (h *hostState) hold(held int64, d *limit.Decision, users []permit.User, used int64) {
+	var growth int64
+	for i := range d.Shares {
+		if u := &users[i]; u.HasUsage && u.Usage.Grown >= 0 {
+			growth += d.Shares[i].Growth(u.Held, u.Usage.Grown)
+		}
+	}
+	if d.Gate.Open(used, growth) || max(held, 1) >= h.limit {
+		return
+	}
+	h.limit = max(held, 1)
+	h.binding = "memory: nothing starts before some is free; " + h.binding
+}
+
+// A partOf is what one session has of HostResource.
+type partOf struct {
+	session permit.SessionID
+	part    int64
+	binding string
+}
+
+// partsLocked returns what the decision gives to each session, or no bound to each once it divides nothing any more.
+// A session whose next task needs more at once gets that: else it would wait for ever.
+func (s *permitService) partsLocked(elapsed time.Duration) []partOf {
+	r := &s.regime
+	divides := r.decision.Shares != nil
+	if !divides && !r.divides {
+		return nil
+	}
+	r.divides = divides
+	parts := make([]partOf, len(r.users))
+	for i := range r.users {
+		u := &r.users[i]
+		parts[i] = partOf{session: u.Session, part: permit.MaxLimit}
+		if divides {
+			parts[i].part = max(r.decision.ShareAfter(i, elapsed), u.Need)
+			parts[i].binding = r.decision.Shares[i].Binding
+		}
+	}
+	return parts
+}
+
+// newPart is what a session has that begins before the next step: the cores that would be its own.
+func (r *regime) newPart(cores float64) int64 {
+	if !r.divides {
+		return permit.MaxLimit
+	}
+	return max(int64(math.Ceil(cores/float64(len(r.users)+1))), 1)
+}
+
+// hostUsers returns the account and the users of HostResource; into is room for them.
+func (a *arbiter) hostUsers(into []permit.User) (account permit.ResourceAccount, users []permit.User, now time.Duration, err error) {
+	now = a.enter()
+	defer a.leave()
+	if account, err = a.ledger.Account(now, HostResource); err != nil {
+		return account, into, now, err
+	}
+	users, err = a.ledger.Users(now, HostResource, into[:0])
+	return account, users, now, err
+}
+
+// hostHeld returns how many permits of HostResource are held.
+func (a *arbiter) hostHeld() int64 {
+	account, err := a.account(HostResource)
+	if err != nil {
+		return 0
+	}
+	return account.Held
+}
+
+// hostWindow returns what the newest snapshots say of the host, as a law looks at it.
+func hostWindow(view *snapshot.View) limit.Host {
+	var h limit.Host
+	for i := range view.Newest {
+		s := &view.Newest[i]
+		if !s.Known() {
+			continue
+		}
+		switch s.Resource {
+		case snapshot.CPU:
+			c := &s.CPU
+			h.Cores, h.Busy, h.BusyKnown = c.Cores, c.Used*c.Cores, true
+			if c.LoadKnown {
+				h.RunQueue, h.RunQueueKnown = float64(c.Runnable), true
+				if h.RunQueue > 2*c.Cores {
+					h.Crowded = 1
+				}
+			}
+		case snapshot.Pressure:
+			if s.Pressure.Stalled == snapshot.Memory {
+				h.Stalled, h.StalledKnown = s.Pressure.Some, true
+			}
+		}
+	}
+	if used, total, ok := memoryOf(view.Newest); ok {
+		h.MemoryUsed, h.MemoryTotal = used, total
+	}
+	return h
+}
+
+// memoryOf returns how much memory is in use and how much there is, by the limit that has the least left.
+func memoryOf(newest []snapshot.Snapshot) (used, total int64, ok bool) {
+	for i := range newest {
+		s := &newest[i]
+		if s.Resource != snapshot.Memory || !s.Known() {
+			continue
+		}
+		if t := &s.Memory.Tightest; t.Limit != "" {
+			return t.Used, t.Total, true
+		}
+		return s.Memory.Used, s.Memory.Total, true
+	}
+	return 0, 0, false
+}
