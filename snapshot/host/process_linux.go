@@ -108,6 +108,15 @@ func (p *Process) Close() {
 	}
 }
 
+// ended asks the kernel for the process: by its pidfd, or else by its start time.
+func (p *Process) ended() bool {
+	if p.handle.pidfd >= 0 {
+		return p.handle.ended()
+	}
+	now, _, err := readStat(filepath.Join(cmp.Or(os.Getenv("HOST_PROC"), procfs), strconv.Itoa(p.pid)))
+	return errors.Is(ended(err), ErrNoProcess) || err == nil && now.start != p.start
+}
+
 // ended reports whether the process of the pidfd has ended. As long as it has not, nobody else has its pid.
 func (h *processHandle) ended() bool {
 	if h.pidfd < 0 {
@@ -130,6 +139,7 @@ type processStatus struct {
 	group int   // the process; another number than that of the directory for a thread
 	uids  []int // real, effective and saved
 	dead  bool  // it has ended and waits for its parent
+	inner int   // its pid in its own pid namespace; 0 before Linux 4.1
 }
 
 // readStatus reads the status file of the process directory dir (proc_pid_status(5)):
@@ -137,6 +147,7 @@ type processStatus struct {
 //	State:	S (sleeping)
 //	Tgid:	16733
 //	Uid:	1000	1000	1000	1000
+//	NSpid:	16733	1
 func readStatus(dir string) (st processStatus, err error) {
 	name := filepath.Join(dir, "status")
 	text, err := readProcess(name)
@@ -153,6 +164,8 @@ func readStatus(dir string) (st processStatus, err error) {
 			st.dead = fields[1][0] == 'Z' || fields[1][0] == 'X'
 		case "Tgid:":
 			st.group, err = strconv.Atoi(string(fields[1]))
+		case "NSpid:":
+			st.inner, err = strconv.Atoi(string(fields[len(fields)-1]))
 		case "Uid:":
 			for _, field := range fields[1:min(4, len(fields))] {
 				var uid int

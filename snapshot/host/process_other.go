@@ -55,6 +55,8 @@ func (p *Process) Memory(ctx context.Context) (snapshot.MemoryReading, error) {
 	return snapshot.MemoryReading{Used: int64(info.RSS), Definition: "RSS", Source: treeSource}, nil
 }
 
+func (p *Process) ended() bool { return startOf(context.Background(), p.pid) != p.start }
+
 // Close releases what keeps hold of the process. The Process must not be used afterwards.
 func (p *Process) Close() {}
 

@@ -77,35 +77,18 @@ func scan(ctx context.Context, proc string) ([]process, error) {
 	return all, nil
 }
 
-// readStat reads the process and its resident set, in bytes, from the stat file of the directory dir:
-//
-//	16733 (comm) R 16718 ... 123209 2998272 421 ...
-//
-// Field 1 is the pid, 4 the parent, 22 the start time in clock ticks since boot, 24 the resident set in
-// pages (proc_pid_stat(5)). comm may itself hold spaces and parentheses.
+// readStat reads the process and its resident set, in bytes, from the stat file of the directory dir.
 func readStat(dir string) (p process, rss int64, err error) {
 	name := filepath.Join(dir, "stat")
 	text, err := readProcess(name)
 	if err != nil {
 		return process{}, 0, err
 	}
-	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
-	if open < 0 || end < open {
-		return process{}, 0, fmt.Errorf("parse %s: no command in parentheses", name)
-	}
-	const afterComm = 3 // the number of the first field after comm
-	fields := bytes.Fields(text[end+1:])
-	if len(fields) <= 24-afterComm {
-		return process{}, 0, fmt.Errorf("parse %s: %d fields after the command, want at least 22", name, len(fields))
-	}
-	pid, pidErr := strconv.Atoi(string(bytes.TrimSpace(text[:open])))
-	parent, parentErr := strconv.Atoi(string(fields[4-afterComm]))
-	start, startErr := strconv.ParseUint(string(fields[22-afterComm]), 10, 64)
-	pages, pagesErr := strconv.ParseInt(string(fields[24-afterComm]), 10, 64)
-	if err := errors.Join(pidErr, parentErr, startErr, pagesErr); err != nil {
+	e, err := parseStat(text)
+	if err != nil {
 		return process{}, 0, fmt.Errorf("parse %s: %w", name, err)
 	}
-	return process{pid: pid, parent: parent, start: start}, pages * int64(os.Getpagesize()), nil
+	return process{pid: int(e.PID), parent: int(e.Parent), start: e.Start}, e.RSS, nil
 }
 
 // readPSS reads the proportional set size, in bytes, of the process directory dir from its smaps_rollup
@@ -118,20 +101,27 @@ func readPSS(dir string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range bytes.Lines(text) {
+	pss, err := parsePSS(text)
+	if err != nil {
+		return 0, fmt.Errorf("parse %s: %w", name, err)
+	}
+	return pss, nil
+}
+
+func parsePSS(text []byte) (int64, error) {
+	for len(text) > 0 {
+		var line []byte
+		line, text = cutLine(text)
 		rest, ok := bytes.CutPrefix(line, []byte("Pss:"))
 		if !ok {
 			continue
 		}
 		number, ok := bytes.CutSuffix(bytes.TrimSpace(rest), []byte(" kB"))
-		if !ok {
-			return 0, fmt.Errorf("parse %s: Pss is %q, want a number of kB", name, bytes.TrimSpace(rest))
+		kb, isNumber := digits(number)
+		if !ok || !isNumber || kb > 1<<53 {
+			return 0, fmt.Errorf("Pss is %q, want a number of kB", bytes.TrimSpace(rest))
 		}
-		kb, err := strconv.ParseInt(string(number), 10, 53)
-		if err != nil {
-			return 0, fmt.Errorf("parse %s: %w", name, err)
-		}
-		return kb * 1024, nil
+		return int64(kb) << 10, nil
 	}
-	return 0, fmt.Errorf("parse %s: no Pss line", name)
+	return 0, errors.New("no Pss line")
 }

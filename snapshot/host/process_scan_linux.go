@@ -1,0 +1,294 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// ProcessScanner reads all processes of the host in one pass, for everybody who asks about some of them. What it
+// has read of a process whose stat is kept open costs one pread; a process that nobody watches is only listed.
+//
+// The list says which processes are still the same: beside each pid it has the number of the inode of its
+// directory, which is bound to the process. A descriptor of its stat is so too: when the process has ended it
+// reads nothing, whoever has the pid then. It is not safe for concurrent use.
+type ProcessScanner struct {
+	proc    int // descriptor of the directory
+	name    string
+	maxHeld int
+	held    int
+
+	list  []byte // directory entries as the kernel gives them
+	found []listed
+	text  []byte // of one stat
+	path  []byte
+
+	now, last snapshot.Processes
+	nowFD     []int32 // held stat, or -1
+	lastFD    []int32
+	nowInode  []uint64
+	lastInode []uint64
+}
+
+// listed is one process of the list.
+type listed struct {
+	pid   int32
+	inode uint64
+}
+
+// anyInode is the number of an inode that the kernel could not make; it identifies nothing.
+const anyInode = 1
+
+// OpenProcesses opens the list of processes: /proc, or the directory that HOST_PROC names. It keeps at most
+// maxHeld files open besides; the processes over that are read by opening their stat anew.
+func OpenProcesses(maxHeld int) (*ProcessScanner, error) {
+	name := cmp.Or(os.Getenv("HOST_PROC"), procfs)
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return &ProcessScanner{
+		proc: fd, name: name, maxHeld: maxHeld,
+		list: make([]byte, 32<<10), text: make([]byte, 1<<10), path: make([]byte, 0, 32),
+	}, nil
+}
+
+// Scan makes a pass and returns it; it is good until the next one, and until then Watch is the caller's to set. With
+// all it reads every process anew, also those that nobody watches. It allocates nothing once it has seen as many
+// processes before. After an error the pass before is lost, and what was watched with it.
+func (s *ProcessScanner) Scan(ctx context.Context, all bool) (*snapshot.Processes, error) {
+	if s.proc < 0 {
+		return nil, fmt.Errorf("scan processes: %w", fs.ErrClosed)
+	}
+	s.now, s.last = s.last, s.now
+	s.nowFD, s.lastFD = s.lastFD, s.nowFD
+	s.nowInode, s.lastInode = s.lastInode, s.nowInode
+	s.now.Reset()
+	s.nowFD, s.nowInode = s.nowFD[:0], s.nowInode[:0]
+	s.now.Began = ticksSinceBoot()
+	if err := s.readList(); err != nil {
+		s.forget()
+		return nil, fmt.Errorf("scan processes: %w", err)
+	}
+	old := 0
+	for _, l := range s.found {
+		for ; old < s.last.Len() && s.last.PID[old] < l.pid; old++ {
+			s.missing(old)
+		}
+		was := -1
+		if old < s.last.Len() && s.last.PID[old] == l.pid {
+			was = old
+			old++
+		}
+		s.one(l, was, all)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	for ; old < s.last.Len(); old++ {
+		s.missing(old)
+	}
+	if err := ctx.Err(); err != nil {
+		s.forget()
+		return nil, err
+	}
+	return &s.now, nil
+}
+
+// Held returns how many files are kept open.
+func (s *ProcessScanner) Held() int { return s.held }
+
+// Close closes all files. Each later pass is an error.
+func (s *ProcessScanner) Close() {
+	s.forget()
+	if s.proc >= 0 {
+		_ = unix.Close(s.proc) // nothing was written
+		s.proc = -1
+	}
+}
+
+// forget drops both passes.
+func (s *ProcessScanner) forget() {
+	for _, fds := range [][]int32{s.nowFD, s.lastFD} {
+		for _, fd := range fds {
+			s.drop(fd)
+		}
+	}
+	s.now.Reset()
+	s.last.Reset()
+	s.nowFD, s.lastFD = s.nowFD[:0], s.lastFD[:0]
+	s.nowInode, s.lastInode = s.nowInode[:0], s.lastInode[:0]
+}
+
+func (s *ProcessScanner) drop(fd int32) {
+	if fd >= 0 {
+		_ = unix.Close(int(fd))
+		s.held--
+	}
+}
+
+// one adds the process of the list that had the index was in the pass before, or -1.
+func (s *ProcessScanner) one(l listed, was int, all bool) {
+	fd, watch := int32(-1), false
+	same := was >= 0 && l.inode == s.lastInode[was] && l.inode != anyInode
+	if was >= 0 {
+		fd, watch = s.lastFD[was], s.last.Watch[was]
+		s.lastFD[was] = -1
+	}
+	if fd >= 0 && !watch {
+		s.drop(fd) // nobody asks for it any longer
+		fd = -1
+	}
+	if same && !watch && !all {
+		e := s.entry(was)
+		e.Known = false
+		s.add(e, -1, l.inode)
+		return
+	}
+	if fd >= 0 {
+		if e, err := s.read(fd); err == nil {
+			e.Watch = true
+			s.add(e, fd, l.inode)
+			return
+		}
+		s.drop(fd)
+		fd = -1
+	}
+	e, fd, err := s.open(l.pid, watch)
+	switch {
+	case err == nil:
+	case deleted(err):
+		return // it ended since it was listed
+	default:
+		s.now.Unreadable++
+		return
+	}
+	if watch && s.last.Start[was] != e.Start { // another has its pid
+		s.drop(fd)
+		fd, watch = -1, false
+	}
+	e.Watch = watch
+	s.add(e, fd, l.inode)
+}
+
+// missing keeps a watched process that is not listed but lives: hidepid may have come to hide it.
+func (s *ProcessScanner) missing(was int) {
+	fd := s.lastFD[was]
+	s.lastFD[was] = -1
+	if fd < 0 {
+		return
+	}
+	e, err := s.read(fd)
+	if err != nil {
+		s.drop(fd)
+		return
+	}
+	e.Watch = s.last.Watch[was]
+	s.add(e, fd, s.lastInode[was])
+}
+
+func (s *ProcessScanner) add(e snapshot.ProcessEntry, fd int32, inode uint64) {
+	s.now.Append(e)
+	s.nowFD, s.nowInode = append(s.nowFD, fd), append(s.nowInode, inode)
+}
+
+// entry returns an entry of the pass before.
+func (s *ProcessScanner) entry(i int) snapshot.ProcessEntry {
+	p := &s.last
+	return snapshot.ProcessEntry{
+		PID: p.PID[i], Parent: p.Parent[i], Session: p.Session[i], Start: p.Start[i], Watch: p.Watch[i],
+		User: p.User[i], System: p.System[i], ChildUser: p.ChildUser[i], ChildSystem: p.ChildSystem[i],
+		RSS: p.RSS[i], VMS: p.VMS[i], Threads: p.Threads[i], Nice: p.Nice[i], Status: p.Status[i],
+	}
+}
+
+// open reads the stat of a pid, and keeps it open if asked and there is room.
+func (s *ProcessScanner) open(pid int32, keep bool) (e snapshot.ProcessEntry, fd int32, err error) {
+	n, err := s.openat(s.file(pid, "stat"))
+	if err != nil {
+		return e, -1, err
+	}
+	e, err = s.read(int32(n))
+	if err != nil || !keep || s.held >= s.maxHeld {
+		_ = unix.Close(n)
+		return e, -1, err
+	}
+	s.held++
+	return e, int32(n), nil
+}
+
+// read reads a process from its stat.
+func (s *ProcessScanner) read(fd int32) (snapshot.ProcessEntry, error) {
+	for {
+		reads.Add(1)
+		n, err := unix.Pread(int(fd), s.text, 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return snapshot.ProcessEntry{}, err
+		case n == 0:
+			return snapshot.ProcessEntry{}, unix.ESRCH
+		}
+		return parseStat(s.text[:n])
+	}
+}
+
+// readList reads which processes there are, in ascending order of pid.
+func (s *ProcessScanner) readList() error {
+	if _, err := unix.Seek(s.proc, 0, unix.SEEK_SET); err != nil {
+		return &fs.PathError{Op: "seek", Path: s.name, Err: err}
+	}
+	s.found = s.found[:0]
+	sorted := true
+	for {
+		reads.Add(1)
+		n, err := unix.Getdents(s.proc, s.list)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return &fs.PathError{Op: "getdents", Path: s.name, Err: err}
+		}
+		if n == 0 {
+			break
+		}
+		for rest := s.list[:n]; ; {
+			var e dirent
+			var ok bool
+			if e, rest, ok = nextDirent(rest); !ok {
+				break
+			}
+			pid, isNumber := digits(e.name)
+			if !isNumber || pid == 0 || pid > 1<<30 {
+				continue
+			}
+			if k := len(s.found); k > 0 && s.found[k-1].pid >= int32(pid) {
+				sorted = false
+			}
+			s.found = append(s.found, listed{int32(pid), e.inode})
+		}
+	}
+	if !sorted { // a kernel lists them in order; a directory of the test's does not
+		slices.SortFunc(s.found, func(a, b listed) int { return cmp.Compare(a.pid, b.pid) })
+	}
+	return nil
+}
+
+// ticksSinceBoot returns the time by the clock of the start times, in their unit.
+func ticksSinceBoot() uint64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return uint64(time.Duration(t.Nano()) / tick)
+}
