@@ -32,10 +32,12 @@ type Crawlee struct {
 
 func (c *Crawlee) setDefaults() {
 	js := c.Profile == snapshot.ProfileCrawleeJS
-	setDefault(&c.Min, 1)
-	if setDefault(&c.Max, 100); js && c.Max == 100 {
-		c.Max = 200
+	most := int64(100)
+	if js {
+		most = 200
 	}
+	setDefault(&c.Min, 1)
+	setDefault(&c.Max, max(most, c.Min))
 	setDefault(&c.Ratio, 0.9)
 	setDefault(&c.StepUp, 0.05)
 	setDefault(&c.StepDown, 0.05)
