@@ -1,0 +1,30 @@
+package spawn
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestOwnGroups(t *testing.T) {
+	for _, tt := range []struct {
+		name, groups, mounts string
+		want                 string
+	}{
+		{"version 2", "0::/user.slice/a b\n", "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+			"[{/sys/fs/cgroup/user.slice/a b []}]"},
+		{"version 1 and hybrid", "5:cpu,cpuacct:/job\n4:memory:/job/x\n1:name=systemd:/\n0::/\n",
+			"31 30 0:1 / /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n" +
+				"32 30 0:2 / /cg/memory rw shared:9 - cgroup cgroup rw,memory\n" +
+				"33 30 0:3 / /cg/unified rw - cgroup2 cgroup2 rw\n",
+			"[{/cg/cpu,cpuacct/job [cpu cpuacct]} {/cg/memory/job/x [memory]} {/cg/unified []}]"},
+		{"a part is mounted", "0::/pod/me/sub\n", "30 23 0:26 /pod/me /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+			"[{/sys/fs/cgroup/sub []}]"},
+		{"another part is mounted", "0::/pod/me\n", "30 23 0:26 /pod/other /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "[]"},
+		{"none is mounted", "4:memory:/x\n", "30 23 0:26 / /proc rw - proc proc rw\n", "[]"},
+		{"no sense", "x\n\n4\n", "x - cgroup2\n\n1 2 3 4 5 - cgroup\n", "[]"},
+	} {
+		if got := fmt.Sprint(ownGroups(tt.groups, tt.mounts)); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}

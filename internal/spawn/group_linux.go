@@ -1,0 +1,286 @@
+package spawn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A mount is one hierarchy of cgroups and the place in it of this process.
+type mount struct {
+	dir         string   // of the own cgroup
+	controllers []string // of version 1; nil for version 2
+}
+
+// ownGroups finds the own cgroups by the texts of /proc/self/cgroup and /proc/self/mountinfo (proc(5)).
+func ownGroups(groups, mounts string) []mount {
+	paths := map[string]string{} // by the controllers, as they stand there
+	for line := range strings.Lines(groups) {
+		// 4:cpu,cpuacct:/path
+		if _, rest, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":"); ok {
+			controllers, path, _ := strings.Cut(rest, ":")
+			paths[controllers] = path
+		}
+	}
+	var all []mount
+	for line := range strings.Lines(mounts) {
+		// 36 35 98:0 /root /mount options - type source options
+		fields, kind, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+		columns, of := strings.Fields(fields), strings.Fields(kind)
+		if !ok || len(columns) < 5 || len(of) < 3 {
+			continue
+		}
+		m := mount{}
+		own, ok := paths[""]
+		if of[0] == "cgroup" {
+			own, ok = "", false
+			for controllers, path := range paths {
+				names := strings.Split(controllers, ",")
+				if controllers != "" && !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(strings.Split(of[2], ","), name) }) {
+					m.controllers, own, ok = names, path, true
+				}
+			}
+		} else if of[0] != "cgroup2" {
+			continue
+		}
+		if below, err := filepath.Rel(columns[3], own); ok && err == nil && filepath.IsLocal(below) {
+			m.dir = filepath.Join(columns[4], below)
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// groups are the cgroups in which what is started runs. Where one cannot be made, its directory is "".
+type groups struct {
+	cpu    string // version 1, cpuacct
+	memory string // version 1
+	all    string // version 2
+	folder *os.File
+
+	// ownMemory is the own cgroup where there is a controller for memory, whose limits hold for what is started too.
+	ownMemory string
+	ownIs2    bool
+	thread    int // of the Spawner, where it is in the cgroups of version 1
+}
+
+// newGroups makes cgroups below the own ones and places the calling thread, which must be locked, in those of version 1.
+//
+// One that would change how CPUs are shared is not made: all that is started would have one share of them.
+func newGroups() groups {
+	var g groups
+	paths, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return g
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return g
+	}
+	name := fmt.Sprintf("headroom-run-%d", os.Getpid())
+	for _, m := range ownGroups(string(paths), string(mounts)) {
+		dir := filepath.Join(m.dir, name)
+		switch {
+		case m.controllers == nil:
+			g.takeVersion2(dir)
+		case slices.Contains(m.controllers, "memory"):
+			g.ownMemory, g.ownIs2 = m.dir, false
+			if enter(dir) {
+				g.memory = dir
+			}
+		case slices.Contains(m.controllers, "cpuacct") && !slices.Contains(m.controllers, "cpu"):
+			if enter(dir) {
+				g.cpu = dir
+			}
+		}
+	}
+	return g
+}
+
+// takeVersion2 makes a cgroup that can be killed: since Linux 5.14.
+func (g *groups) takeVersion2(dir string) {
+	if g.ownMemory == "" && exists(filepath.Dir(dir), "memory.events") {
+		g.ownMemory, g.ownIs2 = filepath.Dir(dir), true
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { // of an earlier process with the pid
+		return
+	}
+	folder, err := os.Open(dir)
+	if err != nil || !exists(dir, "cgroup.kill") {
+		_ = os.Remove(dir)
+		return
+	}
+	g.all, g.folder = dir, folder
+}
+
+func exists(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
+}
+
+// enter makes a cgroup of version 1 and places the calling thread in it.
+func enter(dir string) bool {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte("0"), 0); err != nil {
+		_ = os.Remove(dir)
+		return false
+	}
+	return true
+}
+
+// leave takes the calling thread out of the cgroups of version 1 and removes all of them. What still runs in one goes
+// back to where this process is.
+func (g *groups) leave() {
+	if g.folder != nil {
+		_ = g.folder.Close() // it was opened for reading
+	}
+	for _, dir := range []string{g.cpu, g.memory, g.all} {
+		if dir != "" {
+			remove(dir)
+		}
+	}
+}
+
+func remove(dir string) {
+	list := "tasks"
+	if !exists(dir, list) {
+		list = "cgroup.procs"
+	}
+	const attempts = 10 // more may have come meanwhile
+	for range attempts {
+		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		ids, err := os.ReadFile(filepath.Join(dir, list))
+		if err != nil {
+			return
+		}
+		for id := range strings.Lines(string(ids)) {
+			_ = os.WriteFile(filepath.Join(filepath.Dir(dir), list), []byte(strings.TrimSpace(id)), 0) // it may have ended
+		}
+	}
+}
+
+// kill kills everything in the cgroups.
+func (g *groups) kill() {
+	if g.all != "" {
+		_ = os.WriteFile(filepath.Join(g.all, "cgroup.kill"), []byte("1"), 0) // it may be gone
+		return
+	}
+	ids, _ := g.threads()
+	for _, id := range ids {
+		_ = unix.Kill(id, unix.SIGKILL) // it may have ended
+	}
+}
+
+// used returns the CPU time of all that ran in the cgroups; ok is false where that is not known.
+func (g *groups) used() (d time.Duration, ok bool) {
+	if g.cpu != "" {
+		n, err := readNumber(filepath.Join(g.cpu, "cpuacct.usage"))
+		return time.Duration(n), err == nil
+	}
+	if g.all != "" {
+		n, ok := readField(filepath.Join(g.all, "cpu.stat"), "usage_usec")
+		return time.Duration(n) * time.Microsecond, ok
+	}
+	return 0, false
+}
+
+// workingSet returns the memory in use without page cache that was not used lately, in bytes.
+func (g *groups) workingSet() (n int64, ok bool) {
+	dir, usage, inactive := g.memory, "memory.usage_in_bytes", "total_inactive_file"
+	if dir == "" {
+		dir, usage, inactive = g.all, "memory.current", "inactive_file"
+	}
+	if dir == "" {
+		return 0, false
+	}
+	used, err := readNumber(filepath.Join(dir, usage))
+	if err != nil {
+		return 0, false
+	}
+	cache, _ := readField(filepath.Join(dir, "memory.stat"), inactive)
+	return max(0, used-cache), true
+}
+
+// kills returns how many processes the kernel killed for want of memory: in the cgroup in which they run if there is a
+// controller for memory, else on this host.
+func (g *groups) kills() int64 {
+	for _, file := range []struct {
+		dir, name string
+		there     bool
+	}{
+		{g.memory, "memory.oom_control", g.memory != ""},
+		{g.all, "memory.events", g.all != ""},
+		{g.ownMemory, "memory.events", g.ownIs2},
+		{g.ownMemory, "memory.oom_control", g.ownMemory != ""},
+	} {
+		if file.there {
+			if n, ok := readField(filepath.Join(file.dir, file.name), "oom_kill"); ok {
+				return n
+			}
+		}
+	}
+	n, _ := readField("/proc/vmstat", "oom_kill")
+	return n
+}
+
+// threads returns the ids of what runs in the cgroups, but for the Spawner; ok is false where there is none.
+func (g *groups) threads() (ids []int, ok bool) {
+	file := ""
+	switch {
+	case g.cpu != "":
+		file = filepath.Join(g.cpu, "tasks")
+	case g.memory != "":
+		file = filepath.Join(g.memory, "tasks")
+	case g.all != "":
+		// Not its threads: where no controller tells the memory, that of each process counts once.
+		file = filepath.Join(g.all, "cgroup.procs")
+	default:
+		return nil, false
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, false
+	}
+	for line := range bytes.Lines(text) {
+		if id, err := strconv.Atoi(string(bytes.TrimSpace(line))); err == nil && id != g.thread {
+			ids = append(ids, id)
+		}
+	}
+	return ids, true
+}
+
+func readNumber(file string) (int64, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
+}
+
+// readField returns the number after a name in a file of lines "name number".
+func readField(file, name string) (n int64, ok bool) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, false
+	}
+	for line := range bytes.Lines(text) {
+		if value, found := bytes.CutPrefix(line, []byte(name+" ")); found {
+			n, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
