@@ -1,0 +1,132 @@
+package limit
+
+import (
+	"fmt"
+	"math"
+	"testing"
+)
+
+// The occupancy is that of the formula p(k+1) = p(k) (n-k) / (gamma min(k+1, c)), added up from zero.
+func TestOccupy(t *testing.T) {
+	for _, tt := range []struct {
+		w network
+		n int
+	}{
+		{network{cores: 2, gamma: 3}, 1}, {network{cores: 2, gamma: 3}, 8}, {network{cores: 1.3, gamma: 0.2}, 5},
+		{network{cores: 2, gamma: 64}, 127}, {network{cores: 32, gamma: 10}, 300}, {network{cores: 0.1, gamma: 50}, 12},
+		{network{cores: 2, gamma: 20, always: 1.5}, 30},
+	} {
+		const most = 4
+		p, sum := 1.0, 0.0
+		var want occupancy
+		for k := range tt.n + 1 {
+			all := float64(k) + tt.w.always
+			sum += p
+			want.busy += p * min(all, tt.w.cores)
+			want.queue += p * all
+			if all > most {
+				want.over += p
+			}
+			next := float64(k + 1)
+			rate := min(next+tt.w.always, tt.w.cores) * next / (next + tt.w.always)
+			p *= float64(tt.n-k) / (tt.w.gamma * rate)
+		}
+		want.busy /= sum
+		want.queue /= sum
+		want.over /= sum
+		got := tt.w.occupy(float64(tt.n), most)
+		for i, pair := range [][2]float64{{got.busy, want.busy}, {got.queue, want.queue}, {got.over, want.over}} {
+			if math.Abs(pair[0]-pair[1]) > 1e-6 {
+				t.Errorf("%+v, n = %d: figure %d is %v, want %v", tt.w, tt.n, i, pair[0], pair[1])
+			}
+		}
+		// Little's law: what is not at the CPU waits, for gamma times the CPU time.
+		if tt.w.always == 0 {
+			if away := float64(tt.n) - got.queue; math.Abs(away-tt.w.gamma*got.busy) > 1e-6*float64(tt.n) {
+				t.Errorf("%+v, n = %d: %v wait, want gamma times %v", tt.w, tt.n, away, got.busy)
+			}
+		}
+	}
+}
+
+// A network of which all are always at the CPU.
+func TestOccupyWithoutWaits(t *testing.T) {
+	for _, n := range []float64{1, 2, 3, 1e6} {
+		want := occupancy{busy: min(n, 2), queue: n}
+		if n > 2 {
+			want.over = 1
+		}
+		if got := (network{cores: 2}).occupy(n, 2); got != want {
+			t.Errorf("n = %v: %+v, want %+v", n, got, want)
+		}
+	}
+}
+
+// The share of the CPU in use with at most 1 % of the time more than twice the cores at it: a cap on the tail does
+// not scale down to few cores.
+func TestFitTail(t *testing.T) {
+	for _, tt := range []struct{ gamma, cores, want float64 }{
+		{3, 2, 0.60}, {3, 4, 0.72}, {3, 8, 0.86}, {3, 16, 0.94}, {3, 64, 0.99},
+		{10, 2, 0.45}, {10, 4, 0.61}, {10, 8, 0.75}, {10, 16, 0.87}, {50, 2, 0.38}, {50, 4, 0.55}, {50, 8, 0.71},
+	} {
+		g := goal{busy: 0.999, queue: math.Inf(1), most: 2 * tt.cores, over: 0.01}
+		o, capped := network{cores: tt.cores, gamma: tt.gamma}.fit(g)
+		if got := o.busy / tt.cores; !capped && tt.cores < 64 || math.Abs(got-tt.want) > 0.035 {
+			t.Errorf("gamma %v on %v cores: %.2f busy, want %v", tt.gamma, tt.cores, got, tt.want)
+		}
+	}
+}
+
+// It is the least population: one less does not reach the goal.
+func TestFitBusy(t *testing.T) {
+	for _, cores := range []float64{0.1, 1, 2, 3.5, 8, 32, 512} {
+		for _, gamma := range []float64{0, 0.05, 1, 3, 64, 999, 1e5, 1e12} {
+			g := goal{busy: 0.95, queue: math.Inf(1), most: math.Inf(1), over: 1}
+			w := network{cores: cores, gamma: gamma}
+			o, capped := w.fit(g)
+			w.gamma = min(gamma, maxGamma)
+			n := math.Round(w.gamma*o.busy + o.queue)
+			if capped || o.busy < 0.95*cores-1e-9 || n > 1 && w.occupy(n-1, 0).busy >= 0.95*cores {
+				t.Errorf("gamma %v on %v cores: %+v with %v, want the least population that keeps 95 %% busy",
+					gamma, cores, o, n)
+			}
+		}
+	}
+}
+
+// Tasks that are always at the CPU and tasks that wait most of the time get the parts that they are due, and few
+// more of the first than cores they are due.
+func TestFitMixed(t *testing.T) {
+	g := goal{busy: 0.95, queue: math.Inf(1), most: math.Inf(1), over: 1}
+	o, _ := network{cores: 2, gamma: 64}.fitMixed(g, 1)
+	if always := o.queue / 2; always < 1 || always > 2 {
+		t.Errorf("%+v: %v tasks that are always at the CPU for one core, want 1 to 2", o, always)
+	}
+	if pure, _ := (network{cores: 2, gamma: 32}).fit(g); o.queue > pure.queue/2 {
+		t.Errorf("%v at the CPU, want far less than %v, with which all waited", o.queue, pure.queue)
+	}
+}
+
+func TestWaterfill(t *testing.T) {
+	inf := math.Inf(1)
+	for _, tt := range []struct {
+		capacity               float64
+		demands, weights, want []float64
+		left                   float64
+	}{
+		{6, []float64{inf, inf, inf}, []float64{1, 1, 1}, []float64{2, 2, 2}, 0},
+		{6, []float64{1, inf, inf}, []float64{1, 1, 1}, []float64{1, 2.5, 2.5}, 0},
+		{6, []float64{1, 2, inf}, []float64{1, 1, 1}, []float64{1, 2, 3}, 0},
+		{6, []float64{inf, inf}, []float64{1, 2}, []float64{2, 4}, 0},
+		{6, []float64{3, inf}, []float64{1, 5}, []float64{1, 5}, 0},
+		{6, []float64{1, 2}, []float64{1, 1}, []float64{1, 2}, 3},
+		{0, []float64{1, inf}, []float64{1, 1}, []float64{0, 0}, 0},
+		{6, nil, nil, nil, 6},
+	} {
+		name := fmt.Sprint(tt.capacity, tt.demands, tt.weights)
+		left := waterfill(tt.capacity, tt.demands, tt.weights)
+		if fmt.Sprint(tt.demands) != fmt.Sprint(tt.want) || left != tt.left {
+			t.Errorf("%s: %v, left %v, want %v, left %v", name, tt.demands, left, tt.want, tt.left)
+		}
+	}
+}
