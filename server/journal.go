@@ -28,6 +28,9 @@ const (
 
 	// compactFrom is the size from which a journal is written anew once half of it is of no use any more.
 	compactFrom = 1 << 20
+
+	// journalRetry is the time between two attempts to begin a journal anew that could not be written.
+	journalRetry = 10 * time.Second
 )
 
 // journal writes down what this server may have granted, so that the next one knows. It survives the end of the
@@ -44,7 +47,8 @@ type journal struct {
 	ceilings map[ceilingKey]permit.Record
 	leases   map[leaseID]lease
 	buf      []byte
-	bad      bool // a write failed: what follows is not written down
+	bad      bool          // a write failed: nothing is written down until the journal was begun anew
+	retryAt  time.Duration // when that is tried next
 }
 
 // ceilingKey is what one ceiling is of.
@@ -253,10 +257,15 @@ func (j *journal) recover(was journalContent, boot string, now, granted time.Dur
 // errJournalStale reports that the next life of the server would trust a journal that can no longer be written.
 var errJournalStale = errors.New("it can be neither written nor removed")
 
-// write appends the entries. After the first error it does nothing and returns nil: then the next life of the
-// server finds no journal, and charges in full. Where not even that can be had it returns errJournalStale.
-func (j *journal) write(entries []journalEntry) error {
-	if len(entries) == 0 || j.bad {
+// errJournalPause reports that nothing is written for a while after an error.
+var errJournalPause = errors.New("it could not be written a moment ago")
+
+// write appends the entries. After an error it keeps them in mind only, and the next life of the server finds no
+// journal, and charges in full; where not even that can be had it returns errJournalStale. Every now and then it
+// begins the journal anew, with all that it was ever told and is still of use, until that succeeds; between two
+// attempts it returns errJournalPause.
+func (j *journal) write(now time.Duration, entries []journalEntry) error {
+	if len(entries) == 0 && !j.bad {
 		return nil
 	}
 	j.buf = j.buf[:0]
@@ -270,12 +279,17 @@ func (j *journal) write(entries []journalEntry) error {
 		case entryEnd:
 			delete(j.leases, e.end)
 		}
-		j.buf = appendEntry(j.buf, e)
+		if !j.bad {
+			j.buf = appendEntry(j.buf, e)
+		}
+	}
+	if j.bad {
+		return j.retry(now)
 	}
 	n, err := j.file.Write(j.buf)
 	j.size += int64(n)
 	if err != nil {
-		j.bad = true
+		j.bad, j.retryAt = true, now+journalRetry
 		if stale := j.distrust(); stale != nil {
 			return fmt.Errorf("%w: %w; %w", errJournalStale, err, stale)
 		}
@@ -284,6 +298,19 @@ func (j *journal) write(entries []journalEntry) error {
 	if j.size > max(compactFrom, 2*j.live) && j.compact() != nil {
 		j.live = j.size // what stands is whole: it is tried again once it has doubled
 	}
+	return nil
+}
+
+// retry begins a journal anew that could not be written.
+func (j *journal) retry(now time.Duration) error {
+	if now < j.retryAt {
+		return errJournalPause
+	}
+	j.retryAt = now + journalRetry
+	if err := j.compact(); err != nil {
+		return err
+	}
+	j.bad = false
 	return nil
 }
 

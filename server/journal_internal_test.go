@@ -59,10 +59,10 @@ func TestJournal(t *testing.T) {
 		{kind: entryLease, lease: testLease(2)},
 		{kind: entryEnd, end: leaseID{1}},
 	}
-	if err := j.write(entries[:3]); err != nil {
+	if err := j.write(0, entries[:3]); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.write(entries[3:]); err != nil {
+	if err := j.write(0, entries[3:]); err != nil {
 		t.Fatal(err)
 	}
 	j.close()
@@ -92,7 +92,7 @@ func TestJournalAmnesia(t *testing.T) {
 	if r.amnesia == "" || r.window != 7*time.Second || r.epoch != first.epoch+1 {
 		t.Errorf("within the blind time of the first: %+v, want amnesia and the next epoch", r)
 	}
-	if err := j.write([]journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}}); err != nil {
+	if err := j.write(0, []journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}}); err != nil {
 		t.Fatal(err)
 	}
 	j.close()
@@ -108,13 +108,13 @@ func TestJournalAmnesia(t *testing.T) {
 func TestJournalIsCompactedWhileItGrows(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := mustOpen(t, dir, testBoot, 0)
-	if err := j.write([]journalEntry{
+	if err := j.write(0, []journalEntry{
 		{kind: entryCeiling, ceiling: testCeiling(3, "api", 16)}, {kind: entryLease, lease: testLease(2)},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 * compactFrom / 100 {
-		if err := j.write([]journalEntry{{kind: entryLease, lease: testLease(1)}, {kind: entryEnd, end: leaseID{1}}}); err != nil {
+		if err := j.write(0, []journalEntry{{kind: entryLease, lease: testLease(1)}, {kind: entryEnd, end: leaseID{1}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,7 +150,7 @@ func TestJournalWindow(t *testing.T) {
 		if r.window != life.window || (r.amnesia != "") != life.amnesia {
 			t.Errorf("life at %v: window %v, amnesia %q, want %v and %v", life.at, r.window, r.amnesia, life.window, life.amnesia)
 		}
-		if err := j.write(ceiling); err != nil {
+		if err := j.write(0, ceiling); err != nil {
 			t.Fatal(err)
 		}
 		j.close()
@@ -166,7 +166,7 @@ func TestJournalDamageLeavesLeases(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := mustOpen(t, dir, testBoot, 0)
 	for _, e := range []journalEntry{{kind: entryLease, lease: testLease(1)}, {kind: entryLease, lease: testLease(2)}} {
-		if err := j.write([]journalEntry{e}); err != nil {
+		if err := j.write(0, []journalEntry{e}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -194,7 +194,7 @@ func TestJournalStale(t *testing.T) {
 	j, _ := mustOpen(t, t.TempDir(), testBoot, 0)
 	j.file.Close()
 	j.root.Close()
-	err := j.write([]journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}})
+	err := j.write(0, []journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}})
 	if !errors.Is(err, errJournalStale) {
 		t.Errorf("write = %v, want errJournalStale", err)
 	}
@@ -205,15 +205,15 @@ func TestJournalWriteError(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := mustOpen(t, dir, testBoot, 0)
 	entry := []journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}}
-	if err := j.write(entry); err != nil {
+	if err := j.write(0, entry); err != nil {
 		t.Fatal(err)
 	}
 	j.file.Close()
-	if err := j.write(entry); err == nil {
+	if err := j.write(0, entry); err == nil {
 		t.Error("a write to a closed file succeeded")
 	}
-	if err := j.write(entry); err != nil || !j.bad {
-		t.Errorf("the write after it = %v, want nothing to be done", err)
+	if err := j.write(journalRetry-1, entry); !errors.Is(err, errJournalPause) {
+		t.Errorf("the write after it = %v, want errJournalPause", err)
 	}
 	j.close()
 	if _, r := mustOpen(t, dir, testBoot, time.Hour); r.amnesia == "" {

@@ -245,8 +245,11 @@ func (u *abuse) operate(ctx context.Context, client headroomv1.PermitServiceClie
 func (u *abuse) check() {
 	u.t.Helper()
 	a := u.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer a.leave(nil)
 	if err := a.ledger.Check(); err != nil {
 		u.t.Fatal(err)
 	}
@@ -340,7 +343,7 @@ func abusePermits(t *testing.T, seed uint64) {
 		t.Errorf("left: %d sessions, %d streams, %d queues, %d leases, %d claims, %d owners, %d marks",
 			sessions, len(a.streams), len(queues.bySession), len(queues.leases), queues.waiting, owners, len(queues.marks))
 	}
-	a.leave()
+	a.leave(nil)
 	logged := text.String()
 
 	for _, s := range u.sessions {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -75,33 +76,43 @@ func (s *permitService) Explain(
 		return nil, &resourceError{name: req.GetResource()}
 	case err != nil:
 		return nil, err
-	case !found && !s.exists(a, v, req.GetSession()):
-		return nil, &sessionError{req.GetSession()}
+	case !found:
+		if err := s.exists(a, v, req.GetSession()); err != nil {
+			return nil, err
+		}
 	}
 	return wire.Explanation(&explanation), nil
 }
 
-func (a *arbiter) explain(resource string, keep func(string, permit.Party) bool) (permit.Explanation, error) {
-	now := a.enter()
-	defer a.leave()
+func (a *arbiter) explain(resource string, keep func(string, permit.Party) bool) (e permit.Explanation, err error) {
+	now, err := a.enter()
+	if err != nil {
+		return e, err
+	}
+	defer a.leave(&err)
 	return a.ledger.Explain(now, resource, keep)
 }
 
-// exists reports whether there is such a session that the caller may see, though it has nothing of a resource.
-func (s *permitService) exists(a *arbiter, v view, name string) bool {
-	for _, one := range s.sessions(a, v) {
-		if one.Name == name {
-			return true
-		}
+// exists returns nil if there is such a session that the caller may see, though it has nothing of a resource.
+func (s *permitService) exists(a *arbiter, v view, name string) error {
+	sessions, err := a.sessions(v)
+	if err != nil {
+		return err
 	}
-	return false
+	if !slices.ContainsFunc(sessions, func(one permit.SessionAccount) bool { return one.Name == name }) {
+		return &sessionError{name}
+	}
+	return nil
 }
 
 // sessions returns those that the caller may see, by name.
-func (s *permitService) sessions(a *arbiter, v view) []permit.SessionAccount {
-	now := a.enter()
-	defer a.leave()
-	return a.ledger.Sessions(now, v.sees)
+func (a *arbiter) sessions(v view) (all []permit.SessionAccount, err error) {
+	now, err := a.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer a.leave(&err)
+	return a.ledger.Sessions(now, v.sees), nil
 }
 
 // ListSessions implements headroom.v1.PermitService.
@@ -125,7 +136,11 @@ func (s *permitService) ListSessions(
 		left = defaultPageSize
 	}
 	size := proto.Size(resp)
-	for _, one := range s.sessions(a, v) {
+	sessions, err := a.sessions(v)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range sessions {
 		if one.Name <= req.GetPageToken() || !has(&one, req.GetResource()) {
 			continue
 		}
@@ -156,14 +171,16 @@ func has(one *permit.SessionAccount, resource string) bool {
 }
 
 // accounts returns the accounts of the resources that the caller may see: the one of the name, or all.
-func (s *permitService) accounts(a *arbiter, v view, name string) ([]*headroomv1.ResourceAccount, error) {
-	now := a.enter()
-	defer a.leave()
+func (s *permitService) accounts(a *arbiter, v view, name string) (accounts []*headroomv1.ResourceAccount, err error) {
+	now, err := a.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer a.leave(&err)
 	names := []string{name}
 	if name == "" {
 		names = a.ledger.Resources()
 	}
-	var accounts []*headroomv1.ResourceAccount
 	for _, resource := range names {
 		if _, err := s.allowed(resource, permit.Party{Identity: v.identity}); err != nil && !v.all {
 			if name != "" {
@@ -233,16 +250,22 @@ func (s *permitService) logLimit(identity Identity, before *permit.ResourceAccou
 }
 
 // account returns the account of a resource.
-func (a *arbiter) account(resource string) (permit.ResourceAccount, error) {
-	now := a.enter()
-	defer a.leave()
+func (a *arbiter) account(resource string) (account permit.ResourceAccount, err error) {
+	now, err := a.enter()
+	if err != nil {
+		return account, err
+	}
+	defer a.leave(&err)
 	return a.ledger.Account(now, resource)
 }
 
 // setLimit sets the limit of a resource, and returns its account before and after.
 func (a *arbiter) setLimit(resource string, n int64, binding string) (before, after permit.ResourceAccount, err error) {
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return before, after, err
+	}
+	defer a.leave(&err)
 	if before, err = a.ledger.Account(now, resource); err != nil {
 		return before, after, &resourceError{name: resource}
 	}
@@ -279,9 +302,12 @@ func (s *permitService) KickSession(
 	return &headroomv1.KickSessionResponse{Session: wire.SessionAccount(&account)}, nil
 }
 
-func (a *arbiter) kick(name, reason string) (permit.SessionAccount, error) {
-	now := a.enter()
-	defer a.leave()
+func (a *arbiter) kick(name, reason string) (account permit.SessionAccount, err error) {
+	now, err := a.enter()
+	if err != nil {
+		return account, err
+	}
+	defer a.leave(&err)
 	account, id, err := a.ledger.Kick(now, name, reason)
 	if errors.Is(err, permit.ErrNoSession) {
 		return account, &sessionError{name}

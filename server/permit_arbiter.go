@@ -29,14 +29,14 @@ const (
 // at the same time lets the ledger decide for all of them, has written down what must be, and tells the streams
 // and queues that have new targets.
 //
-// A panic between the two may leave an account that no longer holds, so it ends the process and not the call
-// alone: workers then go by their leases, and the next life of the server by the journal.
+// A panic between the two may leave an account that no longer holds. So the account is never used again, whoever
+// asks is refused, and the server ends: workers then go by their leases, and the next life of the server by the
+// journal.
 type arbiter struct {
 	clock   func() time.Duration
 	log     *slog.Logger
-	journal *journal              // nil without one that can be trusted; used by whoever is in pass
+	journal *journal              // nil without one; used by whoever is in pass
 	slow    func(context.Context) // told of every stream that is not read
-	broken  func(any)             // told of a panic; does not return
 
 	coming atomic.Int32  // those that wait to enter
 	wake   chan struct{} // holds one token, for the loop
@@ -51,6 +51,8 @@ type arbiter struct {
 	writing  bool  // what the targets rest on is being written down: they must not be sent yet
 	frozen   bool  // the server ends: nothing is granted any more
 	failure  error // why it has to; or nil
+	broken   bool  // the account may not hold: it is not used any more
+	unkept   bool  // the journal cannot be written
 	due      time.Duration
 	streams  map[permit.SessionID]*attached
 	queues   *queues
@@ -67,22 +69,28 @@ type arbiterCounters struct {
 }
 
 func newArbiter(ledger *permit.Ledger, j *journal, clock func() time.Duration, log *slog.Logger) *arbiter {
-	a := &arbiter{
+	return &arbiter{
 		clock: clock, log: log, journal: j, ledger: ledger,
 		wake:    make(chan struct{}, 1),
 		streams: make(map[permit.SessionID]*attached),
 		changed: true,
 	}
-	a.broken = a.breaks
-	return a
 }
 
-// enter gives the caller the ledger until leave, and returns the time.
-func (a *arbiter) enter() (now time.Duration) {
+// errBroken reports that a panic came up while the account changed.
+var errBroken = errors.New("the account of permits may be broken")
+
+// enter gives the caller the ledger until leave, and returns the time; or an error, if the ledger must not be used any
+// more.
+func (a *arbiter) enter() (now time.Duration, err error) {
 	a.coming.Add(1)
 	a.mu.Lock()
 	a.coming.Add(-1)
-	return a.clock()
+	if a.broken {
+		a.mu.Unlock()
+		return 0, errDraining
+	}
+	return a.clock(), nil
 }
 
 // change notes, between enter and leave, that the ledger has something to decide.
@@ -91,29 +99,41 @@ func (a *arbiter) change() {
 	a.batch++
 }
 
-// leave gives the ledger back. It lets it decide first, unless somebody else is about to. It must be deferred.
-func (a *arbiter) leave() {
+// leave gives the ledger back. It lets it decide first, unless somebody else is about to. It must be deferred, with
+// the error that the caller returns, or nil: a panic becomes that error.
+func (a *arbiter) leave(err *error) {
+	defer a.mu.Unlock()
+	fault := error(nil)
 	if p := recover(); p != nil {
-		a.broken(p)
+		fault = a.breakLocked(p)
+	} else if a.changed && !a.passing && (a.batch >= maxBatch || a.coming.Load() == 0) {
+		fault = a.tryLocked(func() { a.passLocked(false) })
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			a.broken(p)
-		}
-	}()
-	if a.changed && !a.passing && (a.batch >= maxBatch || a.coming.Load() == 0) {
-		a.passLocked(false)
+	if fault != nil && err != nil {
+		*err = fault
 	}
-	a.mu.Unlock()
 }
 
-// breaks ends the process, with exit code 2, because of a panic that a caller must not recover from. It keeps the
-// ledger, so that nothing is granted meanwhile.
-func (a *arbiter) breaks(p any) {
+// tryLocked calls f, which uses the ledger.
+func (a *arbiter) tryLocked(f func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = a.breakLocked(p)
+		}
+	}()
+	f()
+	return nil
+}
+
+// breakLocked ends all use of the account because of a panic, and makes the loop end the server. It returns what the
+// caller whose change it was is told.
+func (a *arbiter) breakLocked(p any) error {
 	a.log.LogAttrs(context.Background(), slog.LevelError, "the account of permits may be broken: the server ends at once",
 		slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-	go panic(p)
-	select {}
+	a.broken, a.frozen = true, true
+	a.failure = fmt.Errorf("%w: %v", errBroken, p)
+	a.poke()
+	return errDraining
 }
 
 // passLocked lets the ledger decide until there is nothing left to decide. What is to be written down it leaves
@@ -141,12 +161,17 @@ func (a *arbiter) passLocked(wait bool) {
 
 // writeOut goes on with a pass that has something to write down.
 func (a *arbiter) writeOut() {
-	a.enter()
+	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.writeLocked()
-	a.writing = false
-	a.tellLocked(true)
-	a.passLocked(true)
+	if a.broken {
+		return
+	}
+	_ = a.tryLocked(func() { // a.failure says it too
+		a.writeLocked()
+		a.writing = false
+		a.tellLocked(true)
+		a.passLocked(true)
+	})
 }
 
 // tellLocked tells what was decided, once it is written down. It reports false if it may not wait for that.
@@ -214,35 +239,54 @@ func (a *arbiter) unwrittenLocked() bool {
 	return len(a.entries) > 0
 }
 
+// keepsLocked reports whether the next life of the server will know what is granted now.
+func (a *arbiter) keepsLocked() bool { return a.journal != nil && !a.unkept }
+
 // writeLocked writes down what the ledger and the queues grant, until nothing is left. It gives the ledger to
 // others meanwhile, who may change it but not send what it decided.
 func (a *arbiter) writeLocked() {
 	for a.failure == nil && a.unwrittenLocked() {
-		j, entries := a.journal, a.entries
-		a.writing = true
+		entries := a.entries
 		if len(a.endings) > 0 {
 			entries, a.endings = append(entries, a.endings...), a.endings[:0]
 		}
 		a.entries = nil
-		a.mu.Unlock()
-		err := j.write(entries)
-		a.mu.Lock()
-		a.writing = false
-		if err == nil {
-			continue
-		}
-		a.counters.faults++
-		a.journal = nil
-		if errors.Is(err, errJournalStale) {
-			a.failure = fmt.Errorf("the journal: %w", err)
-			a.frozen = true // what is not written down must not be told
-			a.queues.drain()
-			a.poke()
-			return
-		}
-		a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: the next "+
-			"start of the server charges every resource in full for a while", slog.String("reason", err.Error()))
+		a.keepLocked(entries)
 	}
+}
+
+// keepLocked writes entries to the journal, without the lock.
+func (a *arbiter) keepLocked(entries []journalEntry) {
+	j := a.journal
+	a.writing = true
+	err := a.unlocked(func() error { return j.write(a.clock(), entries) })
+	a.writing = false
+	switch {
+	case errors.Is(err, errJournalStale):
+		a.counters.faults++
+		a.failure = fmt.Errorf("the journal: %w", err)
+		a.frozen, a.unkept = true, true // what is not written down must not be told
+		a.queues.drain()
+		a.poke()
+	case errors.Is(err, errJournalPause): // as before
+	case err != nil:
+		a.counters.faults++
+		if !a.unkept {
+			a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: until it can, a "+
+				"start of the server charges every resource in full for a while", slog.String("reason", err.Error()))
+		}
+		a.unkept = true
+	case a.unkept:
+		a.unkept = false
+		a.log.LogAttrs(context.Background(), slog.LevelInfo, "the journal of permits is written again")
+	}
+}
+
+// unlocked calls f without the lock.
+func (a *arbiter) unlocked(f func() error) error {
+	a.mu.Unlock()
+	defer a.mu.Lock()
+	return f()
 }
 
 // run lets the ledger decide when time alone has changed something, until ctx is done. It returns why it cannot
@@ -267,9 +311,16 @@ func (a *arbiter) run(ctx context.Context) error {
 
 // look lets the ledger decide what is due, and returns how long there is nothing to do, or why nothing can be done
 // any more.
-func (a *arbiter) look() (time.Duration, error) {
-	now := a.enter()
+func (a *arbiter) look() (wait time.Duration, err error) {
+	a.mu.Lock()
 	defer a.mu.Unlock()
+	if !a.broken {
+		_ = a.tryLocked(func() { wait = a.lookLocked(a.clock()) }) // a.failure says it too
+	}
+	return wait, a.failure
+}
+
+func (a *arbiter) lookLocked(now time.Duration) time.Duration {
 	next := now + longestWait
 	if !a.frozen {
 		if !a.passing {
@@ -280,6 +331,10 @@ func (a *arbiter) look() (time.Duration, error) {
 			if len(a.endings) > 0 {
 				a.entries, a.endings = append(a.entries, a.endings...), a.endings[:0]
 				a.changed, next = true, min(next, now+endingDelay) // others may end soon
+			}
+			if a.unkept {
+				a.passing, a.changed = true, true
+				a.keepLocked(nil) // it may be begun anew
 			}
 			if a.changed {
 				a.passLocked(true)
@@ -293,21 +348,24 @@ func (a *arbiter) look() (time.Duration, error) {
 		}
 	}
 	a.due = next
-	return max(next-a.clock(), time.Millisecond), a.failure
+	return max(next-a.clock(), time.Millisecond)
 }
 
 // close writes down what is left and ends the use of the journal.
 func (a *arbiter) close() {
-	a.enter()
+	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.frozen = true
-	for a.passing {
+	for a.passing && !a.broken {
 		a.mu.Unlock()
 		a.writes.Wait()
 		a.mu.Lock()
 	}
+	if a.broken {
+		return
+	}
 	a.entries, a.endings = append(a.entries, a.endings...), nil
 	a.changed = true
-	a.passLocked(true)
+	_ = a.tryLocked(func() { a.passLocked(true) }) // the journal stands as it is
 	a.journal = nil
 }

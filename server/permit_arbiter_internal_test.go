@@ -85,7 +85,7 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 	a := srv.permits.running.Load()
 	a.enter()
 	a.journal = &journal{root: root, file: write, ceilings: map[ceilingKey]permit.Record{}, leases: map[leaseID]lease{}}
-	a.leave()
+	a.leave(nil)
 
 	stream, err := client.Attach(call)
 	if err != nil {
@@ -106,7 +106,7 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 	var worker *attached
 	for _, worker = range a.streams {
 	}
-	a.leave()
+	a.leave(nil)
 	if got := worker.take(nil); len(got) > 0 {
 		t.Fatalf("could send %v, which is not written down", got)
 	}

@@ -52,8 +52,10 @@ func (s *permitService) unwatch(a *arbiter, id permit.SessionID) {
 }
 
 func (a *arbiter) hasStream(id permit.SessionID) bool {
-	a.enter()
-	defer a.leave()
+	if _, err := a.enter(); err != nil {
+		return false
+	}
+	defer a.leave(nil)
 	return a.streams[id] != nil
 }
 
@@ -221,10 +223,13 @@ func (s *permitService) begin(w *attached, f *permit.WorkerFrame) error {
 	return nil
 }
 
-func (w *attached) join(who permit.Party, f *permit.WorkerFrame) error {
+func (w *attached) join(who permit.Party, f *permit.WorkerFrame) (err error) {
 	a := w.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return err
+	}
+	defer a.leave(&err)
 	w.mu.Lock()
 	closed := w.closed
 	w.mu.Unlock()
@@ -249,10 +254,13 @@ func (w *attached) join(who permit.Party, f *permit.WorkerFrame) error {
 }
 
 // apply hands a frame to the ledger.
-func (w *attached) apply(f *permit.WorkerFrame) error {
+func (w *attached) apply(f *permit.WorkerFrame) (err error) {
 	a := w.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return err
+	}
+	defer a.leave(&err)
 	if a.streams[w.id] != w {
 		return errReplaced
 	}
@@ -287,8 +295,11 @@ func (w *attached) close() permit.SessionID {
 	w.closed = true
 	w.mu.Unlock()
 	a := w.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return w.id
+	}
+	defer a.leave(nil)
 	if a.streams[w.id] == w {
 		delete(a.streams, w.id)
 		a.ledger.Detach(now, w.id)
@@ -387,8 +398,10 @@ func (w *attached) send() error {
 // take takes the targets that may be sent.
 func (w *attached) take(dst []permit.Target) []permit.Target {
 	a := w.arbiter
-	a.enter()
-	defer a.leave()
+	if _, err := a.enter(); err != nil {
+		return dst
+	}
+	defer a.leave(nil)
 	if a.writing || a.frozen || a.streams[w.id] != w {
 		return dst // whoever writes pokes again
 	}

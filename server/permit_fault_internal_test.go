@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +17,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/headroom-rpc/headroom/internal/boottime"
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -72,39 +76,53 @@ func runPermits(t *testing.T, change func(*Config)) (*Server, headroomv1.PermitS
 	return srv, client, done
 }
 
-// brokenAccount is set in the process that ends because its account is broken.
-const brokenAccount = "HEADROOM_TEST_BROKEN_ACCOUNT"
-
-// A panic while the account of permits changes ends the process: an account that may not hold must grant nothing.
-func TestBrokenAccountEndsTheProcess(t *testing.T) {
-	if call := os.Getenv(brokenAccount); call != "" {
-		srv, client, _ := runPermits(t, nil)
-		a := srv.permits.running.Load()
-		a.mu.Lock()
-		a.ledger = nil
-		a.mu.Unlock()
-		if call == "unary" {
-			_, err := client.AcquirePermit(t.Context(), &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1"})
-			t.Fatalf("AcquirePermit = %v", err)
-		}
-		stream, err := client.Attach(t.Context())
-		if err == nil {
-			stream.Send(&headroomv1.AttachRequest{Sequence: 1, Hello: &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)}})
+// A panic while the account of permits changes refuses all calls, ends all streams and ends the server: an account
+// that may not hold must grant nothing.
+func TestBrokenAccountEndsTheServer(t *testing.T) {
+	for name, call := range map[string]func(context.Context, headroomv1.PermitServiceClient) error{
+		"unary": func(ctx context.Context, client headroomv1.PermitServiceClient) error {
+			_, err := client.AcquirePermit(ctx, &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1"})
+			return err
+		},
+		"attach": func(ctx context.Context, client headroomv1.PermitServiceClient) error {
+			stream, err := client.Attach(ctx)
+			if err != nil {
+				return err
+			}
+			hello := &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)}
+			if err := stream.Send(&headroomv1.AttachRequest{Sequence: 1, Hello: hello}); err != nil {
+				return err
+			}
 			_, err = stream.Recv()
-		}
-		t.Fatalf("Attach = %v", err)
-	}
-	for _, call := range []string{"unary", "attach"} {
-		t.Run(call, func(t *testing.T) {
-			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestBrokenAccountEndsTheProcess$")
-			cmd.Env = append(os.Environ(), brokenAccount+"="+call)
-			text, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(text), "nil pointer") {
-				t.Errorf("%v, want exit code 2 by the panic:\n%s", err, text)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, client, done := runPermits(t, nil)
+			waiting, err := client.HoldPermit(t.Context(), &headroomv1.HoldPermitRequest{Resource: "api", Count: 4})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := waiting.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			a := srv.permits.running.Load()
+			a.mu.Lock()
+			a.ledger = nil
+			a.mu.Unlock()
+			if err := call(t.Context(), client); status.Code(err) != codes.Unavailable {
+				t.Errorf("the call = %v, want UNAVAILABLE", err)
+			}
+			if _, err := a.enter(); err == nil {
+				t.Error("the account can still be used")
+			}
+			select {
+			case err := <-done:
+				if !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "nil pointer") {
+					t.Errorf("Run = %v, want errBroken with the panic", err)
+				}
+			case <-time.After(callTimeout):
+				t.Error("the server goes on")
 			}
 		})
 	}
@@ -159,9 +177,15 @@ func TestStaleJournalEndsTheServer(t *testing.T) {
 	}
 }
 
-// Once the journal can no longer be written, leases are no longer than the next life of the server waits for.
-func TestLostJournalShortensLeases(t *testing.T) {
-	srv, client, _ := runPermits(t, func(c *Config) { c.Permits.StateDir = t.TempDir() })
+// While the journal cannot be written, leases are no longer than the next life of the server waits for. It is begun
+// anew, with all that there is, once it can be.
+func TestJournalIsBegunAnew(t *testing.T) {
+	dir := t.TempDir()
+	var skipped atomic.Int64
+	srv, client, _ := runPermits(t, func(c *Config) {
+		c.Permits.StateDir = dir
+		c.Permits.Clock = func() time.Duration { return boottime.Now() + time.Duration(skipped.Load()) }
+	})
 	acquire := func(id string) *headroomv1.Permit {
 		t.Helper()
 		resp, err := client.AcquirePermit(t.Context(), &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: id})
@@ -174,6 +198,10 @@ func TestLostJournalShortensLeases(t *testing.T) {
 	if got := before.GetTtl().AsDuration(); got < 29*time.Second {
 		t.Errorf("the lease is for %v, want 30s", got)
 	}
+	// The disk is full: nothing can be written to the journal, and no other be begun.
+	if err := os.Mkdir(filepath.Join(dir, journalNewName), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	a := srv.permits.running.Load()
 	a.mu.Lock()
 	a.journal.file.Close()
@@ -181,8 +209,47 @@ func TestLostJournalShortensLeases(t *testing.T) {
 	if got := acquire("2").GetTtl().AsDuration(); got > 2*time.Second {
 		t.Errorf("the lease that could not be written down is for %v, want 1s", got)
 	}
-	renewed, err := client.RenewPermit(t.Context(), &headroomv1.RenewPermitRequest{PermitId: before.GetPermitId()})
-	if got := renewed.GetPermit().GetTtl().AsDuration(); err != nil || got > 2*time.Second {
-		t.Errorf("RenewPermit = %v, %v, want 1s", renewed, err)
+	renew := func() time.Duration {
+		t.Helper()
+		resp, err := client.RenewPermit(t.Context(), &headroomv1.RenewPermitRequest{
+			PermitId: before.GetPermitId(), Ttl: durationpb.New(30 * time.Second),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.GetPermit().GetTtl().AsDuration()
+	}
+	if got := renew(); got > 2*time.Second {
+		t.Errorf("renewed for %v, want 1s", got)
+	}
+	if _, err := os.Stat(filepath.Join(dir, journalName)); err == nil {
+		t.Error("there is a journal that the next life would trust")
+	}
+	if err := os.Remove(filepath.Join(dir, journalNewName)); err != nil {
+		t.Fatal(err)
+	}
+	skipped.Store(int64(time.Second / 2)) // within the leases
+	if got := renew(); got > 2*time.Second {
+		t.Errorf("renewed for %v before it is tried again, want 1s", got)
+	}
+	for range 2 * int(journalRetry/time.Second) {
+		skipped.Add(int64(time.Second / 2))
+		renew()
+	}
+	eventually(t, "the journal to be begun anew", func() bool { return renew() > 29*time.Second })
+	after := acquire("3")
+	text, err := os.ReadFile(filepath.Join(dir, journalName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := readJournal(text)
+	for _, p := range []*headroomv1.Permit{before, after} {
+		id, err := hex.DecodeString(p.GetPermitId())
+		if _, ok := content.leases[leaseID(id)]; err != nil || !ok {
+			t.Errorf("the journal has no lease %s: %v", p.GetPermitId(), content.leases)
+		}
+	}
+	if content.fault != nil || len(content.ceilings) == 0 {
+		t.Errorf("fault %v, ceilings %v; want none, and what was granted", content.fault, content.ceilings)
 	}
 }

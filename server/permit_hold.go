@@ -61,19 +61,28 @@ func (s *permitService) HoldPermit(
 }
 
 // progress tells how the wait goes.
-func (h *holder) progress(c *claim) error { return h.send(h.waits(c)) }
+func (h *holder) progress(c *claim) error {
+	resp, err := h.waits(c)
+	if err != nil {
+		return err
+	}
+	return h.send(resp)
+}
 
-func (h *holder) waits(c *claim) *headroomv1.HoldPermitResponse {
-	now := h.arbiter.enter()
-	defer h.arbiter.leave()
-	resp := &headroomv1.HoldPermitResponse{
+func (h *holder) waits(c *claim) (resp *headroomv1.HoldPermitResponse, err error) {
+	now, err := h.arbiter.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer h.arbiter.leave(&err)
+	resp = &headroomv1.HoldPermitResponse{
 		Ttl: durationpb.New(h.service.config.TTL), Contended: true, Mode: wire.Mode(c.line.mode),
 		QueueAhead: proto.Int64(c.line.ahead(c)),
 	}
 	if wait, _, ok := h.arbiter.queues.estimate(now, c); ok {
 		resp.EstimatedWait = durationpb.New(wait)
 	}
-	return resp
+	return resp, nil
 }
 
 // hold says that the permit is held for as long as it is and the call lives.
@@ -102,16 +111,19 @@ func (h *holder) hold(c *claim) error {
 }
 
 // renewed leases the permit for a while from now on, and returns the message that says so.
-func (h *holder) renewed(c *claim, first bool) (*headroomv1.HoldPermitResponse, error) {
+func (h *holder) renewed(c *claim, first bool) (resp *headroomv1.HoldPermitResponse, err error) {
 	a := h.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer a.leave(&err)
 	ttl := h.service.config.TTL
 	if a.queues.leases[c.lease.id] != c.lease {
 		return nil, &lostError{c.line.resource}
 	}
 	a.queues.renew(now, c.lease, ttl)
-	resp := &headroomv1.HoldPermitResponse{
+	resp = &headroomv1.HoldPermitResponse{
 		Ttl: durationpb.New(ttl), Contended: c.line.contended, Mode: wire.Mode(c.line.mode),
 	}
 	if first {
@@ -122,9 +134,11 @@ func (h *holder) renewed(c *claim, first bool) (*headroomv1.HoldPermitResponse, 
 	return resp, nil
 }
 
-func (h *holder) kickedError(c *claim) error {
-	h.arbiter.enter()
-	defer h.arbiter.leave()
+func (h *holder) kickedError(c *claim) (err error) {
+	if _, err := h.arbiter.enter(); err != nil {
+		return err
+	}
+	defer h.arbiter.leave(&err)
 	return &kickedError{c.line.queue.kicked}
 }
 
@@ -133,8 +147,11 @@ func (h *holder) kickedError(c *claim) error {
 func (h *holder) release(l *held) {
 	ctx := h.stream.Context()
 	drop := func() {
-		now := h.arbiter.enter()
-		defer h.arbiter.leave()
+		now, err := h.arbiter.enter()
+		if err != nil {
+			return
+		}
+		defer h.arbiter.leave(nil)
 		h.arbiter.queues.drop(now, l)
 	}
 	conn := connOf(ctx)

@@ -74,9 +74,12 @@ type hostState struct {
 }
 
 // setHost sets it, and the parts of the sessions, those that are to come too.
-func (a *arbiter) setHost(h hostState, parts []partOf, newPart int64) error {
-	now := a.enter()
-	defer a.leave()
+func (a *arbiter) setHost(h hostState, parts []partOf, newPart int64) (err error) {
+	now, err := a.enter()
+	if err != nil {
+		return err
+	}
+	defer a.leave(&err)
 	a.change()
 	if err := a.ledger.SetMode(now, HostResource, h.mode, h.cancelAfter, h.reason); err != nil {
 		return err

@@ -137,8 +137,10 @@ func (r *regime) newPart(cores float64) int64 {
 
 // hostUsers returns the account and the users of HostResource; into is room for them.
 func (a *arbiter) hostUsers(into []permit.User) (account permit.ResourceAccount, users []permit.User, now time.Duration, err error) {
-	now = a.enter()
-	defer a.leave()
+	if now, err = a.enter(); err != nil {
+		return account, into, now, err
+	}
+	defer a.leave(&err)
 	if account, err = a.ledger.Account(now, HostResource); err != nil {
 		return account, into, now, err
 	}

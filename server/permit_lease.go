@@ -169,7 +169,7 @@ func (q *queues) renew(now time.Duration, h *held, ttl time.Duration) {
 // shorten bounds a lease that is not written down: the next life of the server knows nothing of it, and charges in
 // full for no longer than that.
 func (q *queues) shorten(h *held) {
-	if ttl := q.service.config.TTL; q.arbiter.journal == nil && h.ttl > ttl {
+	if ttl := q.service.config.TTL; !q.arbiter.keepsLocked() && h.ttl > ttl {
 		q.renew(q.arbiter.clock(), h, ttl)
 	}
 }

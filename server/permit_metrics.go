@@ -38,7 +38,7 @@ var (
 	permitSilencesDesc = prometheus.NewDesc("headroom_permit_session_expiries_total",
 		"Attached workers whose charge ended because nothing was heard of them.", nil, nil)
 	permitFaultsDesc = prometheus.NewDesc("headroom_permit_journal_faults_total",
-		"Writes of the journal that failed. After the first one nothing more is written.", nil, nil)
+		"Writes of the journal that failed. What it lacks is written as soon as that works again.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -58,7 +58,10 @@ func (c *permitCollector) Collect(out chan<- prometheus.Metric) {
 	if err != nil {
 		return // not running yet: there is nothing to show
 	}
-	accounts, counts := a.counts()
+	accounts, counts, err := a.counts()
+	if err != nil {
+		return // the server ends
+	}
 	show := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
 	}
@@ -88,10 +91,12 @@ type permitCounts struct {
 	silences                  uint64
 }
 
-func (a *arbiter) counts() ([]permit.ResourceAccount, permitCounts) {
-	now := a.enter()
-	defer a.leave()
-	var accounts []permit.ResourceAccount
+func (a *arbiter) counts() (accounts []permit.ResourceAccount, counts permitCounts, err error) {
+	now, err := a.enter()
+	if err != nil {
+		return nil, counts, err
+	}
+	defer a.leave(&err)
 	for _, name := range a.ledger.Resources() {
 		if account, err := a.ledger.Account(now, name); err == nil {
 			accounts = append(accounts, account)
@@ -99,5 +104,5 @@ func (a *arbiter) counts() ([]permit.ResourceAccount, permitCounts) {
 	}
 	return accounts, permitCounts{
 		a.counters, len(a.streams), len(a.queues.leases), a.queues.waiting, a.ledger.Expired(),
-	}
+	}, nil
 }

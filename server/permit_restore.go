@@ -7,9 +7,11 @@ import (
 )
 
 // restore takes up the permits that calls of the server's earlier life leased and that may still be held.
-func (a *arbiter) restore(now time.Duration, r *recovered) error {
-	a.enter()
-	defer a.leave()
+func (a *arbiter) restore(now time.Duration, r *recovered) (err error) {
+	if _, err := a.enter(); err != nil {
+		return err
+	}
+	defer a.leave(&err)
 	byInstance := make(map[permit.InstanceID][]lease)
 	for _, l := range r.leases {
 		switch {

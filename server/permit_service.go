@@ -214,8 +214,11 @@ func (s *permitService) died(id permit.SessionID) {
 	if err != nil {
 		return
 	}
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return
+	}
+	defer a.leave(nil)
 	a.ledger.End(now, id)
 	a.change()
 	if w := a.streams[id]; w != nil {
@@ -233,8 +236,8 @@ func (s *permitService) drain(within time.Duration) {
 	if err != nil {
 		return
 	}
-	a.enter()
-	defer a.leave()
+	a.mu.Lock() // whether or not the account holds
+	defer a.mu.Unlock()
 	a.frozen = true
 	for _, w := range a.streams {
 		w.tellDrain(within)
@@ -248,8 +251,8 @@ func (s *permitService) end() {
 	if err != nil {
 		return
 	}
-	a.enter()
-	defer a.leave()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.frozen = true
 	for _, w := range a.streams {
 		w.end(errEnded)

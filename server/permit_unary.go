@@ -86,7 +86,7 @@ type ask struct {
 // AcquirePermit implements headroom.v1.PermitService.
 func (s *permitService) AcquirePermit(
 	ctx context.Context, req *headroomv1.AcquirePermitRequest,
-) (*headroomv1.AcquirePermitResponse, error) {
+) (resp *headroomv1.AcquirePermitResponse, err error) {
 	a, err := s.arbiter()
 	if err != nil {
 		return nil, err
@@ -110,8 +110,11 @@ func (s *permitService) AcquirePermit(
 	if err != nil {
 		return nil, err
 	}
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer a.leave(&err)
 	c.joined--
 	c.taken = true
 	if a.queues.leases[c.lease.id] != c.lease {
@@ -208,7 +211,7 @@ func (s *permitService) await(
 				return err
 			}
 		case <-late:
-			return a.queues.late(w, c)
+			return a.queues.late(c)
 		case <-a.queues.draining:
 			return errDraining
 		case <-ctx.Done():
@@ -221,8 +224,11 @@ func (s *permitService) await(
 // closed once the ledger has decided on it at least once.
 func (q *queues) join(w *ask) (c *claim, decided <-chan struct{}, err error) {
 	a := q.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer a.leave(&err)
 	if a.frozen {
 		return nil, nil, errDraining
 	}
@@ -277,8 +283,11 @@ func (q *queues) mark() <-chan struct{} {
 
 // part ends the wait of a call. A claim that no call is left of ends with it.
 func (q *queues) part(c *claim) {
-	now := q.arbiter.enter()
-	defer q.arbiter.leave()
+	now, err := q.arbiter.enter()
+	if err != nil {
+		return
+	}
+	defer q.arbiter.leave(nil)
 	c.joined--
 	switch {
 	case c.joined > 0 || c.taken:
@@ -293,12 +302,15 @@ func (q *queues) part(c *claim) {
 }
 
 // hopeless returns why the claim cannot be served in the time of the call, as far as that can be told.
-func (q *queues) hopeless(w *ask, c *claim) error {
+func (q *queues) hopeless(w *ask, c *claim) (err error) {
 	if w.wait < 0 {
 		return nil
 	}
-	now := q.arbiter.enter()
-	defer q.arbiter.leave()
+	now, err := q.arbiter.enter()
+	if err != nil {
+		return err
+	}
+	defer q.arbiter.leave(&err)
 	if wait, ok := c.line.estimate(c.line.ahead(c), c.count); w.wait > 0 && (!ok || wait <= w.wait) {
 		return nil // workers may come back before the server would have to assume that they do not
 	}
@@ -306,9 +318,12 @@ func (q *queues) hopeless(w *ask, c *claim) error {
 }
 
 // late returns why the claim was not served.
-func (q *queues) late(w *ask, c *claim) error {
-	now := q.arbiter.enter()
-	defer q.arbiter.leave()
+func (q *queues) late(c *claim) (err error) {
+	now, err := q.arbiter.enter()
+	if err != nil {
+		return err
+	}
+	defer q.arbiter.leave(&err)
 	return q.tooLong(now, c)
 }
 
@@ -364,8 +379,11 @@ func (q *queues) renewed(
 	who permit.Party, req *headroomv1.RenewPermitRequest,
 ) (h *held, written <-chan struct{}, err error) {
 	a := q.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer a.leave(&err)
 	if h, err = q.find(who, req.GetPermitId()); err != nil {
 		return nil, nil, err
 	}
@@ -382,10 +400,13 @@ func (q *queues) renewed(
 }
 
 // kept says how long a permit is leased that was renewed by a call received then.
-func (q *queues) kept(h *held, received time.Duration) (*headroomv1.RenewPermitResponse, error) {
+func (q *queues) kept(h *held, received time.Duration) (resp *headroomv1.RenewPermitResponse, err error) {
 	a := q.arbiter
-	now := a.enter()
-	defer a.leave()
+	now, err := a.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer a.leave(&err)
 	if q.leases[h.id] != h {
 		return nil, &lostError{hex.EncodeToString(h.id[:])}
 	}
@@ -398,7 +419,7 @@ func (q *queues) kept(h *held, received time.Duration) (*headroomv1.RenewPermitR
 // ReleasePermit implements headroom.v1.PermitService.
 func (s *permitService) ReleasePermit(
 	ctx context.Context, req *headroomv1.ReleasePermitRequest,
-) (*headroomv1.ReleasePermitResponse, error) {
+) (resp *headroomv1.ReleasePermitResponse, err error) {
 	a, err := s.arbiter()
 	if err != nil {
 		return nil, err
@@ -407,10 +428,13 @@ func (s *permitService) ReleasePermit(
 	if err != nil {
 		return nil, err
 	}
-	now := a.enter()
-	defer a.leave()
-	h, err := a.queues.find(who, req.GetPermitId())
+	now, err := a.enter()
 	if err != nil {
+		return nil, err
+	}
+	defer a.leave(&err)
+	h, gone := a.queues.find(who, req.GetPermitId())
+	if gone != nil {
 		return &headroomv1.ReleasePermitResponse{}, nil
 	}
 	a.queues.drop(now, h)
