@@ -3,6 +3,8 @@ package pool
 import (
 	"math"
 	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
 )
 
 // Block is why no task starts.
@@ -28,19 +30,27 @@ type core struct {
 	profile    Profile
 	min, max   int64 // as they were set; max wins where they contradict each other
 	desired    int64
+	chosen     bool // by the user, since the last step of the law
 	byPermits  bool // whether the limit is that of the permits
 	ratio      float64
 	up, down   float64
 	paused     bool
 	stopped    bool
 	overloaded bool // as last judged, for the crawlee profiles
-	memoryShut bool
 	minute     minute
 	bucket     bucket
 	pace       bucket // of MaxTasksPerMinute in ProfileCrawleePython
 
 	tasks int64 // how many run
 	held  int64 // the permits that they hold
+
+	// The start gate on memory, by what is used, what a task is expected to take, and how much of that those that run
+	// have reached.
+	gate     limit.Gate
+	share    limit.Share
+	used     int64
+	grown    float64
+	duration time.Duration // that a task is expected to take
 }
 
 func newCore(o *Options) core {
@@ -54,7 +64,7 @@ func newCore(o *Options) core {
 	} else {
 		c.minute.most = int(o.MaxTasksPerMinute)
 	}
-	if c.desired == 0 {
+	if c.chosen = c.desired > 0; !c.chosen {
 		c.desired = c.floor()
 	}
 	return c
@@ -63,7 +73,7 @@ func newCore(o *Options) core {
 // begin forgets what ran and started before.
 func (c *core) begin() {
 	c.stopped, c.tasks, c.held = false, 0, 0
-	c.memoryShut, c.overloaded = false, false
+	c.overloaded, c.gate, c.used, c.grown = false, limit.Gate{}, 0, 0
 	c.minute = minute{most: c.minute.most}
 	c.bucket.full, c.pace.full = 0, 0
 }
@@ -94,7 +104,7 @@ func (c *core) block(now time.Duration, weight int64) (b Block, until time.Durat
 		return BlockLimit, 0
 	case c.overloaded && over(c.floor()):
 		return BlockOverload, 0
-	case c.memoryShut && c.tasks > 0:
+	case over(c.floor()) && !c.gate.Open(c.used, c.share.Growth(c.held, c.grown)):
 		return BlockMemory, 0
 	}
 	if at := c.minuteFree(now); at > now {
@@ -114,14 +124,17 @@ func (c *core) minuteFree(now time.Duration) time.Duration {
 func (c *core) start(now time.Duration, weight int64) {
 	c.tasks++
 	c.held += weight
+	c.grown += float64(weight) * limit.Growth(0, c.duration)
 	c.minute.start(now)
 	c.bucket.start(now)
 	c.pace.start(now)
 }
 
-func (c *core) end(weight int64) {
+// end takes note of the end of a task of an age.
+func (c *core) end(weight int64, age time.Duration) {
 	c.tasks--
 	c.held -= weight
+	c.grown = max(0, c.grown-float64(weight)*limit.Growth(age, c.duration))
 }
 
 // scale is a step of the crawlee profiles: up by a share of the desired concurrency where the machine is idle and

@@ -12,8 +12,10 @@ import (
 type running struct {
 	task       Task
 	started    time.Duration
-	permit     Permit    // nil where the law decides
-	deadline   *deadline // nil without TaskTimeout
+	permit     Permit                  // nil where the law decides
+	deadline   *deadline               // nil without TaskTimeout
+	cancel     context.CancelCauseFunc // nil where it is not to be shed
+	shed       bool
 	prev, next *running
 }
 
@@ -49,7 +51,7 @@ func (l *list) remove(w *running) {
 func (r *run) work(w *running) {
 	if w == nil {
 		r.pool.mu.Lock()
-		w = r.dispatchLocked()
+		w = r.dispatchLocked(r.pool.opts.Clock())
 		r.pool.mu.Unlock()
 	}
 	for w != nil {
@@ -94,9 +96,12 @@ func (r *run) done(w *running, err error) *running {
 		return nil
 	}
 	c := &p.core
-	c.end(w.task.Weight)
+	now := p.opts.Clock()
+	r.meter.hold(now, c.held)
+	r.outcomeLocked(now, w, err)
+	c.end(w.task.Weight, now-w.started)
+	r.meter.hold(now, c.held)
 	r.running.remove(w)
-	r.outcomeLocked(w, err)
 	*w = running{next: r.free}
 	r.free = w
 	switch {
@@ -108,14 +113,13 @@ func (r *run) done(w *running, err error) *running {
 		return nil
 	}
 	r.dispatching = true
-	return r.dispatchLocked()
+	return r.dispatchLocked(now)
 }
 
 // dispatchLocked looks for a task that may start, and returns it as started. Who calls it has the role of the
 // dispatcher; when it returns, that is given up or handed on.
-func (r *run) dispatchLocked() *running {
+func (r *run) dispatchLocked(now time.Duration) *running {
 	p := r.pool
-	now := p.opts.Clock()
 	for {
 		r.again = false
 		if r.ctx.Err() != nil {
@@ -130,12 +134,14 @@ func (r *run) dispatchLocked() *running {
 		overloaded, judged := p.overloaded()
 		task, none, again, err := r.ask(now)
 		p.mu.Lock()
-		now = p.opts.Clock()
 		if p.run != r {
 			return nil
 		}
 		if judged {
 			p.core.overloaded = overloaded
+		}
+		if p.opts.Run != nil { // else nothing was asked that takes time
+			now = p.opts.Clock()
 		}
 		if err != nil {
 			r.failLocked(err)
@@ -184,6 +190,8 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 		}
 	}
 	p.core.start(now, task.Weight)
+	r.meter.hold(now, p.core.held)
+	r.meter.sum.Starts++
 	w := r.free
 	if w == nil {
 		w = new(running)
@@ -193,7 +201,9 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 	*w = running{task: task, started: now, permit: permit}
 	r.running.push(w)
 	r.since = now
-	r.counts.started++
+	if !r.governor.sampling {
+		r.look()
+	}
 	if next, at := p.core.block(now, p.opts.Weight); next == BlockNone {
 		go r.work(nil)
 	} else {
@@ -223,14 +233,18 @@ func (r *run) blockLocked(b Block, until time.Duration) {
 		until = min(until, now+p.opts.ReadyInterval)
 	}
 	r.block, r.until = b, until
-	if until != forever {
+	if until < r.wakeAt {
 		r.look()
 	}
 }
 
 // ask asks the source for a task. A panic is an error.
 func (r *run) ask(now time.Duration) (t Task, b Block, again time.Duration, err error) {
-	defer recoverTo(&err)
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
 	return r.pool.source.next(r.ctx, now)
 }
 
@@ -250,14 +264,12 @@ func (r *run) finishedLocked() bool {
 }
 
 func (r *run) askFinished() (finished bool, err error) {
-	defer recoverTo(&err)
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
 	return r.pool.source.finished(r.ctx)
-}
-
-func recoverTo(err *error) {
-	if v := recover(); v != nil {
-		*err = &PanicError{Value: v, Stack: debug.Stack()}
-	}
 }
 
 // overloaded asks for the current judgement, where a crawlee profile wants it before each start.
@@ -271,12 +283,16 @@ func (p *Pool) overloaded() (overloaded, judged bool) {
 
 // contextOf returns the context of a task, and what to call when it has ended, or nil.
 func (r *run) contextOf(w *running) (ctx context.Context, end func()) {
+	o := &r.pool.opts
 	ctx = r.ctx
 	if w.permit != nil {
 		ctx, end = w.permit.Guard(&fenceContext{ctx, w.permit.Fence()})
 	}
-	if d := r.pool.opts.TaskTimeout; d > 0 {
-		ctx, end = r.limitTime(ctx, w, d, end)
+	if o.Memory.Shed {
+		ctx, end = r.letShed(ctx, w, end)
+	}
+	if o.TaskTimeout > 0 {
+		ctx, end = r.limitTime(ctx, w, o.TaskTimeout, end)
 	}
 	return ctx, end
 }

@@ -55,6 +55,26 @@ func (e *TimeoutError) Error() string { return fmt.Sprintf("pool: task timed out
 // Timeout returns true, as that of a net.Error.
 func (e *TimeoutError) Timeout() bool { return true }
 
+// RetryAfter returns the error of a task whose target asks for fewer requests, as by HTTP 429 with Retry-After. It is
+// no failure: the task runs again after d, and until then no task of its key starts, while those of other keys do. What
+// waits so holds no permit and counts as no demand. err says why, and may be nil. With [Options.Run] the pool only takes
+// note for its law, and it is Run that finds its work again.
+func RetryAfter(d time.Duration, err error) error { return &retryError{max(0, d), err} }
+
+type retryError struct {
+	after time.Duration
+	err   error
+}
+
+func (e *retryError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("pool: retry after %v", e.after)
+	}
+	return fmt.Sprintf("pool: retry after %v: %v", e.after, e.err)
+}
+
+func (e *retryError) Unwrap() error { return e.err }
+
 // maxErrors bounds the errors of tasks that are kept beside the first.
 const maxErrors = 64
 

@@ -3,6 +3,8 @@ package pool
 import (
 	"errors"
 	"fmt"
+
+	"github.com/headroom-rpc/headroom/limit"
 )
 
 // The defaults of [Memory].
@@ -11,23 +13,23 @@ const (
 	DefaultMemoryCritical = 0.95
 )
 
-// Memory is the start gate on memory: nothing starts beside a running task while what is used and what the running
-// tasks will still take is over a share of the memory. It is read ten times a second while something runs or waits.
+// Memory is the start gate on memory, which is looked at ten times a second while something runs. While it is shut no
+// more tasks start than the minimum. Where the law says when it is shut, as twostation does by what is used and what
+// the running tasks will still take, that counts; else it is shut while more than a share of the memory is used. The
+// memory is that of [Options.Host]. Where the tasks are goroutines of this process, a shut gate has their garbage
+// collected, at most twice a second: nothing else might ever do so.
 type Memory struct {
-	// Read returns the memory in use, by the tasks and by others, of the total, in bytes. A total of 0 is not known,
-	// and shuts nothing. It must not block. Nil means the newest reading of [Options.Snapshotter], or without one what
-	// the Go runtime has from the system, of GOMEMLIMIT if that is set.
-	Read func() (used, total int64)
-
-	// High is the share of the total over which nothing more starts, in (0, 1]. The default is 0.90.
+	// High is the share of the memory over which nothing more starts where the law does not say, over 0 and up to 1.
+	// The default is 0.90.
 	High float64
 
-	// Critical is the share over which the youngest tasks are cancelled where Shed is set, from High to 1. The default
-	// is 0.95. They end with [ErrShed] until their memory would bring the use 2 % under it. One task is left to run.
+	// Critical is the share over which tasks are cancelled where Shed is set and the law does not say, from High to 1.
+	// The default is 0.95. The youngest end with [ErrShed], until what is left would be 2 % under it. One task is
+	// left to run.
 	Critical float64
 	Shed     bool
 
-	// Off leaves the gate open.
+	// Off leaves the gate open. The crawlee profiles have none.
 	Off bool
 }
 
@@ -48,4 +50,13 @@ func (m *Memory) validate() error {
 		errs = append(errs, fmt.Errorf("Memory.Critical: %v: want High to 1, %v to 1", m.Critical, m.High))
 	}
 	return errors.Join(errs...)
+}
+
+// shedBelow is how much under the critical share of the memory shedding ends.
+const shedBelow = 0.02
+
+// gate returns the gate where the law has none.
+func (m *Memory) gate(total int64) limit.Gate {
+	share := func(of float64) int64 { return int64(of * float64(total)) }
+	return limit.Gate{Line: share(m.High), Shed: share(m.Critical), ShedTo: share(m.Critical - shedBelow)}
 }

@@ -114,15 +114,20 @@ type Options struct {
 	Shadow []limit.Law
 
 	// Snapshotter judges the machine; the caller runs it. Nil means that only what the Go runtime tells of this
-	// process is known.
+	// process is known, which the crawlee profiles take for idle.
 	Snapshotter *snapshot.Snapshotter
 
 	// Status judges the machine instead of Snapshotter. It must not block. The crawlee profiles ask before each start.
 	Status func() (current, historical snapshot.Status)
 
-	// Usage returns what the tasks use. It is asked ten times a second while some run, and must not block.
-	// Completions and Errors are not looked at. Nil means that the tasks are goroutines of this process.
-	Usage func() permit.Usage
+	// Usage returns what the tasks use. It is asked ten times a second while some run, and must not block. Nil means
+	// that the tasks are goroutines of this process, and that nothing else runs in it that matters.
+	Usage func() Usage
+
+	// Host returns what is seen of the machine. It is asked together with Usage, and must not block. Nil means what
+	// the Snapshotter sees or, without one, what the Go runtime tells: its processors, and the memory of this process
+	// of GOMEMLIMIT where that is set.
+	Host func() Host
 
 	// Permits is where the right to run comes from. It takes the place of Law. Nil means that the law decides.
 	Permits Permits
@@ -186,6 +191,7 @@ func (o Options) withDefaults() Options {
 		setDefault(&o.Starts.Burst, 1)
 	}
 	o.Memory = o.Memory.withDefaults()
+	o.Memory.Off = o.Memory.Off || o.Profile.crawlee()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -11,12 +11,15 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
 )
 
 // Pool runs tasks. Its methods are safe for concurrent use, and those but Run and Drain do not block.
 type Pool struct {
 	opts   Options
 	source source
+	law    limit.Law // nil where the permits or a crawlee profile decide
 
 	mu   sync.Mutex
 	core core
@@ -45,7 +48,15 @@ func newPool(o Options) (*Pool, error) {
 		o.Log.Warn("the pool is scaled more often than the load is measured; 5 to 20 s are advised",
 			"autoscale_interval", o.AutoscaleInterval)
 	}
-	return &Pool{opts: o, core: newCore(&o)}, nil
+	p := &Pool{opts: o, core: newCore(&o), law: o.Law}
+	if o.Law == nil && o.Permits == nil && !o.Profile.crawlee() {
+		law, err := limit.NewTwoStation(limit.TwoStation{})
+		if err != nil {
+			return nil, err
+		}
+		p.law = law
+	}
+	return p, nil
 }
 
 // Run runs tasks until there will be no more, and then returns nil. It waits for the tasks that run. What else ends
@@ -174,7 +185,12 @@ func (p *Pool) Max() int64 {
 // SetDesired sets how many tasks may run, from Min to Max; what is outside is taken for the nearest. The crawlee
 // profiles go on from there; another law says how many with its next step. It ends no task. It has no effect where
 // there are Permits.
-func (p *Pool) SetDesired(n int64) { p.set(func(c *core) { c.setDesired(n) }) }
+func (p *Pool) SetDesired(n int64) {
+	p.set(func(c *core) {
+		c.setDesired(n)
+		c.chosen = true
+	})
+}
 
 // SetMin sets how many tasks run even under overload, at least 1. Where it is over Max, that counts.
 func (p *Pool) SetMin(n int64) error {

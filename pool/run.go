@@ -23,17 +23,23 @@ type run struct {
 
 	block Block         // why nothing started when last looked
 	until time.Duration // when to look again if nothing happens
-	ready bool          // whether there was a task when last asked for one
-	since time.Duration // since when one waits, where ready
+
+	wakeAt time.Duration // when the loop looks next
+	ready  bool          // whether there was a task when last asked for one
+	since  time.Duration // since when one waits, where ready
 
 	aborted   bool
 	cancelled bool
 	hardAt    time.Duration // when to wait no longer, where cancelled
 	errs      taskErrors
 
+	demanded int64 // as Permits was told
+
 	running list     // the tasks that run, in the order of their starts
 	free    *running // records for more
-	counts  counts
+	meter   meter
+
+	governor governor
 
 	scaleAt, logAt time.Duration
 }
@@ -50,6 +56,8 @@ func (p *Pool) begin(ctx context.Context) (*run, error) {
 		scaleAt: now, logAt: now, until: now,
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	r.meter.heldAt = now
+	r.governor.begin(p, now)
 	p.run = r
 	p.core.begin()
 	return r, nil
@@ -101,6 +109,7 @@ func (r *run) loop(ctx context.Context) {
 		case <-events.permits:
 			r.kick()
 		case <-events.verdict:
+			r.governor.verdict = true
 			r.kick()
 		case <-r.wake:
 		case <-timer.C:
@@ -116,7 +125,7 @@ func (r *run) listen() (e events) {
 	if o.Permits != nil {
 		e.permits = o.Permits.Changed()
 	}
-	if o.Snapshotter != nil && o.Profile.crawlee() {
+	if o.Snapshotter != nil {
 		if _, changed, err := o.Snapshotter.Verdict(); err == nil {
 			e.verdict = changed
 		}
@@ -128,6 +137,7 @@ func (r *run) listen() (e events) {
 func (r *run) tick() (wait time.Duration, over bool) {
 	p := r.pool
 	current, historical, judged := p.status()
+	r.govern(current, historical)
 	p.mu.Lock()
 	now := p.opts.Clock()
 	next := forever
@@ -138,17 +148,20 @@ func (r *run) tick() (wait time.Duration, over bool) {
 		}
 		next = r.hardAt
 	}
-	if p.opts.Profile.crawlee() && p.opts.Law == nil && p.opts.Permits == nil {
+	next = min(next, r.governLocked(now))
+	if p.opts.Profile.crawlee() {
 		if judged {
 			p.core.overloaded = current.State == snapshot.StateOverloaded
 		}
-		if now >= r.scaleAt {
+		if now >= r.scaleAt && p.law == nil && p.opts.Permits == nil {
 			idle := !judged || historical.State == snapshot.StateIdle
 			p.core.scale(now, idle, judged && historical.State == snapshot.StateOverloaded)
 			r.scaleAt = nextDue(r.scaleAt, now, p.opts.AutoscaleInterval)
 			r.until = min(r.until, now)
 		}
-		next = min(next, r.scaleAt)
+		if p.law == nil && p.opts.Permits == nil {
+			next = min(next, r.scaleAt)
+		}
 	}
 	log := now >= r.logAt
 	if log {
@@ -162,6 +175,7 @@ func (r *run) tick() (wait time.Duration, over bool) {
 	if !r.dispatching {
 		next = min(next, r.until)
 	}
+	r.wakeAt = next
 	p.mu.Unlock()
 	if log {
 		p.log(r.ctx)

@@ -2,6 +2,8 @@ package pool
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"time"
 )
@@ -17,6 +19,16 @@ type Task struct {
 
 	// Weight is how many permits it takes, at least 1; 0 is 1.
 	Weight int64
+}
+
+func (t *Task) validate() error {
+	switch {
+	case t.Run == nil:
+		return errors.New("pool: task: Run: want a function")
+	case t.Weight < 0 || t.Weight > unlimited:
+		return fmt.Errorf("pool: task: Weight: %d: want 1 to %d", t.Weight, int64(unlimited))
+	}
+	return nil
 }
 
 // source is where tasks come from. Only the one who has the role of the dispatcher calls it, but for waiting.

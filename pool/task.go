@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/headroom-rpc/headroom/permit"
@@ -69,27 +70,24 @@ func (r *run) expire(end *deadline, after time.Duration, cancel context.CancelCa
 	}
 }
 
-// counts are those of one Run.
-type counts struct {
-	started, completed, failed, throttled int64
-}
-
-// outcomeLocked takes the error of a task.
-func (r *run) outcomeLocked(w *running, err error) {
-	r.counts.completed++
+// outcomeLocked takes the error of a task that took so long.
+func (r *run) outcomeLocked(now time.Duration, w *running, err error) {
+	refused, again := errors.AsType[*retryError](err)
+	expired := false
 	if w.deadline != nil {
 		w.deadline.over = true
-		if w.deadline.expired {
-			r.counts.failed++
-			return // it was told of already
-		}
+		expired = w.deadline.expired
 	}
-	if err == nil {
-		return
+	failed := expired || err != nil && !again
+	r.meter.end(now-w.started, failed, again)
+	switch {
+	case expired, err == nil: // that it expired was told already
+	case again:
+		r.pool.source.retry(w.task, now+refused.after)
+	case w.shed:
+		r.pool.source.retry(w.task, now)
+	case r.ctx.Err() != nil && isCancelled(r.ctx, err): // it did what it was told
+	default:
+		r.failLocked(err)
 	}
-	r.counts.failed++
-	if r.ctx.Err() != nil && isCancelled(r.ctx, err) {
-		return // it did what it was told
-	}
-	r.failLocked(err)
 }

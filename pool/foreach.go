@@ -1,0 +1,89 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+)
+
+// ForEach calls fn with each value of seq, as many at once as the pool lets. It takes a value only when its call may
+// start. It blocks until all calls have returned, one has failed, or ctx is done, and returns what [Pool.Run] does. At
+// most one Options may be given, without Run, Ready and Finished. A seq that waits for something must end when ctx is
+// done. A call that returns [RetryAfter] is repeated.
+func ForEach[T any](ctx context.Context, seq iter.Seq[T], fn func(context.Context, T) error, o ...Options) error {
+	return All(ctx, func(yield func(Task) bool) {
+		for v := range seq {
+			if !yield(Task{Run: func(ctx context.Context) error { return fn(ctx, v) }}) {
+				return
+			}
+		}
+	}, o...)
+}
+
+// Map is [ForEach] for functions with a result. It returns the results in the order of seq, or else an error.
+func Map[T, R any](
+	ctx context.Context, seq iter.Seq[T], fn func(context.Context, T) (R, error), o ...Options,
+) ([]R, error) {
+	var mu sync.Mutex
+	var results []R
+	err := All(ctx, func(yield func(Task) bool) {
+		for v := range seq {
+			mu.Lock()
+			i := len(results)
+			var none R
+			results = append(results, none)
+			mu.Unlock()
+			if !yield(Task{Run: func(ctx context.Context) error {
+				result, err := fn(ctx, v)
+				mu.Lock()
+				defer mu.Unlock()
+				results[i] = result
+				return err
+			}}) {
+				return
+			}
+		}
+	}, o...)
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// All is [ForEach] for tasks, which may have keys and weights.
+func All(ctx context.Context, tasks iter.Seq[Task], o ...Options) error {
+	next, stop := iter.Pull(tasks)
+	q := newQueue(next)
+	p, err := fed(q, o)
+	if err != nil {
+		stop()
+		return err
+	}
+	err = p.Run(ctx)
+	if q.idle() { // else the sequence outlived the grace, and nobody may touch it
+		stop()
+	}
+	return err
+}
+
+// fed returns a pool that takes its tasks from q.
+func fed(q *queue, o []Options) (*Pool, error) {
+	var options Options
+	switch {
+	case len(o) > 1:
+		return nil, fmt.Errorf("pool: options: %d of them, want at most one", len(o))
+	case len(o) == 1:
+		options = o[0]
+	}
+	if options.Run != nil {
+		return nil, errors.New("pool: options: Run: the tasks are given otherwise")
+	}
+	p, err := newPool(options)
+	if err != nil {
+		return nil, err
+	}
+	p.source = q
+	return p, nil
+}

@@ -1,0 +1,182 @@
+package pool
+
+import (
+	"math"
+	"runtime"
+	"runtime/metrics"
+	"time"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// Usage is what the tasks of a pool use. What is negative is not known.
+type Usage struct {
+	// CPU is the CPU time that they have used since the program began, those that ended too.
+	CPU time.Duration
+
+	// Runnable is how many of them run or wait for a CPU now.
+	Runnable float64
+
+	// Memory is what they use now, in bytes.
+	Memory int64
+}
+
+// Host is what is seen of the machine, or of the cgroup within whose limits the tasks run. What is negative is not
+// known.
+type Host struct {
+	// Cores is the capacity of the CPUs, fractional under a quota; 0 is not known.
+	Cores float64
+
+	// Busy is the CPU time used since some instant, by the tasks and by others.
+	Busy time.Duration
+
+	// RunQueue is how many tasks run or wait for a CPU now, of the pool and of others, without whoever counts them.
+	RunQueue float64
+
+	// MemoryUsed is the memory in use now, by the tasks and by others, of MemoryTotal, in bytes. A total of 0 is not
+	// known.
+	MemoryUsed, MemoryTotal int64
+
+	// Stalled is the time since some instant in which some task waited for memory.
+	Stalled time.Duration
+
+	// Kills counts the tasks that the kernel killed for want of memory; 0 where that is not known.
+	Kills int64
+}
+
+// sensors read what the Go runtime and the operating system tell a process of itself, without blocking: a system call
+// that blocks would keep a processor from the tasks for as long as the runtime takes to notice.
+type sensors struct {
+	samples  [4]metrics.Sample
+	baseline int64 // memory before the tasks
+}
+
+const (
+	sampleTotal = iota
+	sampleReleased
+	sampleRunnable
+	sampleRunning
+)
+
+func newSensors() *sensors {
+	s := &sensors{}
+	s.samples[sampleTotal].Name = "/memory/classes/total:bytes"
+	s.samples[sampleReleased].Name = "/memory/classes/heap/released:bytes"
+	s.samples[sampleRunnable].Name = "/sched/goroutines/runnable:goroutines"
+	s.samples[sampleRunning].Name = "/sched/goroutines/running:goroutines"
+	s.baseline = s.read().memory
+	return s
+}
+
+// reading is what the Go runtime tells. What is negative is not known.
+type reading struct {
+	memory   int64   // from the system
+	runnable float64 // goroutines that run or could, without the one that reads
+}
+
+func (s *sensors) read() reading {
+	metrics.Read(s.samples[:])
+	value := func(i int) float64 {
+		if s.samples[i].Value.Kind() != metrics.KindUint64 {
+			return math.NaN()
+		}
+		return float64(s.samples[i].Value.Uint64())
+	}
+	r := reading{memory: -1, runnable: -1}
+	if held := value(sampleTotal) - value(sampleReleased); held >= 0 {
+		r.memory = int64(held)
+	}
+	if n := value(sampleRunnable) + value(sampleRunning); n >= 0 {
+		r.runnable = max(0, n-1)
+	}
+	return r
+}
+
+// usage is that of tasks that are goroutines of this process.
+func (s *sensors) usage() Usage {
+	r := s.read()
+	u := Usage{CPU: processCPU(), Runnable: r.runnable, Memory: -1}
+	if r.memory >= 0 {
+		u.Memory = max(0, r.memory-s.baseline)
+	}
+	return u
+}
+
+// host is what this process knows of the machine by itself, where own is what its tasks use: as if there were nobody
+// else.
+func (s *sensors) host(own Usage) Host {
+	h := Host{Cores: float64(runtime.GOMAXPROCS(0)), Busy: own.CPU, RunQueue: own.Runnable, Stalled: -1}
+	if most := memoryLimit(); most > 0 {
+		if r := s.read(); r.memory >= 0 {
+			h.MemoryUsed, h.MemoryTotal = r.memory, most
+		}
+	}
+	return h
+}
+
+// memoryLimit returns GOMEMLIMIT, or 0 where there is none.
+func memoryLimit() int64 {
+	sample := []metrics.Sample{{Name: "/gc/gomemlimit:bytes"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 || sample[0].Value.Uint64() >= math.MaxInt64 {
+		return 0
+	}
+	return int64(sample[0].Value.Uint64())
+}
+
+// observers count themselves among the runnable: the one that reads, and the thread of the runtime that its return
+// from sleep wakes.
+const observers = 2
+
+// seen is what a Snapshotter saw of the machine.
+type seen struct {
+	newest []snapshot.Snapshot
+	at     time.Duration // of the newest reading of memory, by the clock of the Snapshotter
+	own    int64         // what the tasks used when it was first looked at
+	busy   float64       // cores; negative if it is not known
+}
+
+// host adds what a Snapshotter saw to what this process knows by itself, where own is what the tasks use now.
+// inProcess is whether they are goroutines of this process.
+func (s *seen) host(h Host, newest []snapshot.Snapshot, own Usage, inProcess bool) Host {
+	s.newest, s.busy = newest, -1
+	for i := range newest {
+		snap := &newest[i]
+		if !snap.Known() {
+			continue
+		}
+		switch snap.Resource {
+		case snapshot.CPU:
+			c := &snap.CPU
+			if c.Cores > 0 {
+				h.Cores, s.busy = c.Cores, c.Used*c.Cores
+			}
+			if c.LoadKnown {
+				h.RunQueue = runQueue(float64(c.Runnable), own.Runnable, inProcess)
+			}
+		case snapshot.Memory:
+			m := &snap.Memory
+			if m.Total <= 0 {
+				continue
+			}
+			if snap.At != s.at {
+				s.at, s.own = snap.At, own.Memory
+			}
+			h.MemoryUsed, h.MemoryTotal = m.Used, m.Total
+			if own.Memory >= 0 && s.own >= 0 { // what came since that reading
+				h.MemoryUsed = max(0, m.Used+own.Memory-s.own)
+			}
+		}
+	}
+	return h
+}
+
+// runQueue returns how many run or wait for a CPU, by what the kernel counts and what the tasks know of themselves.
+func runQueue(kernel, own float64, inProcess bool) float64 {
+	queue := max(0, kernel-observers)
+	if inProcess && own >= 0 {
+		// The kernel sees no more goroutines than there are processors.
+		queue = own + max(0, queue-min(own, float64(runtime.GOMAXPROCS(0))))
+	}
+	return max(queue, own)
+}
