@@ -86,10 +86,12 @@ func (x tried) allowed(o objective) bool {
 	return x.kills == 0 && (o == throughput || x.crowded <= mostCrowded)
 }
 
-// sweep tries constants a step of a tenth apart, then of a fortieth around the best; of permits, whole numbers only.
+// flatTop is how much less than the most work counts as the same: the least constant that does it is the best one.
+const flatTop = 0.001
+
+// sweep tries constants a tenth apart, then a fortieth around the best; of permits, whole numbers only.
 func sweep(sc *scenario, cores, seeds int) (map[objective]tried, error) {
 	seen := make(map[float64]tried)
-	top := make(map[objective]tried)
 	look := func(k float64) error {
 		if sc.constant == nil {
 			k = max(1, math.Round(k))
@@ -98,31 +100,41 @@ func sweep(sc *scenario, cores, seeds int) (map[objective]tried, error) {
 			return nil
 		}
 		x, err := try(sc, cores, seeds, k)
-		if err != nil {
-			return err
-		}
 		seen[k] = x
-		for _, o := range objectives {
-			if b, ok := top[o]; x.allowed(o) && (!ok || x.rate > b.rate) {
-				top[o] = x
+		return err
+	}
+	top := func(o objective) (best tried) {
+		var most float64
+		for _, x := range seen {
+			if x.allowed(o) {
+				most = max(most, x.rate)
 			}
 		}
-		return nil
+		for _, x := range seen {
+			if x.allowed(o) && x.rate >= (1-flatTop)*most && (best.constant == 0 || x.constant < best.constant) {
+				best = x
+			}
+		}
+		return best
 	}
 	for k := sc.least; k <= sc.most; k *= 1.1 {
 		if err := look(k); err != nil {
 			return nil, err
 		}
 	}
+	found := make(map[objective]tried)
 	for _, o := range objectives {
-		middle := top[o].constant
+		middle := top(o).constant
 		for _, f := range []float64{0.925, 0.95, 0.975, 1.025, 1.05, 1.075} {
 			if err := look(middle * f); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return top, nil
+	for _, o := range objectives {
+		found[o] = top(o)
+	}
+	return found, nil
 }
 
 // The best constants are found by:

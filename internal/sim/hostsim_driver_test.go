@@ -41,11 +41,9 @@ func drive(sc *scenario, cores int, seed uint64, r *rules, constant float64) (*r
 		if err := d.renew(); err != nil {
 			return nil, err
 		}
-		m.at(0, func() {
-			d.step(limit.Host{Cores: m.cores, MemoryTotal: int64(m.memory), MemoryUsed: int64(m.used())}, nil, 0)
-		})
+		m.at(0, func() { d.read(); d.step(d.window()) })
 		m.after(windowLength, d.closeWindow)
-		m.after(d.sensors.nextReading(), d.readAll)
+		m.after(d.sensors.wait(), d.readAndGate)
 		if sc.restart > 0 {
 			m.at(sc.restart, func() { d.away = true })
 			m.at(sc.restart+restartTakes, func() { d.away = false; d.broken = d.renew() })
@@ -70,6 +68,8 @@ type driver struct {
 	record  *record
 	broken  error
 
+	meter     limit.HostMeter
+	reading   limit.HostReading // the newest
 	decision  limit.Decision
 	decidedAt float64
 	of        []*drivenPool // the pools of the decision
@@ -88,11 +88,8 @@ type drivenPool struct {
 	jobs   []*job
 	quota  int
 
-	used, since              float64 // seconds of permits in the window, up to since
-	started, ended, failed   int64
-	refused, accepted        int64 // by the target, up to the last window
-	held, completed, current float64
-	duration                 float64
+	meter             limit.PoolMeter
+	refused, accepted int64 // by the target, up to the last window
 }
 
 func (d *driver) renew() (err error) {
@@ -140,32 +137,22 @@ func (d *driver) fill(p *drivenPool) {
 		if p.queued > 0 {
 			p.queued--
 		}
-		p.account(d.m.now)
-		p.started++
+		p.meter.Start(seconds(d.m.now), 1)
 		j := d.m.start(p.index, p.plan.draw(p.random), d.target, func(j *job, how fate) { d.ended(p, j, how) })
 		j.slot = len(p.jobs)
 		p.jobs = append(p.jobs, j)
 	}
 }
 
-// account adds up the permits in use until now.
-func (p *drivenPool) account(now float64) {
-	p.used += float64(len(p.jobs)) * (now - p.since)
-	p.since = now
-}
-
 func (d *driver) ended(p *drivenPool, j *job, how fate) {
-	p.account(d.m.now)
 	last := p.jobs[len(p.jobs)-1]
 	p.jobs[j.slot], last.slot = last, j.slot
 	p.jobs = p.jobs[:len(p.jobs)-1]
-	p.ended++
+	p.meter.End(seconds(d.m.now), seconds(j.began), 1, how != finished)
 	if how == finished {
-		p.learn(d.m.now - j.began)
 		d.fill(p)
 		return
 	}
-	p.failed++
 	if p.plan.tasks > 0 {
 		p.queued++
 	}
@@ -177,41 +164,32 @@ func (d *driver) ended(p *drivenPool, j *job, how fate) {
 	}
 }
 
-// learn updates how long a task takes: permit-seconds per completion until each permit was used three times, for the
-// completions alone favour short tasks, and then a moving average.
-func (p *drivenPool) learn(took float64) {
-	p.completed++
-	if n := float64(len(p.jobs) + 1); p.completed > 3*n {
-		p.duration += (took - p.duration) / n
-	} else {
-		p.duration = (p.held + p.used) / p.completed
+// read takes a reading of all.
+func (d *driver) read() {
+	now := seconds(d.m.now)
+	d.reading = d.sensors.host()
+	d.meter.Read(now, d.reading)
+	for i, p := range d.pools {
+		p.meter.Read(now, d.sensors.pool(i))
 	}
 }
 
-// grown is the sum of the shares of their footprints that the tasks have.
-func (p *drivenPool) grown(now float64) (sum float64) {
-	for _, j := range p.jobs {
-		sum += limit.Growth(seconds(now-j.began), seconds(p.duration))
-	}
-	return sum
-}
-
-// readAll takes a reading, and opens or shuts the gate by it.
-func (d *driver) readAll() {
-	d.sensors.read()
-	d.m.after(d.sensors.nextReading(), d.readAll)
+// readAndGate takes a reading, and opens or shuts the gate by it.
+func (d *driver) readAndGate() {
+	d.read()
+	d.m.after(d.sensors.wait(), d.readAndGate)
 	if d.rules.status {
 		return
 	}
 	gate := d.decision.Gate
-	used, growth := int64(d.sensors.used), int64(0)
+	growth := int64(0)
 	for i, p := range d.of {
 		if i < len(d.decision.Shares) && d.decision.Shares[i].Footprint > 0 {
-			growth += d.decision.Shares[i].Growth(int64(len(p.jobs)), p.grown(d.m.now))
+			growth += d.decision.Shares[i].Growth(int64(len(p.jobs)), p.meter.Grown(seconds(d.m.now)))
 		}
 	}
-	d.shut = !gate.Open(used, growth)
-	if gate.Shed > 0 && used > gate.Shed {
+	d.shut = !gate.Open(d.reading.MemoryUsed, growth)
+	if gate.Shed > 0 && d.reading.MemoryUsed > gate.Shed {
 		d.shed(gate.ShedTo)
 	}
 	d.pace()
@@ -264,55 +242,51 @@ func (d *driver) deal(most int) {
 // closeWindow tells the law, a little later, what was seen in the window.
 func (d *driver) closeWindow() {
 	d.m.after(windowLength, d.closeWindow)
-	length := d.m.now - d.sensors.begin
-	host, pools := d.sensors.window()
-	var seen []limit.Pool
+	d.read()
+	in := d.window()
+	d.judge(&in)
+	d.m.after(lateness, func() { d.step(in) })
+}
+
+// window closes a window and returns what was seen in it.
+func (d *driver) window() (in limit.Input) {
+	in.Host, in.Window = d.meter.Window()
 	for i, p := range d.pools {
-		p.account(d.m.now)
-		u := d.m.pools[i]
-		q := pools[i]
-		q.ID = string(rune('a' + i))
-		q.InUse, q.Leased, q.Waiting = p.used/length, int64(len(p.jobs)), int64(d.waiting(p))
-		q.Started, q.Completed, q.Failed = p.started, p.ended, p.failed
+		q := p.meter.Window(seconds(d.m.now))
+		if !p.begun {
+			continue
+		}
+		q.ID = p.plan.id()
+		q.Waiting, q.Delayed = int64(d.waiting(p)), int64(d.m.pools[i].delayed)
 		if t := d.target; t != nil {
 			q.Throttled, q.Calls = t.refused-p.refused, t.refused+t.accepted-p.refused-p.accepted
 			p.refused, p.accepted = t.refused, t.accepted
 		}
-		q.Delayed = int64(u.delayed)
-		q.Duration, q.Grown = seconds(p.duration), p.grown(d.m.now)
-		p.held += p.used
-		p.used, p.started, p.ended, p.failed = 0, 0, 0, 0
-		if p.begun {
-			seen = append(seen, q)
-		}
+		in.Pools = append(in.Pools, q)
+		in.Charge += q.Leased
+		in.Want += q.Leased + q.Waiting
 	}
-	d.judge(host, seen)
-	d.m.after(lateness, func() { d.step(host, seen, length) })
+	return in
 }
 
-func (d *driver) step(host limit.Host, pools []limit.Pool, window float64) {
+func (d *driver) step(in limit.Input) {
 	if d.away {
 		return
 	}
+	in.At = seconds(d.m.now)
 	d.of = d.of[:0]
-	if pools == nil {
-		for i, p := range d.pools {
-			if p.begun {
-				pools = append(pools, limit.Pool{ID: string(rune('a' + i)), Waiting: int64(d.waiting(p))})
+	for _, q := range in.Pools {
+		for _, p := range d.pools {
+			if p.plan.id() == q.ID {
+				d.of = append(d.of, p)
 			}
 		}
-	}
-	in := limit.Input{At: seconds(d.m.now), Window: seconds(window), Host: host, Pools: pools}
-	for _, q := range pools {
-		d.of = append(d.of, d.pools[q.ID[0]-'a'])
-		in.Charge += q.Leased
-		in.Want += q.Leased + q.Waiting
 	}
 	in.Current, in.Historical = d.status(5*time.Second), d.status(30*time.Second)
 	d.decision, d.decidedAt = d.law.Step(in), d.m.now
 	if *hostsimTrace {
-		fmt.Printf("%6.1f s: limit %d from %d: %s; host %+v\n", d.m.now, d.decision.Limit, d.decision.From, d.decision.Binding, host)
-		for i, q := range pools {
+		fmt.Printf("%6.1f s: limit %d from %d: %s; host %+v\n", d.m.now, d.decision.Limit, d.decision.From, d.decision.Binding, in.Host)
+		for i, q := range in.Pools {
 			fmt.Printf("          pool %+v\n", q)
 			if i < len(d.decision.Shares) {
 				fmt.Printf("          gets %+v\n", d.decision.Shares[i])
@@ -328,9 +302,12 @@ func (d *driver) step(host limit.Host, pools []limit.Pool, window float64) {
 // verdict is what one second is judged to be.
 type verdict struct{ cpu, memory, client bool }
 
-func (d *driver) judge(host limit.Host, pools []limit.Pool) {
-	v := verdict{cpu: host.Busy > 0.95*host.Cores, memory: float64(host.MemoryUsed) > 0.9*float64(host.MemoryTotal)}
-	for _, p := range pools {
+func (d *driver) judge(in *limit.Input) {
+	v := verdict{
+		cpu:    in.Host.Busy > 0.95*in.Host.Cores,
+		memory: float64(in.Host.MemoryUsed) > 0.9*float64(in.Host.MemoryTotal),
+	}
+	for _, p := range in.Pools {
 		v.client = v.client || p.Throttled > d.rules.errors
 	}
 	d.history = append(d.history, v)

@@ -38,14 +38,25 @@ type entrant struct {
 	rules     *rules // nil: the best constant
 }
 
+// parsed returns the rules of a law by its text.
+func parsed(text string) *rules {
+	return &rules{law: func() (limit.Law, error) { return limit.Parse(text) }}
+}
+
+// crawlee returns the rules of a profile of Crawlee, with no less room than the others have.
+func crawlee(profile string, errors int64) *rules {
+	r := parsed("crawlee max=100000 profile=" + profile)
+	r.status, r.errors = true, errors
+	return r
+}
+
 func entrants() []entrant {
-	twostation := func(o limit.Objective) *rules {
-		return &rules{law: func() (limit.Law, error) { return limit.NewTwoStation(limit.TwoStation{Objective: o}) }}
-	}
 	return []entrant{
-		{"twostation", throughput, twostation(limit.Throughput)},
-		{"twostation", latency, twostation(limit.Latency)},
-		{"status", throughput, &rules{law: func() (limit.Law, error) { return limit.NewStatus(), nil }, status: true, errors: 3}},
+		{"twostation", throughput, parsed("twostation objective=throughput")},
+		{"twostation", latency, parsed("twostation objective=latency")},
+		{"crawlee-python", throughput, crawlee("python", 1)},
+		{"crawlee-js", throughput, crawlee("js", 3)},
+		{"aimd", throughput, parsed("aimd")},
 		{"constant", throughput, nil},
 		{"constant", latency, nil},
 	}

@@ -44,13 +44,16 @@ const tickLength = 0.1
 
 // penalty says what it costs to run too much at once.
 type penalty struct {
-	perQueue  float64 // of the efficiency 1/(1+x) for each job in the run queue per core above one
-	thrashing float64 // share of memory from which on everything slows down; 1/9 of the speed is left at the limit
+	// switching is the share of a CPU that goes into switching when many share it. What runs in turn has the longer
+	// turns the fewer they are, so that two on a core lose half of that share, three two thirds, and so on.
+	switching float64
+
+	// thrashing is the share of memory from which on everything slows down; a ninth of the speed is left at the limit.
+	thrashing float64
 }
 
-// usual is what is assumed of a host: 2 % for each full queue that has to be switched through, and swapping or
-// reclaim from 92 % of memory.
-var usual = penalty{perQueue: 0.02, thrashing: 0.92}
+// usual is what is assumed of a host. On a real one, five for each core lost 3 % and twenty-five no more than that.
+var usual = penalty{switching: 0.035, thrashing: 0.92}
 
 // neighbour is what else runs on the host.
 type neighbour struct {
@@ -211,7 +214,7 @@ func (m *machine) setRates() {
 	m.cpuRate, m.rate = 0, 1 // no job is runnable: served stands still only as a matter of form
 	if m.runnable > 0 {
 		m.cpuRate = own / float64(m.runnable)
-		m.rate = m.cpuRate * m.speed() / (1 + m.penalty.perQueue*max(0, m.runQueue()/m.cores-1))
+		m.rate = m.cpuRate * m.speed() * (1 - m.penalty.switching*max(0, 1-m.cores/m.runQueue()))
 	}
 }
 

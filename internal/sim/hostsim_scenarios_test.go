@@ -46,6 +46,9 @@ type poolPlan struct {
 	every float64 // seconds between the bursts; 0 is one burst
 }
 
+// id names the pool to a law.
+func (p *poolPlan) id() string { return "pool " + p.name }
+
 func uniform(r *rand.Rand, low, high float64) float64 { return low + (high-low)*r.Float64() }
 
 // cycle is a computation and a wait; the work counts as done at its end.
@@ -149,7 +152,7 @@ func scenarios(cores int) []scenario {
 		{
 			name: "io-bound", span: 90, stage: background,
 			pools: []poolPlan{{draw: task(0.015, 0.025, 1, 2, 4*mebibyte)}},
-			least: 10 * c, most: 160 * c, share: 0.95, soon: 10,
+			least: 10 * c, most: 200 * c, share: 0.95, soon: 10,
 		},
 		{
 			name: "heavy-tailed memory", span: 150, stage: background,
