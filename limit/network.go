@@ -40,11 +40,7 @@ func (w network) step(n, k float64) float64 { return (n - k) / (w.gamma * w.rate
 func (w network) occupy(n, most float64) occupancy {
 	if w.gamma <= 1e-6 {
 		all := n + w.always
-		o := occupancy{busy: min(all, w.cores), queue: all}
-		if all > most {
-			o.over = 1
-		}
-		return o
+		return occupancy{busy: min(all, w.cores), queue: all, over: min(1, max(0, all-most))}
 	}
 	last := math.Floor(n)
 	low, high := 0.0, last // of the first state that is not less likely than the next
@@ -63,9 +59,8 @@ func (w network) occupy(n, most float64) occupancy {
 		sum += p
 		o.busy += p * min(all, w.cores)
 		o.queue += p * all
-		if all > most {
-			o.over += p
-		}
+		// Between two whole numbers it is in proportion, so that a little less does not count for a whole task.
+		o.over += p * min(1, max(0, all-most))
 	}
 	add(low, 1)
 	for k, p := low, 1.0; k < last; k++ {
@@ -126,24 +121,30 @@ func (w network) fit(g goal) (o occupancy, capped bool) {
 
 // fitMixed is fit for a mixture: w.gamma is that of the tasks that mostly wait, which are to have part of the
 // cores; the others are always at the CPU. Tasks share a CPU in proportion to how many are there, so both kinds
-// are there in proportion to their parts. What it searches for is how many those are together.
+// are there in proportion to their parts. What it searches for is how many those are together; if they are too
+// many, both kinds are made less in proportion.
 func (w network) fitMixed(g goal, part float64) (o occupancy, capped bool) {
 	const fine = 4 // steps of the search in a task
 	w.gamma = min(w.gamma, maxGamma)
 	share := part / w.cores
-	occupy := func(i int64) occupancy {
-		queue := float64(i) / fine
+	occupy := func(queue, scale float64) occupancy {
 		w := w
-		w.always = queue * (1 - share)
-		n := w.gamma*part*g.busy + queue*share
-		return w.occupy(n, g.most)
+		w.always = scale * queue * (1 - share)
+		return w.occupy(scale*(w.gamma*part*g.busy+queue*share), g.most)
 	}
 	most := int64(fine * (w.cores + 6*math.Sqrt(w.gamma*w.cores) + 64))
-	i := first(1, most, func(i int64) bool { return occupy(i).busy >= g.busy*w.cores })
-	if o = occupy(i); g.exceeds(o) && i > 1 {
-		i = first(2, i, func(i int64) bool { return g.exceeds(occupy(i)) }) - 1
-		o, capped = occupy(i), true
+	queue := float64(first(1, most, func(i int64) bool {
+		return occupy(float64(i)/fine, 1).busy >= g.busy*w.cores
+	})) / fine
+	o = occupy(queue, 1)
+	if !g.exceeds(o) {
+		o.queue = queue
+		return o, false
 	}
-	o.queue = float64(i) / fine
-	return o, capped
+	const parts = 256
+	scale := float64(first(1, parts, func(i int64) bool {
+		return g.exceeds(occupy(queue, float64(i)/parts))
+	})-1) / parts
+	scale = max(scale, 1.0/parts)
+	return occupancy{busy: scale * g.busy * w.cores, queue: scale * queue}, true
 }

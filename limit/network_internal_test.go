@@ -14,7 +14,7 @@ func TestOccupy(t *testing.T) {
 	}{
 		{network{cores: 2, gamma: 3}, 1}, {network{cores: 2, gamma: 3}, 8}, {network{cores: 1.3, gamma: 0.2}, 5},
 		{network{cores: 2, gamma: 64}, 127}, {network{cores: 32, gamma: 10}, 300}, {network{cores: 0.1, gamma: 50}, 12},
-		{network{cores: 2, gamma: 20, always: 1.5}, 30},
+		{network{cores: 2, gamma: 20, always: 1.7}, 30},
 	} {
 		const most = 4
 		p, sum := 1.0, 0.0
@@ -24,9 +24,7 @@ func TestOccupy(t *testing.T) {
 			sum += p
 			want.busy += p * min(all, tt.w.cores)
 			want.queue += p * all
-			if all > most {
-				want.over += p
-			}
+			want.over += p * min(1, max(0, all-most))
 			next := float64(k + 1)
 			rate := min(next+tt.w.always, tt.w.cores) * next / (next + tt.w.always)
 			p *= float64(tt.n-k) / (tt.w.gamma * rate)

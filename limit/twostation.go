@@ -98,6 +98,8 @@ type twostation struct {
 	memory  footprints
 	stepped bool
 	last    time.Duration // when it stepped last
+	others  float64       // cores that others use
+	queued  float64       // tasks of others at the CPU
 
 	// Of one step; kept for their memory only.
 	stations         []*station

@@ -16,6 +16,7 @@ const (
 	leastBurst = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
 	unproven   = 4     // permits for each core and second, before a task that uses its CPU late ended
 	lowGamma   = 0.5   // tasks that wait less than this of their CPU time count as always at the CPU in a mixture
+	smoothing  = 0.2   // of a new mean in what others use, in a window
 	leastCores = 0.05  // of the capacity are left to the pools whatever others use, with Latency
 	fairCores  = 0.5   // of the same else, since the kernel takes from others what the pools are due
 	mostQueue  = 8     // times the cores is what the tasks at the CPU may come to on average
@@ -78,15 +79,8 @@ func (t *twostation) shareCPU(in *Input) string {
 	if t.config.Objective == Latency {
 		floor = leastCores
 	}
-	usable, others := in.Host.Cores, 0.0
-	if in.Host.BusyKnown {
-		others = in.Host.Busy
-		for _, s := range t.stations {
-			others -= s.CPU
-		}
-		others = max(0, others)
-		usable = max(in.Host.Cores-others, floor*in.Host.Cores)
-	}
+	t.watchOthers(in)
+	usable := max(in.Host.Cores-t.others, floor*in.Host.Cores)
 	left := t.waterfillCores(usable)
 	var all, gamma, low, high, spare float64
 	for _, s := range t.stations {
@@ -115,15 +109,7 @@ func (t *twostation) shareCPU(in *Input) string {
 	var capped bool
 	g := goal{busy: t.config.Busy, queue: mostQueue * in.Host.Cores, most: math.MaxFloat64, over: 1}
 	if t.config.Objective == Latency {
-		queued := 0.0
-		if in.Host.RunQueueKnown {
-			queued = in.Host.RunQueue
-			for _, s := range t.stations {
-				queued -= s.Runnable
-			}
-			queued = max(0, min(queued, others))
-		}
-		g.most = max(2*in.Host.Cores-queued, 1.2*usable)
+		g.most = max(2*in.Host.Cores-t.queued, 1.2*usable)
 		g.over = t.config.Crowded
 	}
 	switch {
@@ -151,7 +137,7 @@ func (t *twostation) shareCPU(in *Input) string {
 			t.grope(in, s, n)
 		}
 	}
-	return fmt.Sprintf("%.3g of %.3g cores are theirs, %.3g used by others", usable, in.Host.Cores, others)
+	return fmt.Sprintf("%.3g of %.3g cores are theirs, %.3g used by others", usable, in.Host.Cores, t.others)
 }
 
 // known reports whether the CPU time of the pool's tasks is.
@@ -168,6 +154,40 @@ func (t *twostation) grope(in *Input, s *station, n float64) {
 	case in.Current.State == snapshot.StateIdle && n >= 0.9*math.Floor(s.quota):
 		s.target = s.quota + max(1, 0.05*s.quota)
 	}
+}
+
+// watchOthers follows what others use of the CPU: large changes at once, small ones as means, for those are mostly
+// errors of the sensors.
+func (t *twostation) watchOthers(in *Input) {
+	follow := func(x *float64, to, least float64) {
+		if math.Abs(to-*x) > least {
+			*x = to
+		} else {
+			*x += smoothing * (to - *x)
+		}
+	}
+	if in.Window < leastWindow || !in.Host.BusyKnown {
+		return
+	}
+	others := in.Host.Busy
+	for _, s := range t.stations {
+		others -= s.CPU
+	}
+	follow(&t.others, max(0, others), 0.1*in.Host.Cores)
+	if !in.Host.RunQueueKnown {
+		t.queued = t.others
+		return
+	}
+	queued := in.Host.RunQueue
+	for _, s := range t.stations {
+		if !s.RunnableKnown {
+			t.queued = t.others
+			return
+		}
+		queued -= s.Runnable
+	}
+	// No more than they use would be at the CPU at once, but for that they wait too.
+	follow(&t.queued, max(0, min(queued, 2*others)), 0.5*in.Host.Cores)
 }
 
 // waterfillCores gives each station its share of the usable cores and returns what is left over.
