@@ -94,7 +94,7 @@ func (c *Client) attach() (*attachment, error) {
 		return nil, err
 	}
 	a.lessee = permit.NewLessee(permit.LesseeConfig{
-		Client: c.name, Instance: instance, Exclusive: c.exclusive,
+		Client: c.name, Instance: instance, Exclusive: c.exclusive, Process: ownProcess(),
 		Changed: func(resource string) {
 			if s := a.shares[resource]; s != nil && !s.touched {
 				s.touched = true

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -100,6 +102,9 @@ func TestExclusiveConnection(t *testing.T) {
 	w := l.streams()[0]
 	if h := w.hello; !h.Exclusive || h.Client == "" {
 		t.Errorf("hello = %+v, want exclusive and a name", h)
+	}
+	if p := w.hello.Process; runtime.GOOS == "linux" && (p.PID != int64(os.Getpid()) || p.Start <= 0) {
+		t.Errorf("process = %+v, want the pid %d and its start", p, os.Getpid())
 	}
 }
 

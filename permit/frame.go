@@ -36,8 +36,15 @@ type Hello struct {
 	// Held is what the worker still holds in that session.
 	Held []Holding
 
-	// Exclusive is whether no other process has the worker's connection.
+	// Exclusive is whether no other process has the worker's connection, and Process is the worker's own.
 	Exclusive bool
+	Process   Process
+}
+
+// Process identifies a process as it sees itself. The zero Process is not known.
+type Process struct {
+	// PID is its pid in its own namespace, and Start is when it started: field 22 of /proc/self/stat on Linux.
+	PID, Start int64
 }
 
 // Holding is what a worker holds of one resource when it attaches again.

@@ -20,8 +20,9 @@ type LesseeConfig struct {
 	Client   string
 	Instance InstanceID
 
-	// Exclusive is whether no other process has the worker's connections.
+	// Exclusive is whether no other process has the worker's connections, and Process is the worker's own.
 	Exclusive bool
+	Process   Process
 
 	// Changed is called with the name of a resource after its target, or whether there is a lease, changed:
 	// then more or less may be taken than before. It is called by the methods of the Lessee, and must not

@@ -153,6 +153,7 @@ func (w *Lessee) stamp(now time.Duration) WorkerFrame {
 func (w *Lessee) hello(now time.Duration) *Hello {
 	h := &Hello{
 		Client: w.config.Client, Instance: w.config.Instance, Exclusive: w.config.Exclusive,
+		Process: w.config.Process,
 		Session: w.session.Session, Epoch: w.session.Epoch, Resume: w.hasSession,
 	}
 	if !w.hasSession {

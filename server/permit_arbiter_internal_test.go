@@ -5,65 +5,21 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
-
 	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // Nothing is told of a grant before it is written down, and while that takes its time everything else goes on.
 func TestGrantsAreWrittenFirst(t *testing.T) {
-	lis := bufconn.Listen(1 << 20)
-	snapshotter, err := snapshot.New(snapshot.Config{Sources: snapshot.Sources{
-		CPU: func(context.Context) (snapshot.CPUReading, error) { return snapshot.CPUReading{Cores: 2}, nil },
-		Memory: func(context.Context) (snapshot.MemoryReading, error) {
-			return snapshot.MemoryReading{Total: 1 << 30}, nil
-		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := New(Config{
-		Snapshotter: snapshotter, Listeners: []*Listener{NewListener(lis, Identity{Name: "tester", Role: RoleOperator})},
-		Permits: PermitConfig{
-			Resources: []permit.Resource{{Name: "api", Limit: 4}}, TTL: time.Second, Grace: 100 * time.Millisecond,
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	cc, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cc.Close()
-	client := headroomv1.NewPermitServiceClient(cc)
+	srv, client, _ := runPermits(t, nil)
 	call, end := context.WithTimeout(t.Context(), callTimeout)
 	defer end()
-	eventually(t, "nothing to be unknown", func() bool {
-		resp, err := client.Explain(call, &headroomv1.ExplainRequest{Resource: "api"})
-		return err == nil && resp.GetAccount().GetUnknown() == 0
-	})
 
 	// A file that takes no more until it is read.
 	read, write, err := os.Pipe()

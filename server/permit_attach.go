@@ -212,12 +212,12 @@ func (s *permitService) begin(w *attached, f *permit.WorkerFrame) error {
 	if err != nil {
 		return err
 	}
-	exclusive := f.Hello.Exclusive
+	process, exclusive := f.Hello.Process, f.Hello.Exclusive
 	if err := w.join(who, f); err != nil {
 		return err
 	}
-	s.deaths.forget(w.id) // what was watched is another connection
-	if exclusive {
+	s.deaths.forget(w.id) // what was watched made another connection
+	if exclusive && s.deaths.made(w.stream.Context(), process) {
 		s.deaths.watch(w.stream.Context(), w.id, func() { s.died(w.id) })
 	}
 	return nil

@@ -25,28 +25,18 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// runPermits runs a server that leases 4 permits of "api", waits until it knows what it may grant, and returns
-// it with a client of an operator and a channel with what Run returned.
-func runPermits(t *testing.T, change func(*Config)) (*Server, headroomv1.PermitServiceClient, <-chan error) {
+// runServer runs a server on an idle machine until the test ends, and returns it with a channel that gets what Run
+// returned.
+func runServer(t *testing.T, c Config) (*Server, <-chan error) {
 	t.Helper()
-	lis := bufconn.Listen(1 << 20)
-	snapshotter, err := snapshot.New(snapshot.Config{Sources: snapshot.Sources{
+	var err error
+	if c.Snapshotter, err = snapshot.New(snapshot.Config{Sources: snapshot.Sources{
 		CPU: func(context.Context) (snapshot.CPUReading, error) { return snapshot.CPUReading{Cores: 2}, nil },
 		Memory: func(context.Context) (snapshot.MemoryReading, error) {
 			return snapshot.MemoryReading{Total: 1 << 30}, nil
 		},
-	}})
-	if err != nil {
+	}}); err != nil {
 		t.Fatal(err)
-	}
-	c := Config{
-		Snapshotter: snapshotter, Listeners: []*Listener{NewListener(lis, Identity{Name: "tester", Role: RoleOperator})},
-		Permits: PermitConfig{
-			Resources: []permit.Resource{{Name: "api", Limit: 4}}, TTL: time.Second, Grace: 100 * time.Millisecond,
-		},
-	}
-	if change != nil {
-		change(&c)
 	}
 	srv, err := New(c)
 	if err != nil {
@@ -62,6 +52,25 @@ func runPermits(t *testing.T, change func(*Config)) (*Server, headroomv1.PermitS
 		cancel()
 		<-ended
 	})
+	eventually(t, "the account to be kept", func() bool { return srv.permits.running.Load() != nil })
+	return srv, done
+}
+
+// runPermits runs a server that leases 4 permits of "api", waits until it knows what it may grant, and returns
+// it with a client of an operator and a channel with what Run returned.
+func runPermits(t *testing.T, change func(*Config)) (*Server, headroomv1.PermitServiceClient, <-chan error) {
+	t.Helper()
+	lis := bufconn.Listen(1 << 20)
+	c := Config{
+		Listeners: []*Listener{NewListener(lis, Identity{Name: "tester", Role: RoleOperator})},
+		Permits: PermitConfig{
+			Resources: []permit.Resource{{Name: "api", Limit: 4}}, TTL: time.Second, Grace: 100 * time.Millisecond,
+		},
+	}
+	if change != nil {
+		change(&c)
+	}
+	srv, done := runServer(t, c)
 	cc, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
 	if err != nil {

@@ -21,6 +21,7 @@ type holder struct {
 	service *permitService
 	arbiter *arbiter
 	stream  grpc.ServerStream
+	alone   bool        // the caller made the connection, which no other process has
 	sent    chan error  // of capacity 1: how the Send in flight went
 	timer   *time.Timer // of the Send in flight
 }
@@ -45,7 +46,8 @@ func (s *permitService) HoldPermit(
 	}
 	h := &holder{
 		service: s, arbiter: a, stream: transportStream(stream),
-		sent: make(chan error, 1), timer: time.NewTimer(time.Hour),
+		alone: s.deaths.made(stream.Context(), wire.ProcessFrom(req.GetProcess())),
+		sent:  make(chan error, 1), timer: time.NewTimer(time.Hour),
 	}
 	defer h.timer.Stop()
 	c, err := s.acquire(stream.Context(), a, &w, h.progress)
@@ -158,8 +160,10 @@ func (h *holder) release(l *held) {
 	switch {
 	case ctx.Err() == nil:
 	case conn != nil && conn.closed.Load():
-		h.service.deaths.watch(ctx, l.id, drop)
-		time.AfterFunc(h.service.config.TTL+h.service.config.Grace, func() { h.service.deaths.forget(l.id) })
+		if h.alone {
+			h.service.deaths.watch(ctx, l.id, drop)
+			time.AfterFunc(h.service.config.TTL+h.service.config.Grace, func() { h.service.deaths.forget(l.id) })
+		}
 	default:
 		drop()
 	}

@@ -6,10 +6,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/headroom-rpc/headroom/permit"
 )
 
 // deaths tells when processes at the other end of unix sockets are dead, which the end of a connection alone
@@ -34,6 +38,55 @@ type death struct {
 
 func newDeaths(log *slog.Logger) *deaths {
 	return &deaths{log: log, byKey: make(map[[16]byte]*death), byFD: make(map[int32]*death)}
+}
+
+// made reports whether the process made the connection of the call of ctx itself. One that is forwarded was made by
+// whoever forwards it, whose death proves nothing.
+func (d *deaths) made(ctx context.Context, p permit.Process) bool {
+	conn := connOf(ctx)
+	return conn != nil && p.PID > 0 && conn.peer.pid > 0 && seesItself(conn.peer.pid, p)
+}
+
+// seesItself reports whether the process that has the pid here is that one in its own pid namespace, as far as
+// /proc tells.
+func seesItself(pid int, p permit.Process) bool {
+	dir := "/proc/" + strconv.Itoa(pid)
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return false
+	}
+	stat, err := os.ReadFile(dir + "/stat")
+	return err == nil && innermostPID(string(status)) == p.PID && startTicks(string(stat)) == p.Start
+}
+
+// innermostPID returns the last number of NSpid in the text of /proc/PID/status (proc_pid_status(5)), or 0.
+func innermostPID(status string) int64 {
+	for line := range strings.Lines(status) {
+		if pids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			all := strings.Fields(pids)
+			return number(all[max(len(all)-1, 0):])
+		}
+	}
+	return 0
+}
+
+// startTicks returns field 22 in the text of /proc/PID/stat (proc_pid_stat(5)), or 0. Field 3 follows the last
+// parenthesis, as the name in field 2 may have some.
+func startTicks(stat string) int64 {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	return number(fields[min(22-3, len(fields)):])
+}
+
+// number returns the first of the numbers, or 0.
+func number(all []string) int64 {
+	if len(all) == 0 {
+		return 0
+	}
+	n, err := strconv.ParseInt(all[0], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // watch calls tell, once, when the process is dead that made the connection of the call of ctx, in place of what

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -18,13 +19,15 @@ import (
 
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // The environment of a worker process of the tests below.
 const (
 	deathSocket = "HEADROOM_TEST_DEATH_SOCKET"
 	deathMode   = "HEADROOM_TEST_DEATH_MODE"
+
+	// forwardSuffix is what is appended to the socket for that which mode "forward" forwards to it.
+	forwardSuffix = ".fwd"
 )
 
 // TestDyingProcess is no test: it is the worker that the tests below kill.
@@ -32,6 +35,17 @@ func TestDyingProcess(t *testing.T) {
 	socket, mode := os.Getenv(deathSocket), os.Getenv(deathMode)
 	if socket == "" {
 		t.Skip("runs only as a child of TestDeathOfAWorker")
+	}
+	if mode == "forward" {
+		forward(t, socket)
+	}
+	text, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := &headroomv1.ProcessIdentity{Pid: int64(os.Getpid()), StartTicks: startTicks(string(text))}
+	if mode == "unnamed" {
+		self = nil
 	}
 	cc, err := grpc.NewClient("passthrough:///worker", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
@@ -46,7 +60,7 @@ func TestDyingProcess(t *testing.T) {
 	}
 	client := headroomv1.NewPermitServiceClient(cc)
 	if mode == "hold" {
-		stream, err := client.HoldPermit(t.Context(), &headroomv1.HoldPermitRequest{Resource: "api"})
+		stream, err := client.HoldPermit(t.Context(), &headroomv1.HoldPermitRequest{Resource: "api", Process: self})
 		for err == nil {
 			var resp *headroomv1.HoldPermitResponse
 			if resp, err = stream.Recv(); resp.GetPermit() != nil {
@@ -60,7 +74,7 @@ func TestDyingProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := &headroomv1.AttachRequest{Sequence: 1, Hello: &headroomv1.Hello{
-		Client: "victim", InstanceId: make([]byte, 16), Exclusive: mode != "shared",
+		Client: "victim", InstanceId: make([]byte, 16), Exclusive: mode != "shared", Process: self,
 	}, Reports: []*headroomv1.PermitReport{{Resource: "api", Want: 1}}}
 	for sequence := int64(1); ; {
 		if err := stream.Send(req); err != nil {
@@ -80,6 +94,27 @@ func TestDyingProcess(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// forward takes connections for whoever is at the socket, as sshd and proxies do, until it is killed.
+func forward(t *testing.T, socket string) {
+	lis, err := net.Listen("unix", socket+forwardSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("held")
+	for {
+		from, err := lis.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go io.Copy(to, from)
+		go io.Copy(from, to)
 	}
 }
 
@@ -113,31 +148,9 @@ func deathServer(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snapshotter, err := snapshot.New(snapshot.Config{Sources: snapshot.Sources{
-		CPU: func(context.Context) (snapshot.CPUReading, error) { return snapshot.CPUReading{Cores: 2}, nil },
-		Memory: func(context.Context) (snapshot.MemoryReading, error) {
-			return snapshot.MemoryReading{Total: 1 << 30}, nil
-		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := New(Config{Snapshotter: snapshotter, Listeners: []*Listener{l}, Permits: PermitConfig{
+	runServer(t, Config{Listeners: []*Listener{l}, Permits: PermitConfig{
 		Resources: []permit.Resource{{Name: "api", Limit: 1}}, StateDir: dir, TTL: 5 * time.Minute, Grace: 5 * time.Minute,
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	eventually(t, "the account to be kept", func() bool { return srv.permits.running.Load() != nil })
 	return socket
 }
 
@@ -217,26 +230,62 @@ func TestDeathOfAWorker(t *testing.T) {
 	}
 }
 
-// Without the word of the worker that the connection is its own alone, its death proves nothing.
-func TestDeathOfASharedWorker(t *testing.T) {
-	socket := deathServer(t)
-	kill := victim(t, socket, "shared")
-	cc, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// Where the worker does not say that the connection is its own alone, or another process made it, the death of
+// whoever made it proves nothing.
+func TestDeathOfAnother(t *testing.T) {
+	for _, mode := range []string{"shared", "unnamed", "forward"} {
+		t.Run(mode, func(t *testing.T) {
+			socket := deathServer(t)
+			kill := victim(t, socket, mode)
+			if mode == "forward" {
+				victim(t, socket+forwardSuffix, "attach")
+			}
+			cc, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cc.Close()
+			client := headroomv1.NewPermitServiceClient(cc)
+			kill()
+			ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
+			defer cancel()
+			eventually(t, "the session to have lost its stream", func() bool {
+				resp, err := client.ListSessions(ctx, &headroomv1.ListSessionsRequest{})
+				return err == nil && len(resp.GetSessions()) == 1 &&
+					resp.GetSessions()[0].GetState() == headroomv1.SessionState_SESSION_STATE_SUSPECT
+			})
+			resp, err := client.Explain(ctx, &headroomv1.ExplainRequest{Resource: "api"})
+			if err != nil || resp.GetAccount().GetCharge() != 1 {
+				t.Errorf("Explain = %v, %v, want the charge to stay", resp, err)
+			}
+		})
+	}
+}
+
+func TestSeesItself(t *testing.T) {
+	if got := innermostPID("Name:\ta\nNSpid:\t4242\t17\t1\nTgid:\t4242\n"); got != 1 {
+		t.Errorf("innermostPID = %d, want 1", got)
+	}
+	const stat = "17 (a) b)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 123456 20"
+	if got := startTicks(stat); got != 123456 {
+		t.Errorf("startTicks = %d, want 123456", got)
+	}
+	for _, text := range []string{"", "NSpid:\n", "NSpid: x\n", "17 (a) S 1", ")"} {
+		if a, b := innermostPID(text), startTicks(text); a != 0 || b != 0 {
+			t.Errorf("of %q: %d and %d, want 0", text, a, b)
+		}
+	}
+	text, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cc.Close()
-	client := headroomv1.NewPermitServiceClient(cc)
-	kill()
-	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
-	defer cancel()
-	eventually(t, "the session to have lost its stream", func() bool {
-		resp, err := client.ListSessions(ctx, &headroomv1.ListSessionsRequest{})
-		return err == nil && len(resp.GetSessions()) == 1 &&
-			resp.GetSessions()[0].GetState() == headroomv1.SessionState_SESSION_STATE_SUSPECT
-	})
-	resp, err := client.Explain(ctx, &headroomv1.ExplainRequest{Resource: "api"})
-	if err != nil || resp.GetAccount().GetCharge() != 1 {
-		t.Errorf("Explain = %v, %v, want the charge to stay", resp, err)
+	self := permit.Process{PID: int64(os.Getpid()), Start: startTicks(string(text))}
+	if !seesItself(os.Getpid(), self) {
+		t.Errorf("this process is not %+v", self)
+	}
+	for _, other := range []permit.Process{{PID: self.PID + 1, Start: self.Start}, {PID: self.PID, Start: self.Start + 1}, {}} {
+		if seesItself(os.Getpid(), other) {
+			t.Errorf("this process is %+v", other)
+		}
 	}
 }

@@ -61,6 +61,9 @@ func WorkerFrameFrom(p *headroomv1.AttachRequest) (permit.WorkerFrame, error) {
 
 func hello(h *permit.Hello) *headroomv1.Hello {
 	p := &headroomv1.Hello{Client: text(h.Client), InstanceId: h.Instance[:], Exclusive: h.Exclusive}
+	if h.Process.PID > 0 {
+		p.Process = &headroomv1.ProcessIdentity{Pid: h.Process.PID, StartTicks: h.Process.Start}
+	}
 	if h.Resume {
 		p.Resume = sessionToken(h.Session, h.Epoch)
 	}
@@ -78,7 +81,9 @@ func hello(h *permit.Hello) *headroomv1.Hello {
 }
 
 func helloFrom(p *headroomv1.Hello) (permit.Hello, error) {
-	h := permit.Hello{Client: p.GetClient(), Exclusive: p.GetExclusive(), Resume: p.GetResume() != nil}
+	h := permit.Hello{
+		Client: p.GetClient(), Exclusive: p.GetExclusive(), Process: ProcessFrom(p.GetProcess()), Resume: p.GetResume() != nil,
+	}
 	var errs []error
 	var err error
 	if h.Instance, err = id("hello.instance_id", p.GetInstanceId()); err != nil {
@@ -103,6 +108,14 @@ func helloFrom(p *headroomv1.Hello) (permit.Hello, error) {
 		})
 	}
 	return h, errors.Join(errs...)
+}
+
+// ProcessFrom returns the process; the zero one where there is none, or where it cannot be.
+func ProcessFrom(p *headroomv1.ProcessIdentity) permit.Process {
+	if p.GetPid() < 1 || p.GetStartTicks() < 0 {
+		return permit.Process{}
+	}
+	return permit.Process{PID: p.GetPid(), Start: p.GetStartTicks()}
 }
 
 func permitReport(r *permit.Report) *headroomv1.PermitReport {

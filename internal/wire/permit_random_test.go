@@ -11,6 +11,9 @@ func randomWorkerFrame(r *rand.Rand) permit.WorkerFrame {
 	f := permit.WorkerFrame{Sequence: r.Int64(), Sent: randomDuration(r), Goodbye: flip(r)}
 	if flip(r) {
 		h := permit.Hello{Client: randomText(r), Instance: randomID(r), Exclusive: flip(r)}
+		if flip(r) {
+			h.Process = permit.Process{PID: 1 + r.Int64N(1<<22), Start: r.Int64()}
+		}
 		if h.Resume = flip(r); h.Resume {
 			h.Session, h.Epoch = randomID(r), r.Int64()
 		}

@@ -148,8 +148,11 @@ type Hello struct {
 	// Optional. States what the worker still holds of each resource, in the session that it had.
 	Held []*Holding `protobuf:"bytes,4,rep,name=held,proto3" json:"held,omitempty"`
 	// Optional. States that the connection is the worker's own and no process but it has the socket, so that a
-	// server on the same host may free its permits as soon as the process is gone.
-	Exclusive     bool `protobuf:"varint,5,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
+	// server on the same host may free its permits as soon as `process` is gone.
+	Exclusive bool `protobuf:"varint,5,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
+	// Optional. Identifies the worker's process. Without it, or where another process made the connection to the
+	// server, as with a forwarded socket, `exclusive` has no effect.
+	Process       *ProcessIdentity `protobuf:"bytes,6,opt,name=process,proto3" json:"process,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +222,69 @@ func (x *Hello) GetExclusive() bool {
 	return false
 }
 
+func (x *Hello) GetProcess() *ProcessIdentity {
+	if x != nil {
+		return x.Process
+	}
+	return nil
+}
+
+// Identifies a process as it sees itself, whatever pid others see.
+type ProcessIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. States the pid in the process's own pid namespace.
+	Pid int64 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Required. States when the process started, in clock ticks since the boot: field 22 of /proc/self/stat on Linux.
+	// It tells processes apart that have one pid in several namespaces.
+	StartTicks    int64 `protobuf:"varint,2,opt,name=start_ticks,json=startTicks,proto3" json:"start_ticks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessIdentity) Reset() {
+	*x = ProcessIdentity{}
+	mi := &file_headroom_v1_permit_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessIdentity) ProtoMessage() {}
+
+func (x *ProcessIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_headroom_v1_permit_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessIdentity.ProtoReflect.Descriptor instead.
+func (*ProcessIdentity) Descriptor() ([]byte, []int) {
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ProcessIdentity) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ProcessIdentity) GetStartTicks() int64 {
+	if x != nil {
+		return x.StartTicks
+	}
+	return 0
+}
+
 // Names one session of one life of the server.
 type SessionToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -232,7 +298,7 @@ type SessionToken struct {
 
 func (x *SessionToken) Reset() {
 	*x = SessionToken{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[1]
+	mi := &file_headroom_v1_permit_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -244,7 +310,7 @@ func (x *SessionToken) String() string {
 func (*SessionToken) ProtoMessage() {}
 
 func (x *SessionToken) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[1]
+	mi := &file_headroom_v1_permit_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -257,7 +323,7 @@ func (x *SessionToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionToken.ProtoReflect.Descriptor instead.
 func (*SessionToken) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{1}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SessionToken) GetSessionId() []byte {
@@ -293,7 +359,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[2]
+	mi := &file_headroom_v1_permit_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +371,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[2]
+	mi := &file_headroom_v1_permit_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +384,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{2}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Holding) GetResource() string {
@@ -394,7 +460,7 @@ type PermitReport struct {
 
 func (x *PermitReport) Reset() {
 	*x = PermitReport{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[3]
+	mi := &file_headroom_v1_permit_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +472,7 @@ func (x *PermitReport) String() string {
 func (*PermitReport) ProtoMessage() {}
 
 func (x *PermitReport) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[3]
+	mi := &file_headroom_v1_permit_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +485,7 @@ func (x *PermitReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitReport.ProtoReflect.Descriptor instead.
 func (*PermitReport) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{3}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PermitReport) GetResource() string {
@@ -544,7 +610,7 @@ type PermitUsage struct {
 
 func (x *PermitUsage) Reset() {
 	*x = PermitUsage{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[4]
+	mi := &file_headroom_v1_permit_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +622,7 @@ func (x *PermitUsage) String() string {
 func (*PermitUsage) ProtoMessage() {}
 
 func (x *PermitUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[4]
+	mi := &file_headroom_v1_permit_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +635,7 @@ func (x *PermitUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitUsage.ProtoReflect.Descriptor instead.
 func (*PermitUsage) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{4}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PermitUsage) GetUptime() *durationpb.Duration {
@@ -690,7 +756,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[5]
+	mi := &file_headroom_v1_permit_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +768,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[5]
+	mi := &file_headroom_v1_permit_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +781,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{5}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Welcome) GetSession() *SessionToken {
@@ -807,7 +873,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[6]
+	mi := &file_headroom_v1_permit_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +885,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[6]
+	mi := &file_headroom_v1_permit_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +898,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{6}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Target) GetResource() string {
@@ -943,7 +1009,7 @@ type ResourceAccount struct {
 
 func (x *ResourceAccount) Reset() {
 	*x = ResourceAccount{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[7]
+	mi := &file_headroom_v1_permit_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1021,7 @@ func (x *ResourceAccount) String() string {
 func (*ResourceAccount) ProtoMessage() {}
 
 func (x *ResourceAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[7]
+	mi := &file_headroom_v1_permit_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1034,7 @@ func (x *ResourceAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceAccount.ProtoReflect.Descriptor instead.
 func (*ResourceAccount) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{7}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResourceAccount) GetResource() string {
@@ -1071,7 +1137,7 @@ type SessionAccount struct {
 
 func (x *SessionAccount) Reset() {
 	*x = SessionAccount{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[8]
+	mi := &file_headroom_v1_permit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1149,7 @@ func (x *SessionAccount) String() string {
 func (*SessionAccount) ProtoMessage() {}
 
 func (x *SessionAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[8]
+	mi := &file_headroom_v1_permit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1162,7 @@ func (x *SessionAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAccount.ProtoReflect.Descriptor instead.
 func (*SessionAccount) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{8}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SessionAccount) GetSession() string {
@@ -1177,7 +1243,7 @@ type SessionShare struct {
 
 func (x *SessionShare) Reset() {
 	*x = SessionShare{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[9]
+	mi := &file_headroom_v1_permit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1255,7 @@ func (x *SessionShare) String() string {
 func (*SessionShare) ProtoMessage() {}
 
 func (x *SessionShare) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[9]
+	mi := &file_headroom_v1_permit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1268,7 @@ func (x *SessionShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionShare.ProtoReflect.Descriptor instead.
 func (*SessionShare) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{9}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SessionShare) GetResource() string {
@@ -1279,14 +1345,19 @@ var File_headroom_v1_permit_proto protoreflect.FileDescriptor
 
 const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\n" +
-	"\x18headroom/v1/permit.proto\x12\vheadroom.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfa\x01\n" +
+	"\x18headroom/v1/permit.proto\x12\vheadroom.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb2\x02\n" +
 	"\x05Hello\x12B\n" +
 	"\x06client\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$R\x06client\x12(\n" +
 	"\vinstance_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\n" +
 	"instanceId\x121\n" +
 	"\x06resume\x18\x03 \x01(\v2\x19.headroom.v1.SessionTokenR\x06resume\x122\n" +
 	"\x04held\x18\x04 \x03(\v2\x14.headroom.v1.HoldingB\b\xbaH\x05\x92\x01\x02\x10@R\x04held\x12\x1c\n" +
-	"\texclusive\x18\x05 \x01(\bR\texclusive\"U\n" +
+	"\texclusive\x18\x05 \x01(\bR\texclusive\x126\n" +
+	"\aprocess\x18\x06 \x01(\v2\x1c.headroom.v1.ProcessIdentityR\aprocess\"V\n" +
+	"\x0fProcessIdentity\x12\x19\n" +
+	"\x03pid\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\x03pid\x12(\n" +
+	"\vstart_ticks\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
+	"startTicks\"U\n" +
 	"\fSessionToken\x12&\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\tsessionId\x12\x1d\n" +
@@ -1428,52 +1499,54 @@ func file_headroom_v1_permit_proto_rawDescGZIP() []byte {
 }
 
 var file_headroom_v1_permit_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_headroom_v1_permit_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_headroom_v1_permit_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_headroom_v1_permit_proto_goTypes = []any{
 	(PermitMode)(0),             // 0: headroom.v1.PermitMode
 	(SessionState)(0),           // 1: headroom.v1.SessionState
 	(*Hello)(nil),               // 2: headroom.v1.Hello
-	(*SessionToken)(nil),        // 3: headroom.v1.SessionToken
-	(*Holding)(nil),             // 4: headroom.v1.Holding
-	(*PermitReport)(nil),        // 5: headroom.v1.PermitReport
-	(*PermitUsage)(nil),         // 6: headroom.v1.PermitUsage
-	(*Welcome)(nil),             // 7: headroom.v1.Welcome
-	(*Target)(nil),              // 8: headroom.v1.Target
-	(*ResourceAccount)(nil),     // 9: headroom.v1.ResourceAccount
-	(*SessionAccount)(nil),      // 10: headroom.v1.SessionAccount
-	(*SessionShare)(nil),        // 11: headroom.v1.SessionShare
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(*ProcessIdentity)(nil),     // 3: headroom.v1.ProcessIdentity
+	(*SessionToken)(nil),        // 4: headroom.v1.SessionToken
+	(*Holding)(nil),             // 5: headroom.v1.Holding
+	(*PermitReport)(nil),        // 6: headroom.v1.PermitReport
+	(*PermitUsage)(nil),         // 7: headroom.v1.PermitUsage
+	(*Welcome)(nil),             // 8: headroom.v1.Welcome
+	(*Target)(nil),              // 9: headroom.v1.Target
+	(*ResourceAccount)(nil),     // 10: headroom.v1.ResourceAccount
+	(*SessionAccount)(nil),      // 11: headroom.v1.SessionAccount
+	(*SessionShare)(nil),        // 12: headroom.v1.SessionShare
+	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
 }
 var file_headroom_v1_permit_proto_depIdxs = []int32{
-	3,  // 0: headroom.v1.Hello.resume:type_name -> headroom.v1.SessionToken
-	4,  // 1: headroom.v1.Hello.held:type_name -> headroom.v1.Holding
-	12, // 2: headroom.v1.PermitReport.oldest_wait:type_name -> google.protobuf.Duration
-	12, // 3: headroom.v1.PermitReport.mean_hold:type_name -> google.protobuf.Duration
-	6,  // 4: headroom.v1.PermitReport.usage:type_name -> headroom.v1.PermitUsage
-	12, // 5: headroom.v1.PermitUsage.uptime:type_name -> google.protobuf.Duration
-	12, // 6: headroom.v1.PermitUsage.cpu_time:type_name -> google.protobuf.Duration
-	12, // 7: headroom.v1.PermitUsage.runnable_time:type_name -> google.protobuf.Duration
-	12, // 8: headroom.v1.PermitUsage.permit_time:type_name -> google.protobuf.Duration
-	12, // 9: headroom.v1.PermitUsage.expected_duration:type_name -> google.protobuf.Duration
-	3,  // 10: headroom.v1.Welcome.session:type_name -> headroom.v1.SessionToken
-	12, // 11: headroom.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	12, // 12: headroom.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	12, // 13: headroom.v1.Welcome.grace:type_name -> google.protobuf.Duration
-	12, // 14: headroom.v1.Welcome.recovery:type_name -> google.protobuf.Duration
-	0,  // 15: headroom.v1.Target.mode:type_name -> headroom.v1.PermitMode
-	12, // 16: headroom.v1.Target.cancel_after:type_name -> google.protobuf.Duration
-	12, // 17: headroom.v1.Target.estimated_wait:type_name -> google.protobuf.Duration
-	0,  // 18: headroom.v1.ResourceAccount.mode:type_name -> headroom.v1.PermitMode
-	12, // 19: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
-	1,  // 20: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
-	12, // 21: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
-	11, // 22: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
-	12, // 23: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	4,  // 0: headroom.v1.Hello.resume:type_name -> headroom.v1.SessionToken
+	5,  // 1: headroom.v1.Hello.held:type_name -> headroom.v1.Holding
+	3,  // 2: headroom.v1.Hello.process:type_name -> headroom.v1.ProcessIdentity
+	13, // 3: headroom.v1.PermitReport.oldest_wait:type_name -> google.protobuf.Duration
+	13, // 4: headroom.v1.PermitReport.mean_hold:type_name -> google.protobuf.Duration
+	7,  // 5: headroom.v1.PermitReport.usage:type_name -> headroom.v1.PermitUsage
+	13, // 6: headroom.v1.PermitUsage.uptime:type_name -> google.protobuf.Duration
+	13, // 7: headroom.v1.PermitUsage.cpu_time:type_name -> google.protobuf.Duration
+	13, // 8: headroom.v1.PermitUsage.runnable_time:type_name -> google.protobuf.Duration
+	13, // 9: headroom.v1.PermitUsage.permit_time:type_name -> google.protobuf.Duration
+	13, // 10: headroom.v1.PermitUsage.expected_duration:type_name -> google.protobuf.Duration
+	4,  // 11: headroom.v1.Welcome.session:type_name -> headroom.v1.SessionToken
+	13, // 12: headroom.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	13, // 13: headroom.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	13, // 14: headroom.v1.Welcome.grace:type_name -> google.protobuf.Duration
+	13, // 15: headroom.v1.Welcome.recovery:type_name -> google.protobuf.Duration
+	0,  // 16: headroom.v1.Target.mode:type_name -> headroom.v1.PermitMode
+	13, // 17: headroom.v1.Target.cancel_after:type_name -> google.protobuf.Duration
+	13, // 18: headroom.v1.Target.estimated_wait:type_name -> google.protobuf.Duration
+	0,  // 19: headroom.v1.ResourceAccount.mode:type_name -> headroom.v1.PermitMode
+	13, // 20: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
+	1,  // 21: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
+	13, // 22: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
+	12, // 23: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
+	13, // 24: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_permit_proto_init() }
@@ -1481,17 +1554,17 @@ func file_headroom_v1_permit_proto_init() {
 	if File_headroom_v1_permit_proto != nil {
 		return
 	}
-	file_headroom_v1_permit_proto_msgTypes[2].OneofWrappers = []any{}
 	file_headroom_v1_permit_proto_msgTypes[3].OneofWrappers = []any{}
 	file_headroom_v1_permit_proto_msgTypes[4].OneofWrappers = []any{}
-	file_headroom_v1_permit_proto_msgTypes[8].OneofWrappers = []any{}
+	file_headroom_v1_permit_proto_msgTypes[5].OneofWrappers = []any{}
+	file_headroom_v1_permit_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headroom_v1_permit_proto_rawDesc), len(file_headroom_v1_permit_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

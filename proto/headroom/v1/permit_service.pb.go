@@ -854,7 +854,11 @@ type HoldPermitRequest struct {
 	// call lives.
 	Wait *durationpb.Duration `protobuf:"bytes,4,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Optional. Names who asks, for people; see `Hello.client`. None is `hold`.
-	Client        string `protobuf:"bytes,5,opt,name=client,proto3" json:"client,omitempty"`
+	Client string `protobuf:"bytes,5,opt,name=client,proto3" json:"client,omitempty"`
+	// Optional. Identifies the caller's process, if no process but it has the socket of the connection, so that a
+	// server on the same host may end the permit as soon as the process is gone. It has no effect where another
+	// process made the connection to the server.
+	Process       *ProcessIdentity `protobuf:"bytes,6,opt,name=process,proto3" json:"process,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -922,6 +926,13 @@ func (x *HoldPermitRequest) GetClient() string {
 		return x.Client
 	}
 	return ""
+}
+
+func (x *HoldPermitRequest) GetProcess() *ProcessIdentity {
+	if x != nil {
+		return x.Process
+	}
+	return nil
 }
 
 // States that the permit is held, or how the wait goes.
@@ -1560,14 +1571,15 @@ const file_headroom_v1_permit_service_proto_rawDesc = "" +
 	"\x14ReleasePermitRequest\x12&\n" +
 	"\tpermit_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bpermitId\"3\n" +
 	"\x15ReleasePermitResponse\x12\x1a\n" +
-	"\breleased\x18\x01 \x01(\bR\breleased\"\xac\x02\n" +
+	"\breleased\x18\x01 \x01(\bR\breleased\"\xe4\x02\n" +
 	"\x11HoldPermitRequest\x12>\n" +
 	"\bresource\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,63}$R\bresource\x12!\n" +
 	"\x05count\x18\x02 \x01(\x03B\v\xbaH\b\"\x06\x18\xc0\x84=(\x00R\x05count\x12.\n" +
 	"\bpriority\x18\x03 \x01(\x05B\x12\xbaH\x0f\x1a\r\x18\n" +
 	"(\xf6\xff\xff\xff\xff\xff\xff\xff\xff\x01R\bpriority\x12=\n" +
 	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\x04wait\x12E\n" +
-	"\x06client\x18\x05 \x01(\tB-\xbaH*\xd8\x01\x01r%2#^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$R\x06client\"\xb1\x02\n" +
+	"\x06client\x18\x05 \x01(\tB-\xbaH*\xd8\x01\x01r%2#^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$R\x06client\x126\n" +
+	"\aprocess\x18\x06 \x01(\v2\x1c.headroom.v1.ProcessIdentityR\aprocess\"\xb1\x02\n" +
 	"\x12HoldPermitResponse\x12+\n" +
 	"\x06permit\x18\x01 \x01(\v2\x13.headroom.v1.PermitR\x06permit\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x1c\n" +
@@ -1667,9 +1679,10 @@ var file_headroom_v1_permit_service_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 	(PermitMode)(0),               // 29: headroom.v1.PermitMode
-	(*ResourceAccount)(nil),       // 30: headroom.v1.ResourceAccount
-	(*SessionShare)(nil),          // 31: headroom.v1.SessionShare
-	(*SessionAccount)(nil),        // 32: headroom.v1.SessionAccount
+	(*ProcessIdentity)(nil),       // 30: headroom.v1.ProcessIdentity
+	(*ResourceAccount)(nil),       // 31: headroom.v1.ResourceAccount
+	(*SessionShare)(nil),          // 32: headroom.v1.SessionShare
+	(*SessionAccount)(nil),        // 33: headroom.v1.SessionAccount
 }
 var file_headroom_v1_permit_service_proto_depIdxs = []int32{
 	23, // 0: headroom.v1.AttachRequest.hello:type_name -> headroom.v1.Hello
@@ -1689,40 +1702,41 @@ var file_headroom_v1_permit_service_proto_depIdxs = []int32{
 	7,  // 14: headroom.v1.RenewPermitResponse.permit:type_name -> headroom.v1.Permit
 	29, // 15: headroom.v1.RenewPermitResponse.mode:type_name -> headroom.v1.PermitMode
 	27, // 16: headroom.v1.HoldPermitRequest.wait:type_name -> google.protobuf.Duration
-	7,  // 17: headroom.v1.HoldPermitResponse.permit:type_name -> headroom.v1.Permit
-	27, // 18: headroom.v1.HoldPermitResponse.ttl:type_name -> google.protobuf.Duration
-	29, // 19: headroom.v1.HoldPermitResponse.mode:type_name -> headroom.v1.PermitMode
-	27, // 20: headroom.v1.HoldPermitResponse.estimated_wait:type_name -> google.protobuf.Duration
-	30, // 21: headroom.v1.ExplainResponse.account:type_name -> headroom.v1.ResourceAccount
-	31, // 22: headroom.v1.ExplainResponse.share:type_name -> headroom.v1.SessionShare
-	27, // 23: headroom.v1.ExplainResponse.estimated_wait:type_name -> google.protobuf.Duration
-	30, // 24: headroom.v1.ListSessionsResponse.resources:type_name -> headroom.v1.ResourceAccount
-	32, // 25: headroom.v1.ListSessionsResponse.sessions:type_name -> headroom.v1.SessionAccount
-	30, // 26: headroom.v1.SetLimitResponse.account:type_name -> headroom.v1.ResourceAccount
-	32, // 27: headroom.v1.KickSessionResponse.session:type_name -> headroom.v1.SessionAccount
-	0,  // 28: headroom.v1.PermitService.Attach:input_type -> headroom.v1.AttachRequest
-	5,  // 29: headroom.v1.PermitService.AcquirePermit:input_type -> headroom.v1.AcquirePermitRequest
-	9,  // 30: headroom.v1.PermitService.RenewPermit:input_type -> headroom.v1.RenewPermitRequest
-	11, // 31: headroom.v1.PermitService.ReleasePermit:input_type -> headroom.v1.ReleasePermitRequest
-	13, // 32: headroom.v1.PermitService.HoldPermit:input_type -> headroom.v1.HoldPermitRequest
-	15, // 33: headroom.v1.PermitService.Explain:input_type -> headroom.v1.ExplainRequest
-	17, // 34: headroom.v1.PermitService.ListSessions:input_type -> headroom.v1.ListSessionsRequest
-	19, // 35: headroom.v1.PermitService.SetLimit:input_type -> headroom.v1.SetLimitRequest
-	21, // 36: headroom.v1.PermitService.KickSession:input_type -> headroom.v1.KickSessionRequest
-	2,  // 37: headroom.v1.PermitService.Attach:output_type -> headroom.v1.AttachResponse
-	6,  // 38: headroom.v1.PermitService.AcquirePermit:output_type -> headroom.v1.AcquirePermitResponse
-	10, // 39: headroom.v1.PermitService.RenewPermit:output_type -> headroom.v1.RenewPermitResponse
-	12, // 40: headroom.v1.PermitService.ReleasePermit:output_type -> headroom.v1.ReleasePermitResponse
-	14, // 41: headroom.v1.PermitService.HoldPermit:output_type -> headroom.v1.HoldPermitResponse
-	16, // 42: headroom.v1.PermitService.Explain:output_type -> headroom.v1.ExplainResponse
-	18, // 43: headroom.v1.PermitService.ListSessions:output_type -> headroom.v1.ListSessionsResponse
-	20, // 44: headroom.v1.PermitService.SetLimit:output_type -> headroom.v1.SetLimitResponse
-	22, // 45: headroom.v1.PermitService.KickSession:output_type -> headroom.v1.KickSessionResponse
-	37, // [37:46] is the sub-list for method output_type
-	28, // [28:37] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	30, // 17: headroom.v1.HoldPermitRequest.process:type_name -> headroom.v1.ProcessIdentity
+	7,  // 18: headroom.v1.HoldPermitResponse.permit:type_name -> headroom.v1.Permit
+	27, // 19: headroom.v1.HoldPermitResponse.ttl:type_name -> google.protobuf.Duration
+	29, // 20: headroom.v1.HoldPermitResponse.mode:type_name -> headroom.v1.PermitMode
+	27, // 21: headroom.v1.HoldPermitResponse.estimated_wait:type_name -> google.protobuf.Duration
+	31, // 22: headroom.v1.ExplainResponse.account:type_name -> headroom.v1.ResourceAccount
+	32, // 23: headroom.v1.ExplainResponse.share:type_name -> headroom.v1.SessionShare
+	27, // 24: headroom.v1.ExplainResponse.estimated_wait:type_name -> google.protobuf.Duration
+	31, // 25: headroom.v1.ListSessionsResponse.resources:type_name -> headroom.v1.ResourceAccount
+	33, // 26: headroom.v1.ListSessionsResponse.sessions:type_name -> headroom.v1.SessionAccount
+	31, // 27: headroom.v1.SetLimitResponse.account:type_name -> headroom.v1.ResourceAccount
+	33, // 28: headroom.v1.KickSessionResponse.session:type_name -> headroom.v1.SessionAccount
+	0,  // 29: headroom.v1.PermitService.Attach:input_type -> headroom.v1.AttachRequest
+	5,  // 30: headroom.v1.PermitService.AcquirePermit:input_type -> headroom.v1.AcquirePermitRequest
+	9,  // 31: headroom.v1.PermitService.RenewPermit:input_type -> headroom.v1.RenewPermitRequest
+	11, // 32: headroom.v1.PermitService.ReleasePermit:input_type -> headroom.v1.ReleasePermitRequest
+	13, // 33: headroom.v1.PermitService.HoldPermit:input_type -> headroom.v1.HoldPermitRequest
+	15, // 34: headroom.v1.PermitService.Explain:input_type -> headroom.v1.ExplainRequest
+	17, // 35: headroom.v1.PermitService.ListSessions:input_type -> headroom.v1.ListSessionsRequest
+	19, // 36: headroom.v1.PermitService.SetLimit:input_type -> headroom.v1.SetLimitRequest
+	21, // 37: headroom.v1.PermitService.KickSession:input_type -> headroom.v1.KickSessionRequest
+	2,  // 38: headroom.v1.PermitService.Attach:output_type -> headroom.v1.AttachResponse
+	6,  // 39: headroom.v1.PermitService.AcquirePermit:output_type -> headroom.v1.AcquirePermitResponse
+	10, // 40: headroom.v1.PermitService.RenewPermit:output_type -> headroom.v1.RenewPermitResponse
+	12, // 41: headroom.v1.PermitService.ReleasePermit:output_type -> headroom.v1.ReleasePermitResponse
+	14, // 42: headroom.v1.PermitService.HoldPermit:output_type -> headroom.v1.HoldPermitResponse
+	16, // 43: headroom.v1.PermitService.Explain:output_type -> headroom.v1.ExplainResponse
+	18, // 44: headroom.v1.PermitService.ListSessions:output_type -> headroom.v1.ListSessionsResponse
+	20, // 45: headroom.v1.PermitService.SetLimit:output_type -> headroom.v1.SetLimitResponse
+	22, // 46: headroom.v1.PermitService.KickSession:output_type -> headroom.v1.KickSessionResponse
+	38, // [38:47] is the sub-list for method output_type
+	29, // [29:38] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_permit_service_proto_init() }
