@@ -37,6 +37,8 @@ var table = map[string]row{
 	"internal/spawn": {floor: 2},
 
 	"pool":          {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
+	"diagnostics": {floor: 2},
+
 	"internal/wire": {floor: 2, imports: []string{"permit", "proto/headroom/v1", "severity", "snapshot"}},
 
 	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "permit", "pool", "proto/headroom/v1",
