@@ -178,7 +178,7 @@ func (a *attachment) write(ctx context.Context, stream attachStream) {
 				return // the receiver learns why
 			}
 			if last {
-				_ = stream.CloseSend()
+				_ = stream.CloseSend() // it never fails
 				return
 			}
 			continue

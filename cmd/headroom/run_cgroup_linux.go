@@ -92,7 +92,7 @@ func (g *cgroup) populated() bool {
 		return false
 	}
 	events, err := os.ReadFile(filepath.Join(g.dir, "cgroup.events"))
-	return err == nil && bytes.Contains(events, []byte("populated 1"))
+	return err == nil && bytes.Contains(events, []byte("populated 1")) // it is gone where it cannot be read
 }
 
 // leave removes the cgroup. What still runs in it goes back to where headroom is.
@@ -110,7 +110,7 @@ func (g *cgroup) leave() {
 		}
 		pids, err := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
 		if err != nil {
-			return
+			return // nothing can be moved: an empty directory is left, or one that goes with its processes
 		}
 		for pid := range strings.Lines(string(pids)) {
 			_ = os.WriteFile(filepath.Join(filepath.Dir(g.dir), "cgroup.procs"), []byte(pid), 0) // it may have ended
