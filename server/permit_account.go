@@ -81,7 +81,9 @@ func (s *permitService) Explain(
 			return nil, err
 		}
 	}
-	return wire.Explanation(&explanation), nil
+	resp := wire.Explanation(&explanation)
+	s.shadow(resp.GetAccount())
+	return resp, nil
 }
 
 func (a *arbiter) explain(resource string, keep func(string, permit.Party) bool) (e permit.Explanation, err error) {
@@ -192,7 +194,7 @@ func (s *permitService) accounts(a *arbiter, v view, name string) (accounts []*h
 		if err != nil {
 			return nil, &resourceError{name: resource}
 		}
-		accounts = append(accounts, wire.ResourceAccount(&account))
+		accounts = append(accounts, s.accountMessage(&account))
 	}
 	return accounts, nil
 }
@@ -215,7 +217,7 @@ func (s *permitService) SetLimit(
 		return nil, err
 	}
 	s.logLimit(identity, &before, n)
-	return &headroomv1.SetLimitResponse{Account: wire.ResourceAccount(&after), PreviousLimit: before.Limit}, nil
+	return &headroomv1.SetLimitResponse{Account: s.accountMessage(&after), PreviousLimit: before.Limit}, nil
 }
 
 // setHostLimit puts another fixed limit in the place of one.
@@ -240,7 +242,7 @@ func (s *permitService) setHostLimit(a *arbiter, identity Identity, n int64) (*h
 		return nil, err
 	}
 	s.logLimit(identity, &before, n)
-	return &headroomv1.SetLimitResponse{Account: wire.ResourceAccount(&after), PreviousLimit: before.Limit}, nil
+	return &headroomv1.SetLimitResponse{Account: s.accountMessage(&after), PreviousLimit: before.Limit}, nil
 }
 
 func (s *permitService) logLimit(identity Identity, before *permit.ResourceAccount, n int64) {

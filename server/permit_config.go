@@ -39,8 +39,13 @@ type PermitConfig struct {
 
 // HostPermits are the settings of [HostResource].
 type HostPermits struct {
-	// Law decides the limit about once a second. nil means [limit.NewStatus]. The Server uses it alone.
+	// Law decides the limit about once a second, and what each session has of it. nil means
+	// [limit.NewTwoStation] with its defaults. The Server uses it alone.
 	Law limit.Law
+
+	// Shadows are laws that decide beside Law and are not followed: what they would do is listed with the
+	// resource, and among the metrics. The Server uses them alone. At most 8.
+	Shadows []limit.Law
 
 	// Default, Grants and FloorRatio are those of [permit.Resource].
 	Default    permit.Grant
@@ -97,6 +102,7 @@ type SeverityRule struct {
 const (
 	maxResources     = 256
 	maxSeverityRules = 256
+	maxShadows       = 8
 	maxCancelAfter   = time.Hour
 )
 
@@ -144,6 +150,9 @@ func (c PermitConfig) validate() error {
 	}
 	if n := len(c.Host.Severity); n > maxSeverityRules {
 		fault("Host.Severity: %d are more than %d", n, maxSeverityRules)
+	}
+	if n := len(c.Host.Shadows); n > maxShadows {
+		fault("Host.Shadows: %d are more than %d", n, maxShadows)
 	}
 	for i, r := range c.Host.Severity {
 		if err := r.validate(); err != nil {

@@ -30,9 +30,13 @@ func (l *leasing) host(t *testing.T) *headroomv1.ResourceAccount {
 // never under one.
 func TestHostFollowsTheStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lease(t, nil, "a")
-		if got := l.host(t); got.GetLimit() != 2 || got.GetLaw() != "status" {
-			t.Errorf("account = %v, want the 2 cores by the law status", got)
+		law, err := limit.NewAIMD(limit.AIMD{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := lease(t, func(c *server.Config) { c.Permits.Host.Law = law }, "a")
+		if got := l.host(t); got.GetLimit() != 2 || got.GetLaw() != "aimd" {
+			t.Errorf("account = %v, want the 2 cores by the law aimd", got)
 		}
 		w := attach(t, l.as(t, "a"), "1", &headroomv1.PermitReport{Resource: "host", Want: 100})
 		use := func(d time.Duration) {

@@ -5,8 +5,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/headroom-rpc/headroom/internal/wire"
 	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -21,6 +23,8 @@ type regime struct {
 	decision limit.Decision
 	at       time.Duration // of the decision
 	divides  bool          // whether the sessions have parts by a decision
+	shadow   *limit.Shadow // nil without any
+	shadowed []*headroomv1.ShadowLimit
 }
 
 // step lets the law decide anew, and returns when there is more to do without anything new.
@@ -38,12 +42,31 @@ func (s *permitService) step(a *arbiter) time.Duration {
 	}
 	pools, since := r.windows.look(now, users)
 	law := *s.law.Load()
-	r.decision = law.Step(limit.Input{
+	in := limit.Input{
 		At: now, Window: since, Current: view.Current, Historical: view.Historical, Newest: view.Newest,
 		Charge: account.Charge, Want: account.Want, Host: hostWindow(&view), Pools: pools,
-	})
-	r.users, r.at = users, now
+	}
+	r.decision, r.users, r.at = law.Step(in), users, now
+	if r.shadow != nil {
+		r.shadowed = shadowsOf(r.shadow.Step(in))
+	}
 	return s.applyLocked(a, &view, now)
+}
+
+func shadowsOf(decided []limit.ShadowDecision) []*headroomv1.ShadowLimit {
+	all := make([]*headroomv1.ShadowLimit, len(decided))
+	for i := range decided {
+		d := &decided[i]
+		all[i] = &headroomv1.ShadowLimit{Law: d.Law, Limit: d.Decision.Limit, Binding: d.Decision.Binding}
+	}
+	return all
+}
+
+// shadows returns what other laws decided last. The messages are not changed any more.
+func (r *regime) shadows() []*headroomv1.ShadowLimit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shadowed
 }
 
 // pace goes on with a rise that is gradual, and looks whether memory lets anything start. It returns when it is to be
@@ -87,7 +110,7 @@ func (s *permitService) applyLocked(a *arbiter, view *snapshot.View, now time.Du
 // hold keeps the limit at what is held while memory lets nothing start, but for one.
 func (h *hostState) hold(held int64, d *limit.Decision, users []permit.User, used int64) {
 	var growth int64
-	for i := range d.Shares {
+	for i := range users[:min(len(users), len(d.Shares))] {
 		if u := &users[i]; u.HasUsage && u.Usage.Grown >= 0 {
 			growth += d.Shares[i].Growth(u.Held, u.Usage.Grown)
 		}
@@ -110,7 +133,7 @@ type partOf struct {
 // A session whose next task needs more at once gets that: else it would wait for ever.
 func (s *permitService) partsLocked(elapsed time.Duration) []partOf {
 	r := &s.regime
-	divides := r.decision.Shares != nil
+	divides := len(r.decision.Shares) >= max(len(r.users), 1) // a law may decide for one where there is none
 	if !divides && !r.divides {
 		return nil
 	}
@@ -133,6 +156,19 @@ func (r *regime) newPart(cores float64) int64 {
 		return permit.MaxLimit
 	}
 	return max(int64(math.Ceil(cores/float64(len(r.users)+1))), 1)
+}
+
+// accountMessage returns the account as the API has it.
+func (s *permitService) accountMessage(account *permit.ResourceAccount) *headroomv1.ResourceAccount {
+	return s.shadow(wire.ResourceAccount(account))
+}
+
+// shadow adds what laws say that are not followed.
+func (s *permitService) shadow(p *headroomv1.ResourceAccount) *headroomv1.ResourceAccount {
+	if p.GetResource() == HostResource {
+		p.Shadows = s.regime.shadows()
+	}
+	return p
 }
 
 // hostUsers returns the account and the users of HostResource; into is room for them.

@@ -55,7 +55,14 @@ func (s *Server) newPermitService(c Config) (*permitService, error) {
 		p.config.Clock = boottime.Now
 	}
 	if p.config.Host.Law == nil {
-		p.config.Host.Law = limit.NewStatus()
+		law, err := limit.NewTwoStation(limit.TwoStation{})
+		if err != nil {
+			return nil, fmt.Errorf("Permits: %w", err)
+		}
+		p.config.Host.Law = law
+	}
+	if shadows := p.config.Host.Shadows; len(shadows) > 0 {
+		p.regime.shadow = limit.NewShadow(shadows...)
 	}
 	p.law.Store(&p.config.Host.Law)
 	p.deaths = newDeaths(p.log)

@@ -25,7 +25,7 @@ const maxGrants = 1024
 var (
 	permitsKeys  = []string{"resources", server.HostResource}
 	resourceKeys = []string{"limit", "floor", "grants"}
-	hostKeys     = []string{"law", "limit", "floor", "grants", "severity"}
+	hostKeys     = []string{"law", "limit", "shadow", "floor", "grants", "severity"}
 	grantKeys    = []string{"denied", "max", "weight", "max-priority", "max-guarantee"}
 )
 
@@ -126,13 +126,15 @@ func (p *permitParser) resource(name string, key, node *yaml.Node) resourceText 
 
 func (p *permitParser) host(name string, key, node *yaml.Node) hostText {
 	h := hostText{resourceText: resourceText{where: p.at(key.Line)}}
-	if !p.isMapping(name, node, "law: status") {
+	if !p.isMapping(name, node, "law: twostation") {
 		return h
 	}
 	lines := p.entries(name, node, func(field string, key, value *yaml.Node) {
 		switch key.Value {
 		case "law":
-			p.set(field, value, choiceSetting("", "", &h.Law, []choice[string]{{lawStatus, lawStatus}, {lawFixed, lawFixed}}, ""))
+			p.set(field, value, lawSetting(&h.Law, checkHostLaw))
+		case "shadow":
+			h.shadows = p.shadows(field, value)
 		case "limit":
 			p.limit(field, value, &h.resourceText, 1)
 		case "severity":

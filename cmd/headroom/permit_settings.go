@@ -38,6 +38,7 @@ type grantText struct{ identity, where string }
 // hostText is what the file says of the resource host.
 type hostText struct {
 	resourceText
+	shadows  []string // laws that are tried
 	severity []severityRuleText
 }
 
@@ -49,8 +50,8 @@ type severityRuleText struct {
 
 // The laws of the resource host.
 const (
-	lawStatus = "status"
-	lawFixed  = "fixed"
+	lawDefault = "twostation"
+	lawFixed   = "fixed"
 )
 
 // defaultStateDir returns where the journal of permits is kept, or off where no directory can be made.
@@ -148,7 +149,7 @@ func splitResourceLimit(text string) (string, int64, error) {
 func (p *permitSettings) effective(limits string) ([]resourceText, hostText) {
 	all, host := slices.Clone(p.resources), p.host
 	if host.Law == "" {
-		host.Law = lawStatus
+		host.Law = lawDefault
 	}
 	for _, entry := range p.limits {
 		name, n, err := splitResourceLimit(entry)
@@ -181,12 +182,26 @@ func (p *permitSettings) server() (server.PermitConfig, error) {
 		config.Resources = append(config.Resources, r.Resource)
 	}
 	config.Host = server.HostPermits{Default: host.Default, Grants: host.Grants, FloorRatio: host.FloorRatio}
-	if host.Law == lawFixed {
-		law, err := limit.NewFixed(host.Limit)
+	var errs []error
+	law := func(text string) limit.Law {
+		law, err := limit.Parse(text)
 		if err != nil {
-			return server.PermitConfig{}, fmt.Errorf("permits: host: %w", err)
+			errs = append(errs, fmt.Errorf("permits: host: %w", err))
 		}
-		config.Host.Law = law
+		return law
+	}
+	switch host.Law {
+	case lawDefault: // the server has it by itself
+	case lawFixed:
+		config.Host.Law = law(fmt.Sprintf("%s limit=%d", lawFixed, host.Limit))
+	default:
+		config.Host.Law = law(host.Law)
+	}
+	for _, text := range host.shadows {
+		config.Host.Shadows = append(config.Host.Shadows, law(text))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return server.PermitConfig{}, err
 	}
 	for _, r := range host.severity {
 		config.Host.Severity = append(config.Host.Severity, r.SeverityRule)

@@ -43,6 +43,9 @@ func (p *permitSettings) rows(limits string) [][]cell {
 	if host.Law == lawFixed {
 		lines = append(lines, permitLine{server.HostResource, part{"limit", strconv.FormatInt(host.Limit, 10)}, host.where})
 	}
+	for _, text := range host.shadows {
+		lines = append(lines, permitLine{server.HostResource, part{"shadow", text}, host.where})
+	}
 	lines = append(lines, host.lines(server.HostResource)...)
 	for _, rule := range host.severity {
 		level := "severity " + strconv.Itoa(rule.Level)
@@ -67,11 +70,18 @@ func (p *permitSettings) nodes() []*yaml.Node {
 	host, resources := mapping(), mapping()
 	law := p.host.Law
 	if law == "" {
-		law = lawStatus
+		law = lawDefault
 	}
 	add(host, "law", scalar(law))
 	if p.host.Law == lawFixed {
 		add(host, "limit", scalar(strconv.FormatInt(p.host.Limit, 10)))
+	}
+	if len(p.host.shadows) > 0 {
+		laws := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, text := range p.host.shadows {
+			laws.Content = append(laws.Content, scalar(text))
+		}
+		add(host, "shadow", laws)
 	}
 	p.host.addTo(host)
 	if len(p.host.severity) > 0 {

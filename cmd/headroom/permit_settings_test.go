@@ -130,7 +130,15 @@ func TestPermitsFaults(t *testing.T) {
 				"f.yaml:7: permits: host: grants: default: max-priority: 11: want a whole number from -10 to 10\n" +
 				"f.yaml:8: permits: host: grants: default: denied: yes: want true or false\n" +
 				"f.yaml:9: permits: host: grants: default: mx: want denied, max, weight, max-priority or max-guarantee"},
-		{"law", "permits: {host: {law: aimd}}", "f.yaml:1: permits: host: law: aimd: want status or fixed"},
+		{"laws", section + "  host:\n    law: aimd start=0 rise=2\n    shadow: [fixed limit=3, fixed, {a: b}]\n",
+			"f.yaml:3: permits: host: law: aimd start=0 rise=2: want " + acceptsLaw + " (aimd: start: \"0\" is not a whole number over 0; " +
+				"aimd: there is no setting \"rise\"; known are min, max, start, increase, decrease, interval)\n" +
+				"f.yaml:4: permits: host: shadow[1]: fixed: want " + acceptsLaw + " (fixed: 0 is less than 1)\n" +
+				"f.yaml:4: permits: host: shadow[2]: a mapping: want " + acceptsLaw},
+		{"a limit within the law", "permits: {host: {law: fixed limit=3}}", "f.yaml:1: permits: host: law: fixed limit=3: want " +
+			acceptsLaw + " (the limit of the law fixed is a line of its own)"},
+		{"shadows that are no list", "permits: {host: {shadow: aimd}}",
+			"f.yaml:1: permits: host: shadow: want a list of laws, as in [crawlee, fixed limit=8]"},
 		{"fixed without a limit", "permits: {host: {law: fixed}}", "f.yaml:1: permits: host: law: fixed: want a limit with it"},
 		{"a limit without fixed", "permits: {host: {limit: 3}}", "f.yaml:1: permits: host: limit: want law: fixed with it"},
 		{"a limit of none", "permits: {host: {law: fixed, limit: 0}}",

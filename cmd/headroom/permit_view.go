@@ -32,7 +32,7 @@ func waitText(d time.Duration) string {
 	return humanDuration(d)
 }
 
-// resourceTable returns a row a resource.
+// resourceTable returns a row a resource, and under it one for each law that is tried and not followed.
 func resourceTable(resources []*headroomv1.ResourceAccount) [][]cell {
 	rows := [][]cell{header("RESOURCE", ">LIMIT", ">CHARGE", ">UNKNOWN", ">HELD", ">WANT", ">SESSIONS", ">WAIT", "LAW", "WHAT BINDS")}
 	for _, message := range resources {
@@ -42,6 +42,12 @@ func resourceTable(resources []*headroomv1.ResourceAccount) [][]cell {
 			numberCell(a.Held), numberCell(a.Want), numberCell(int64(a.Sessions)), {text: waitText(a.OldestWait), right: true},
 			{text: clean(a.Law)}, {text: clean(bindingText(&a))},
 		})
+		for _, s := range message.GetShadows() {
+			row := make([]cell, len(rows[0]))
+			row[1] = numberCell(s.GetLimit())
+			row[8], row[9] = cell{text: clean("would " + s.GetLaw())}, cell{text: clean(s.GetBinding())}
+			rows = append(rows, row)
+		}
 	}
 	return rows
 }

@@ -307,3 +307,15 @@ func exitCodeOf(err error) int {
 	var errs strings.Builder
 	return finish(&errs, err)
 }
+
+// A law that is tried is listed under the resource.
+func TestShadowRows(t *testing.T) {
+	table := formatTable(resourceTable([]*headroomv1.ResourceAccount{{
+		Resource: "host", Limit: 5, Law: "twostation", Mode: headroomv1.PermitMode_PERMIT_MODE_NORMAL,
+		Shadows: []*headroomv1.ShadowLimit{{Law: "aimd\x1b", Limit: 9, Binding: "it grows"}},
+	}, {Resource: "z", Limit: 1}}))
+	lines := strings.Split(table, "\n")
+	if len(lines) < 4 || strings.Join(strings.Fields(lines[2]), " ") != "9 would aimd\ufffd it grows" {
+		t.Errorf("table:\n%s\nwant a line with 9, would aimd and why under host", table)
+	}
+}

@@ -1002,7 +1002,9 @@ type ResourceAccount struct {
 	// Says what becomes of work above a target.
 	Mode PermitMode `protobuf:"varint,10,opt,name=mode,proto3,enum=headroom.v1.PermitMode" json:"mode,omitempty"`
 	// States how long the oldest waiter has waited. Absent when none waits.
-	OldestWait    *durationpb.Duration `protobuf:"bytes,11,opt,name=oldest_wait,json=oldestWait,proto3" json:"oldest_wait,omitempty"`
+	OldestWait *durationpb.Duration `protobuf:"bytes,11,opt,name=oldest_wait,json=oldestWait,proto3" json:"oldest_wait,omitempty"`
+	// Holds what other laws would do, which are tried beside the one that is followed.
+	Shadows       []*ShadowLimit `protobuf:"bytes,12,rep,name=shadows,proto3" json:"shadows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1114,6 +1116,77 @@ func (x *ResourceAccount) GetOldestWait() *durationpb.Duration {
 	return nil
 }
 
+func (x *ResourceAccount) GetShadows() []*ShadowLimit {
+	if x != nil {
+		return x.Shadows
+	}
+	return nil
+}
+
+// Is what a law would do that is not followed.
+type ShadowLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the law.
+	Law string `protobuf:"bytes,1,opt,name=law,proto3" json:"law,omitempty"`
+	// States how many permits might be in use by it.
+	Limit int64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Says what binds the limit, for people.
+	Binding       string `protobuf:"bytes,3,opt,name=binding,proto3" json:"binding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShadowLimit) Reset() {
+	*x = ShadowLimit{}
+	mi := &file_headroom_v1_permit_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShadowLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShadowLimit) ProtoMessage() {}
+
+func (x *ShadowLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_headroom_v1_permit_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShadowLimit.ProtoReflect.Descriptor instead.
+func (*ShadowLimit) Descriptor() ([]byte, []int) {
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ShadowLimit) GetLaw() string {
+	if x != nil {
+		return x.Law
+	}
+	return ""
+}
+
+func (x *ShadowLimit) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ShadowLimit) GetBinding() string {
+	if x != nil {
+		return x.Binding
+	}
+	return ""
+}
+
 // Is one session, as others see it: without its secret.
 type SessionAccount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1137,7 +1210,7 @@ type SessionAccount struct {
 
 func (x *SessionAccount) Reset() {
 	*x = SessionAccount{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[9]
+	mi := &file_headroom_v1_permit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1222,7 @@ func (x *SessionAccount) String() string {
 func (*SessionAccount) ProtoMessage() {}
 
 func (x *SessionAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[9]
+	mi := &file_headroom_v1_permit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1235,7 @@ func (x *SessionAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAccount.ProtoReflect.Descriptor instead.
 func (*SessionAccount) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{9}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SessionAccount) GetSession() string {
@@ -1243,7 +1316,7 @@ type SessionShare struct {
 
 func (x *SessionShare) Reset() {
 	*x = SessionShare{}
-	mi := &file_headroom_v1_permit_proto_msgTypes[10]
+	mi := &file_headroom_v1_permit_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1328,7 @@ func (x *SessionShare) String() string {
 func (*SessionShare) ProtoMessage() {}
 
 func (x *SessionShare) ProtoReflect() protoreflect.Message {
-	mi := &file_headroom_v1_permit_proto_msgTypes[10]
+	mi := &file_headroom_v1_permit_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1341,7 @@ func (x *SessionShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionShare.ProtoReflect.Descriptor instead.
 func (*SessionShare) Descriptor() ([]byte, []int) {
-	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{10}
+	return file_headroom_v1_permit_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SessionShare) GetResource() string {
@@ -1437,7 +1510,7 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x18\n" +
 	"\arefused\x18\n" +
 	" \x01(\tR\arefused\x12@\n" +
-	"\x0eestimated_wait\x18\v \x01(\v2\x19.google.protobuf.DurationR\restimatedWait\"\xd7\x02\n" +
+	"\x0eestimated_wait\x18\v \x01(\v2\x19.google.protobuf.DurationR\restimatedWait\"\x8b\x03\n" +
 	"\x0fResourceAccount\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\tR\bresource\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x16\n" +
@@ -1451,7 +1524,12 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\x04mode\x18\n" +
 	" \x01(\x0e2\x17.headroom.v1.PermitModeR\x04mode\x12:\n" +
 	"\voldest_wait\x18\v \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"oldestWait\"\x96\x02\n" +
+	"oldestWait\x122\n" +
+	"\ashadows\x18\f \x03(\v2\x18.headroom.v1.ShadowLimitR\ashadows\"O\n" +
+	"\vShadowLimit\x12\x10\n" +
+	"\x03law\x18\x01 \x01(\tR\x03law\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x18\n" +
+	"\abinding\x18\x03 \x01(\tR\abinding\"\x96\x02\n" +
 	"\x0eSessionAccount\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\x1a\n" +
@@ -1499,7 +1577,7 @@ func file_headroom_v1_permit_proto_rawDescGZIP() []byte {
 }
 
 var file_headroom_v1_permit_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_headroom_v1_permit_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_headroom_v1_permit_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_headroom_v1_permit_proto_goTypes = []any{
 	(PermitMode)(0),             // 0: headroom.v1.PermitMode
 	(SessionState)(0),           // 1: headroom.v1.SessionState
@@ -1512,41 +1590,43 @@ var file_headroom_v1_permit_proto_goTypes = []any{
 	(*Welcome)(nil),             // 8: headroom.v1.Welcome
 	(*Target)(nil),              // 9: headroom.v1.Target
 	(*ResourceAccount)(nil),     // 10: headroom.v1.ResourceAccount
-	(*SessionAccount)(nil),      // 11: headroom.v1.SessionAccount
-	(*SessionShare)(nil),        // 12: headroom.v1.SessionShare
-	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
+	(*ShadowLimit)(nil),         // 11: headroom.v1.ShadowLimit
+	(*SessionAccount)(nil),      // 12: headroom.v1.SessionAccount
+	(*SessionShare)(nil),        // 13: headroom.v1.SessionShare
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
 }
 var file_headroom_v1_permit_proto_depIdxs = []int32{
 	4,  // 0: headroom.v1.Hello.resume:type_name -> headroom.v1.SessionToken
 	5,  // 1: headroom.v1.Hello.held:type_name -> headroom.v1.Holding
 	3,  // 2: headroom.v1.Hello.process:type_name -> headroom.v1.ProcessIdentity
-	13, // 3: headroom.v1.PermitReport.oldest_wait:type_name -> google.protobuf.Duration
-	13, // 4: headroom.v1.PermitReport.mean_hold:type_name -> google.protobuf.Duration
+	14, // 3: headroom.v1.PermitReport.oldest_wait:type_name -> google.protobuf.Duration
+	14, // 4: headroom.v1.PermitReport.mean_hold:type_name -> google.protobuf.Duration
 	7,  // 5: headroom.v1.PermitReport.usage:type_name -> headroom.v1.PermitUsage
-	13, // 6: headroom.v1.PermitUsage.uptime:type_name -> google.protobuf.Duration
-	13, // 7: headroom.v1.PermitUsage.cpu_time:type_name -> google.protobuf.Duration
-	13, // 8: headroom.v1.PermitUsage.runnable_time:type_name -> google.protobuf.Duration
-	13, // 9: headroom.v1.PermitUsage.permit_time:type_name -> google.protobuf.Duration
-	13, // 10: headroom.v1.PermitUsage.expected_duration:type_name -> google.protobuf.Duration
+	14, // 6: headroom.v1.PermitUsage.uptime:type_name -> google.protobuf.Duration
+	14, // 7: headroom.v1.PermitUsage.cpu_time:type_name -> google.protobuf.Duration
+	14, // 8: headroom.v1.PermitUsage.runnable_time:type_name -> google.protobuf.Duration
+	14, // 9: headroom.v1.PermitUsage.permit_time:type_name -> google.protobuf.Duration
+	14, // 10: headroom.v1.PermitUsage.expected_duration:type_name -> google.protobuf.Duration
 	4,  // 11: headroom.v1.Welcome.session:type_name -> headroom.v1.SessionToken
-	13, // 12: headroom.v1.Welcome.ttl:type_name -> google.protobuf.Duration
-	13, // 13: headroom.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	13, // 14: headroom.v1.Welcome.grace:type_name -> google.protobuf.Duration
-	13, // 15: headroom.v1.Welcome.recovery:type_name -> google.protobuf.Duration
+	14, // 12: headroom.v1.Welcome.ttl:type_name -> google.protobuf.Duration
+	14, // 13: headroom.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	14, // 14: headroom.v1.Welcome.grace:type_name -> google.protobuf.Duration
+	14, // 15: headroom.v1.Welcome.recovery:type_name -> google.protobuf.Duration
 	0,  // 16: headroom.v1.Target.mode:type_name -> headroom.v1.PermitMode
-	13, // 17: headroom.v1.Target.cancel_after:type_name -> google.protobuf.Duration
-	13, // 18: headroom.v1.Target.estimated_wait:type_name -> google.protobuf.Duration
+	14, // 17: headroom.v1.Target.cancel_after:type_name -> google.protobuf.Duration
+	14, // 18: headroom.v1.Target.estimated_wait:type_name -> google.protobuf.Duration
 	0,  // 19: headroom.v1.ResourceAccount.mode:type_name -> headroom.v1.PermitMode
-	13, // 20: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
-	1,  // 21: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
-	13, // 22: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
-	12, // 23: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
-	13, // 24: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	14, // 20: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
+	11, // 21: headroom.v1.ResourceAccount.shadows:type_name -> headroom.v1.ShadowLimit
+	1,  // 22: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
+	14, // 23: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
+	13, // 24: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
+	14, // 25: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_permit_proto_init() }
@@ -1557,14 +1637,14 @@ func file_headroom_v1_permit_proto_init() {
 	file_headroom_v1_permit_proto_msgTypes[3].OneofWrappers = []any{}
 	file_headroom_v1_permit_proto_msgTypes[4].OneofWrappers = []any{}
 	file_headroom_v1_permit_proto_msgTypes[5].OneofWrappers = []any{}
-	file_headroom_v1_permit_proto_msgTypes[9].OneofWrappers = []any{}
+	file_headroom_v1_permit_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headroom_v1_permit_proto_rawDesc), len(file_headroom_v1_permit_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
