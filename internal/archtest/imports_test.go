@@ -32,6 +32,7 @@ var table = map[string]row{
 	"severity":      {floor: 1, imports: []string{"snapshot"}},
 	"severity/expr": {floor: 1, imports: []string{"severity", "snapshot"}},
 	"limit":         {floor: 1, imports: []string{"snapshot"}},
+	"task":          {floor: 1, imports: []string{"snapshot"}},
 
 	"internal/jobs":  {floor: 2},
 	"internal/spawn": {floor: 2},
@@ -39,12 +40,12 @@ var table = map[string]row{
 	"pool":          {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
 	"diagnostics": {floor: 2},
 
-	"internal/wire": {floor: 2, imports: []string{"permit", "proto/headroom/v1", "severity", "snapshot"}},
+	"internal/wire": {floor: 2, imports: []string{"permit", "proto/headroom/v1", "severity", "snapshot", "task"}},
 
 	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "permit", "pool", "proto/headroom/v1",
-		"severity", "snapshot"}},
+		"severity", "snapshot", "task"}},
 	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "limit", "permit",
-		"proto/headroom/v1", "severity", "snapshot", "snapshot/host"}},
+		"proto/headroom/v1", "severity", "snapshot", "snapshot/host", "task"}},
 
 	"cmd/headroom":      {floor: 4, any: true},
 	"internal/sim":      {floor: 4, any: true},
