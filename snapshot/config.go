@@ -205,9 +205,10 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Sources reads the machine. A function may block until ctx ends; each is called on a goroutine of its
-// own, never twice at once, so a slow one delays no other signal and skips ticks of its own. An error or a
-// panic makes the snapshot unknown.
+// Sources reads the machine. A function may block until ctx ends, and is never called twice at once. Those that
+// answer within 1 ms are called one after the other, so that the machine wakes once for all that is due; one that took
+// longer is called on a goroutine of its own until it is prompt again, delays no other signal and skips ticks of its
+// own. One that begins to block delays others by one tick, once. An error or a panic makes the snapshot unknown.
 type Sources struct {
 	// CPU returns the load since its previous call; the first call looks at a short time of its own.
 	CPU func(ctx context.Context) (CPUReading, error)
@@ -216,8 +217,8 @@ type Sources struct {
 	Memory func(ctx context.Context) (MemoryReading, error)
 
 	// Pressure returns the share of time lost to waiting for a resource (CPU, Memory, or 0 for I/O) since its
-	// previous call for it. It is called on one goroutine for each of the three, so for different resources
-	// at once. nil means that there are no signals of pressure; the crawlee profiles never have them.
+	// previous call for it. It may be called for different resources at once. nil means that there are no signals of
+	// pressure; the crawlee profiles never have them.
 	Pressure func(ctx context.Context, stalled Resource) (PressureReading, error)
 }
 
@@ -237,7 +238,7 @@ type Signal struct {
 	Stale StalePolicy
 
 	// Read returns the value and its bound, in the same unit; overloaded is strictly over. It may block
-	// until ctx ends. An error, a panic, or a number that is not finite makes the snapshot unknown.
+	// until ctx ends, as [Sources] may. An error, a panic, or a number that is not finite makes the snapshot unknown.
 	// Required.
 	Read func(ctx context.Context) (value, limit float64, err error)
 

@@ -57,7 +57,7 @@ func (t *Track) Read(at time.Duration, raw Snapshot, err error) Snapshot {
 
 // Snapshot takes a whole snapshot as Run does, at the time that the Config's clock gives.
 func (t *Track) Snapshot() {
-	t.s.take(context.Background(), t.sig, &t.snap)
+	t.s.take(context.Background(), t.sig)
 }
 
 func (t *Track) Current(now time.Duration) SignalStatus {

@@ -15,7 +15,7 @@ const keepInterval = time.Second
 // returns ErrActive. After it returned it may be called again; the history begins anew. A source that goes
 // on after ctx is done delays the return.
 func (s *Snapshotter) Run(ctx context.Context) error {
-	signals, err := s.begin()
+	signals, begun, err := s.begin()
 	if err != nil {
 		return err
 	}
@@ -26,39 +26,42 @@ func (s *Snapshotter) Run(ctx context.Context) error {
 	if s.prober != nil {
 		wg.Go(func() { s.prober.run(ctx) })
 	}
-	for _, sig := range signals {
-		wg.Go(func() { s.sample(ctx, sig) })
-	}
-	s.keep(ctx)
+	r := newRota(ctx, s, &wg, signals, begun)
+	defer r.ticker.Stop()
+	r.start()
+	s.keep(ctx, r.kept)
 	return nil
 }
 
-// begin makes the Snapshotter active with no past and returns the signals to sample.
-func (s *Snapshotter) begin() ([]*signal, error) {
+// begin makes the Snapshotter active with no past and returns the signals to sample, and when their first snapshots
+// are due.
+func (s *Snapshotter) begin() (enabled []*signal, begun time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.active {
-		return nil, ErrActive
+		return nil, begun, ErrActive
 	}
-	now, tick := s.cfg.Clock(), time.Now()
+	now, begun := s.cfg.Clock(), time.Now()
 	s.active, s.isReady = true, false
 	s.overdue, s.waiting = time.AfterFunc(time.Hour, s.tell), false
+	s.round, s.untold = false, false
+	s.shared = View{}
 	s.overdue.Stop()
 	s.warning = memoryWarning{cooldown: s.cfg.MemoryWarningCooldown}
 	s.prober = nil
-	var enabled []*signal
 	for _, sig := range s.signals {
 		if sig.disabled {
 			continue
 		}
 		sig.begin(now)
-		sig.sampler, sig.due = s.newSampler(sig), tick
+		sig.sampler, sig.due = s.newSampler(sig), begun
+		sig.reading, sig.apart = false, true // the first reading of some takes its time
 		sig.rejudge(&s.cfg, now)
 		enabled = append(enabled, sig)
 	}
 	s.publishVerdictLocked()
 	s.checkReadyLocked(now)
-	return enabled, nil
+	return enabled, begun, nil
 }
 
 func (s *Snapshotter) end() {
@@ -77,48 +80,15 @@ func (s *Snapshotter) dropReportedLocked() {
 	s.signals = slices.DeleteFunc(s.signals, func(sig *signal) bool { return sig.reported })
 }
 
-// sample takes snapshots of one signal until ctx is done. A slow source skips ticks. All signals count their
-// ticks from the beginning of Run, so that those of equal intervals are due together and wake the machine once.
-func (s *Snapshotter) sample(ctx context.Context, sig *signal) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	snap := new(Snapshot) // one for all: handing it to the source would allocate each
-	due := s.dueOf(sig)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		s.take(ctx, sig, snap)
-		now := time.Now()
-		due = sig.next(due, now)
-		s.expect(sig, due)
-		timer.Reset(due.Sub(now))
-	}
-}
-
-func (s *Snapshotter) dueOf(sig *signal) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return sig.due
-}
-
-// expect notes when the next snapshot of a signal is due.
-func (s *Snapshotter) expect(sig *signal, due time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sig.due = due
-}
-
 // nextTick returns the first tick of a grid after now; due is the last one.
 func nextTick(due, now time.Time, interval time.Duration) time.Time {
 	missed := now.Sub(due) / interval
 	return due.Add((missed + 1) * interval)
 }
 
-// take takes one snapshot, keeps it and logs it. It uses snap.
-func (s *Snapshotter) take(ctx context.Context, sig *signal, snap *Snapshot) {
+// take takes one snapshot, keeps it and logs it.
+func (s *Snapshotter) take(ctx context.Context, sig *signal) {
+	snap := &sig.taken
 	*snap = Snapshot{Signal: sig.name, Resource: sig.resource}
 	err := fetch(ctx, sig.sampler, snap)
 	if ctx.Err() != nil {
@@ -145,6 +115,7 @@ func (s *Snapshotter) record(sig *signal, snap *Snapshot) (wasKnown bool) {
 		s.publishVerdictLocked()
 	} else {
 		s.version++
+		s.untold = true
 		s.tellTogetherLocked(snap.Time)
 	}
 	s.checkReadyLocked(snap.At)
@@ -155,9 +126,10 @@ func (s *Snapshotter) record(sig *signal, snap *Snapshot) (wasKnown bool) {
 const maxCompany = 2 * time.Millisecond
 
 // tellTogetherLocked tells watchers of what was recorded once nothing more is to come of this tick, or after
-// maxCompany.
+// maxCompany. While a round goes on that is at its end.
 func (s *Snapshotter) tellTogetherLocked(now time.Time) {
 	switch {
+	case !s.untold || s.round:
 	case !s.expectsLocked(now):
 		s.tellLocked()
 	case s.newer.waited && !s.waiting:
@@ -189,6 +161,7 @@ func (s *Snapshotter) tellLocked() {
 		s.overdue.Stop()
 		s.waiting = false
 	}
+	s.untold = false
 	s.newer.tell()
 }
 
@@ -199,21 +172,18 @@ func (s *Snapshotter) suspectLoad(snap *Snapshot) {
 	}
 }
 
-// keep samples what workers report, notices what the passage of time changed, and logs the status, until
-// ctx is done.
-func (s *Snapshotter) keep(ctx context.Context) {
-	ticker := time.NewTicker(keepInterval)
-	defer ticker.Stop()
+// keep samples what workers report, notices what the passage of time changed, and logs the status, at first and
+// at each tick, until ctx is done.
+func (s *Snapshotter) keep(ctx context.Context, tick <-chan struct{}) {
 	soon := time.NewTimer(0) // for signals that are new
 	soon.Stop()
 	var added <-chan struct{}
 	if s.cfg.Reports != nil {
 		added = s.cfg.Reports.added
 	}
-	snap := new(Snapshot)
 	var sampled, logged time.Time
 	for {
-		s.sampleReported(ctx, snap, false)
+		s.sampleReported(ctx, false)
 		sampled = time.Now()
 		if now, ready := s.look(); ready && (logged.IsZero() || now.Sub(logged) >= DefaultLogInterval) {
 			s.logStatus(ctx)
@@ -223,13 +193,13 @@ func (s *Snapshotter) keep(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-ticker.C:
+			case <-tick:
 				ticked = true
 			case <-added:
 				// Workers who invent names must not set the pace.
 				soon.Reset(max(0, minReportTTL-time.Since(sampled)))
 			case <-soon.C:
-				s.sampleReported(ctx, snap, true)
+				s.sampleReported(ctx, true)
 				sampled = time.Now()
 			}
 		}
@@ -237,14 +207,14 @@ func (s *Snapshotter) keep(ctx context.Context) {
 }
 
 // sampleReported takes a snapshot of each signal that only workers report, or of those that are new.
-func (s *Snapshotter) sampleReported(ctx context.Context, snap *Snapshot, onlyNew bool) {
+func (s *Snapshotter) sampleReported(ctx context.Context, onlyNew bool) {
 	if s.cfg.Reports == nil {
 		return
 	}
 	now := s.cfg.Clock()
 	for _, sig := range s.reportedSignals(s.cfg.Reports.signalNames(now), now) {
 		if !onlyNew || !sig.tried {
-			s.take(ctx, sig, snap)
+			s.take(ctx, sig)
 		}
 	}
 }

@@ -16,7 +16,10 @@ type signal struct {
 	reported bool    // it exists only because workers report it
 	sampler  sampler // nil when disabled
 
-	due time.Time // when the next snapshot is, or that being taken; zero for one that keep takes
+	due     time.Time // when the next snapshot is, or that being taken; zero for one that keep takes
+	reading bool      // a snapshot is being taken
+	apart   bool      // the next one is taken on a goroutine of its own, as the last one took long
+	taken   Snapshot  // the one being taken; of whoever takes it
 
 	evidence
 	newest    Snapshot // good or not, where tried is true

@@ -33,6 +33,9 @@ type Snapshotter struct {
 	judged  notice        // of a newer verdict, or that Run ended
 	overdue *time.Timer   // of this Run: tells newer what waits for the others of its tick
 	waiting bool          // overdue is set
+	round   bool          // a round goes on, which tells of its snapshots at its end
+	untold  bool          // something was recorded that newer did not tell of
+	shared  View          // the last one made; empty for none
 	ready   chan struct{} // closed once every signal was tried
 	isReady bool
 	warning memoryWarning
@@ -108,10 +111,15 @@ func (s *Snapshotter) Resource(signal string) Resource {
 	return 0
 }
 
+// sameInstant is how long a View is as good as a new one, where there is nothing newer: those who are told of a
+// snapshot look at it together.
+const sameInstant = 2 * time.Millisecond
+
 // View returns everything at this instant, and a channel that is closed when a newer snapshot exists, when
 // a verdict changed by the passage of time, or when Run ended: at once for a verdict, and within 2 ms for
-// snapshots without one, so that those of one tick are told together. A slow caller misses snapshots; it
-// never delays the sampler. The caller owns the View. It returns ErrInactive while not running.
+// snapshots without one, so that those of one tick are told together; where a source begins to hang, with the next
+// tick. A slow caller misses snapshots; it never delays the sampler. Those who ask within 2 ms are given the same
+// View, so nobody may change it. It returns ErrInactive while not running.
 func (s *Snapshotter) View() (View, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,9 +127,11 @@ func (s *Snapshotter) View() (View, <-chan struct{}, error) {
 		return View{}, nil, ErrInactive
 	}
 	now := s.cfg.Clock()
-	s.rejudgeLocked(now)
-	v := s.viewLocked(now)
-	return v, s.newer.wait(), nil
+	if v := &s.shared; v.Version != s.version || now < v.At || now-v.At > sameInstant {
+		s.rejudgeLocked(now)
+		s.shared = s.viewLocked(now)
+	}
+	return s.shared, s.newer.wait(), nil
 }
 
 // Verdict returns [View.Verdict], and a channel that is closed when there is a newer one, or when Run ended.

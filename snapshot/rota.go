@@ -1,0 +1,154 @@
+package snapshot
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// promptly is how long a source may take that is read together with others. One that took longer is read on a
+// goroutine of its own, until it is prompt again.
+const promptly = time.Millisecond
+
+// rota takes the snapshots of all signals during one Run. At each tick one goroutine reads what is due, one source
+// after the other, so that the machine wakes once and not for each of them. Two goroutines take turns: when one is
+// still in a source at the next tick, the other goes on with the rest, and a new one takes turns with it. So a source
+// that begins to hang delays the others of its tick by one tick, once.
+type rota struct {
+	s       *Snapshotter
+	ctx     context.Context
+	readers *sync.WaitGroup
+	signals []*signal     // the event loop first, so that no source counts as its delay
+	kept    chan struct{} // holds one token, for each keepInterval
+
+	// Guarded by the mutex of s.
+	ticker *time.Ticker
+	period time.Duration // of the ticker
+	tick   time.Time     // when it last fired, or the period began
+	keep   time.Time     // when kept is due
+	turn   int           // grows with each round that began while another went on
+}
+
+func newRota(ctx context.Context, s *Snapshotter, readers *sync.WaitGroup, signals []*signal, begun time.Time) *rota {
+	r := &rota{
+		s: s, ctx: ctx, readers: readers, signals: slices.Clone(signals), kept: make(chan struct{}, 1),
+		period: keepInterval, tick: begun, keep: begun.Add(keepInterval),
+	}
+	slices.SortStableFunc(r.signals, func(a, b *signal) int {
+		switch {
+		case a.loop() != nil:
+			return -1
+		case b.loop() != nil:
+			return 1
+		default:
+			return 0
+		}
+	})
+	for _, sig := range r.signals {
+		r.period = min(r.period, sig.interval)
+	}
+	r.ticker = time.NewTicker(r.period)
+	return r
+}
+
+// start takes the first snapshots and begins to take turns.
+func (r *rota) start() {
+	r.readers.Go(func() {
+		if r.round(r.tick) {
+			r.takeTurns()
+		}
+	})
+	r.readers.Go(r.takeTurns)
+}
+
+// takeTurns makes a round at every other tick, until ctx is done or another goroutine took its place.
+func (r *rota) takeTurns() {
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-r.ticker.C:
+			if !r.round(time.Now()) {
+				return
+			}
+		}
+	}
+}
+
+// round takes the snapshots that are due. It reports false if another round began meanwhile.
+func (r *rota) round(now time.Time) bool {
+	s := r.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.round { // the other goroutine is in a source that hangs
+		r.turn++
+		r.readers.Go(r.takeTurns)
+	}
+	s.round = true
+	turn := r.turn
+	for _, sig := range r.signals {
+		if sig.reading || sig.due.After(now) {
+			continue
+		}
+		if sig.reading = true; sig.apart {
+			r.readers.Go(func() { r.takeApart(sig) })
+			continue
+		}
+		r.takeLocked(sig)
+		if r.turn != turn {
+			r.planLocked(time.Now())
+			return false
+		}
+	}
+	s.round = false
+	end := time.Now()
+	s.tellTogetherLocked(end)
+	r.planLocked(end)
+	return true
+}
+
+// takeApart takes a snapshot of one signal, however long that takes.
+func (r *rota) takeApart(sig *signal) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.takeLocked(sig)
+	r.planLocked(time.Now())
+}
+
+// takeLocked takes a snapshot of one signal and notes when the next one is due. Meanwhile it gives up the mutex. A
+// source that ends its goroutine is not read again; that is as if it hung for ever.
+func (r *rota) takeLocked(sig *signal) {
+	due, begun := sig.due, time.Now()
+	func() {
+		r.s.mu.Unlock()
+		defer r.s.mu.Lock()
+		r.s.take(r.ctx, sig)
+	}()
+	end := time.Now()
+	sig.due, sig.reading, sig.apart = sig.next(due, end), false, end.Sub(begun) > promptly
+}
+
+// planLocked lets the ticker fire when the next snapshot is due. Where the intervals are multiples of the least, as
+// they are by default, that is when it fires anyway: to set a timer anew costs a wakeup of another thread.
+func (r *rota) planLocked(now time.Time) {
+	if !r.keep.After(now) {
+		select {
+		case r.kept <- struct{}{}:
+		default:
+		}
+		r.keep = nextTick(r.keep, now, keepInterval)
+	}
+	next := r.keep
+	for _, sig := range r.signals {
+		if !sig.reading && sig.due.Before(next) {
+			next = sig.due
+		}
+	}
+	if !next.After(now) || next.Equal(nextTick(r.tick, now, r.period)) {
+		return
+	}
+	r.period = max(next.Sub(now), time.Millisecond)
+	r.tick = next.Add(-r.period)
+	r.ticker.Reset(r.period)
+}
