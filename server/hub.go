@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,7 @@ type hub struct {
 	begin   time.Time // zero of the hub's times
 	workers sync.WaitGroup
 	wake    chan struct{} // holds one token; poke fills it
+	awaits  atomic.Bool   // the loop sleeps while a delivery goes on
 
 	sent, skipped, slow atomic.Uint64
 
@@ -76,7 +78,7 @@ type hub struct {
 	latest   look          // what the loop saw last; empty where that is older than what a subscriber has
 
 	// Of the loop alone.
-	running []*delivery   // that have workers which are not stuck
+	running []*delivery   // that have workers which are not stuck, or are done since
 	stuck   []*worker     // replaced, but still in a Send
 	tick    time.Duration // when to look at them next
 }
@@ -254,17 +256,28 @@ func (h *hub) end() {
 func (h *hub) run(ctx context.Context) error {
 	defer h.workers.Wait()
 	defer h.end()
-	timer := time.NewTimer(0)
+	// Its time is mostly put off, and to set a timer costs a wakeup of another thread: it may fire in vain instead.
+	timer := time.AfterFunc(0, h.poke)
 	defer timer.Stop()
+	fires := h.now()
 	for {
-		changed, wait := h.step(h.now())
-		timer.Reset(wait)
+		h.awaits.Store(false)
+		changed, again := h.step(h.now())
+		if len(h.running) > 0 {
+			// Most deliveries are over once they had the CPU; then nobody has to look after them.
+			runtime.Gosched()
+			h.awaits.Store(true)
+			changed, again = h.step(h.now())
+		}
+		if now := h.now(); again < fires || fires <= now {
+			timer.Reset(again - now)
+			fires = again
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
 		case <-h.wake:
-		case <-timer.C:
 		}
 	}
 }
@@ -275,20 +288,20 @@ const (
 	idleWait    = time.Hour              // when nothing is due but what pokes the loop
 )
 
-// step does what is due now. It returns the channel that tells of a change, and how long to wait for it.
-func (h *hub) step(now time.Duration) (changed <-chan struct{}, wait time.Duration) {
+// step does what is due now. It returns the channel that tells of a change, and when to look again without one.
+func (h *hub) step(now time.Duration) (changed <-chan struct{}, again time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.startLocked(now)
-	wake := now + idleWait
+	again = now + idleWait
 	if err := h.lookLocked(now); err != nil {
-		wake = now + inactiveTry
+		again = now + inactiveTry
 	} else {
 		for _, f := range h.feeds {
-			wake = min(wake, h.sendLocked(now, f, h.latest.view))
+			again = min(again, h.sendLocked(now, f, h.latest.view))
 		}
 	}
-	return h.latest.changed, min(wake, h.watch(now)) - now
+	return h.latest.changed, min(again, h.watch(now))
 }
 
 // lookLocked takes the present view, unless the last one is as good: a change that settles is looked at once.
@@ -349,7 +362,8 @@ func (h *hub) sendLocked(now time.Duration, f *feed, view snapshot.View) (again 
 
 // watch replaces stuck workers and ends subscribers that do not read, and returns when to look again.
 func (h *hub) watch(now time.Duration) (again time.Duration) {
-	if now < h.tick {
+	h.running = slices.DeleteFunc(h.running, (*delivery).done)
+	if now < h.tick && len(h.running)+len(h.stuck) > 0 {
 		return h.tick
 	}
 	h.running = slices.DeleteFunc(h.running, func(d *delivery) bool {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,11 @@ func newDelivery(f *frame, subs []*subscriber) *delivery {
 // over reports whether every subscriber was taken.
 func (d *delivery) over() bool { return d.taken.Load() >= int64(len(d.subs)) }
 
+// done reports whether every subscriber was taken and no worker that is not stuck goes on.
+func (d *delivery) done() bool {
+	return d.over() && !slices.ContainsFunc(d.workers, func(w *worker) bool { return !w.done.Load() })
+}
+
 // worker is one goroutine of a delivery.
 type worker struct {
 	delivery *delivery
@@ -153,14 +159,16 @@ func (w *worker) run(h *hub) {
 		}
 		s, m := w.deliver(d.subs[i])
 		sent, skipped = sent+s, skipped+m
-		if i%yieldEvery == 0 {
+		if i%yieldEvery == yieldEvery-1 {
 			runtime.Gosched()
 		}
 	}
 	h.sent.Add(sent)
 	h.skipped.Add(skipped)
 	w.done.Store(true)
-	h.poke()
+	if h.awaits.Load() {
+		h.poke()
+	}
 }
 
 func (w *worker) deliver(sub *subscriber) (sent, skipped uint64) {

@@ -533,8 +533,11 @@ func TestSchedule(t *testing.T) {
 	}{
 		{"unchanged: three quarters of the silence", time.Second, []step{{0, 1, 1, 7500 * ms}, {5 * time.Second, 1, 1, 7500 * ms}}},
 		{"longest interval", 10 * time.Second, []step{{0, 1, 1, 15 * time.Second}}},
-		{"change waits for the interval", time.Second, []step{{300 * ms, 2, 1, time.Second}, {900 * ms, 3, 1, time.Second}}},
-		{"change after the interval settles", time.Second, []step{{1500 * ms, 2, 1, 1510 * ms}, {1505 * ms, 3, 1, 1510 * ms}}},
+		{"change waits for the first one after the interval", time.Second, []step{
+			{300 * ms, 2, 1, 1500 * ms}, {900 * ms, 3, 1, 1500 * ms}, {1200 * ms, 4, 1, 1200 * ms}, {1300 * ms, 4, 1, 1200 * ms},
+		}},
+		{"or for half a second", 10 * time.Second, []step{{300 * ms, 2, 1, 10500 * ms}, {10400 * ms, 2, 1, 10500 * ms}}},
+		{"a little early is after the interval", time.Second, []step{{994 * ms, 2, 1, 1500 * ms}, {995 * ms, 3, 1, 995 * ms}}},
 		{"verdict does not wait", time.Second, []step{{300 * ms, 2, 2, 310 * ms}, {305 * ms, 3, 3, 310 * ms}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -547,18 +550,24 @@ func TestSchedule(t *testing.T) {
 			}
 		})
 	}
-	t.Run("lateness does not add up", func(t *testing.T) {
-		s := newSchedule(time.Second, 0, 1, 1)
-		s.observe(900*ms, 2, 1)
-		s.record(1003*ms, 2, 1)
-		s.observe(1900*ms, 3, 1)
-		if got := s.due(); got != 2*time.Second {
-			t.Errorf("due at %v, want 2s", got)
-		}
-		s.record(2500*ms, 3, 1) // much too late: count from now
-		s.observe(2600*ms, 4, 1)
-		if got := s.due(); got != 3500*ms {
-			t.Errorf("due at %v, want 3.5s", got)
+	t.Run("neither lateness nor earliness adds up", func(t *testing.T) {
+		for _, tt := range []struct{ news, sent, next time.Duration }{
+			{1000 * ms, 1003 * ms, 2000 * ms},
+			{996 * ms, 996 * ms, 2000 * ms},
+			{1000 * ms, 1500 * ms, 2500 * ms}, // much too late: count from then
+			{1400 * ms, 1403 * ms, 2400 * ms},
+		} {
+			s := newSchedule(time.Second, 0, 1, 1)
+			s.observe(tt.news, 2, 1)
+			s.record(tt.sent, 2, 1)
+			s.observe(tt.next-early-1, 3, 1)
+			if got, want := s.due(), tt.next+500*ms; got != want {
+				t.Errorf("sent at %v: due at %v, want %v", tt.sent, got, want)
+			}
+			s.observe(tt.next-early, 4, 1)
+			if got, want := s.due(), tt.next-early; got != want {
+				t.Errorf("sent at %v: due at %v, want %v", tt.sent, got, want)
+			}
 		}
 	})
 }

@@ -2,9 +2,18 @@ package server
 
 import "time"
 
-// settle is how long a change waits for company: signals that are sampled at the same tick travel in one
-// message.
-const settle = 10 * time.Millisecond
+const (
+	// settle is how long a verdict waits for others of the same tick to travel in one message, and how late a state
+	// may be sent that counts as sent when it was due. Snapshots without a verdict are told together as it is.
+	settle = 10 * time.Millisecond
+
+	// early is how much before the interval is over a new snapshot may come that is sent at once: timers are late by
+	// more or less.
+	early = 5 * time.Millisecond
+
+	// maxPatience is how long a state waits for a newer one at most, once its interval is over.
+	maxPatience = 500 * time.Millisecond
+)
 
 // intervals are the steps that a subscriber's interval is rounded to, so that there are few feeds.
 var intervals = [...]time.Duration{
@@ -39,30 +48,38 @@ type schedule struct {
 	sent             time.Duration // when the last state was due
 	version, verdict uint64        // of the last state sent
 
-	changed, urgent     bool          // a newer state, a newer verdict waits
-	changedAt, urgentAt time.Duration // since when
+	seen    uint64        // the newest version
+	news    time.Duration // when it was seen first
+	changed bool          // it is newer than version
+
+	urgent   bool          // a newer verdict waits
+	urgentAt time.Duration // since when
 }
 
 func newSchedule(interval, now time.Duration, version, verdict uint64) schedule {
-	return schedule{interval: interval, sent: now, version: version, verdict: verdict}
+	return schedule{interval: interval, sent: now, version: version, verdict: verdict, seen: version}
 }
 
 // observe takes note of the present state.
 func (s *schedule) observe(now time.Duration, version, verdict uint64) {
-	if version != s.version && !s.changed {
-		s.changed, s.changedAt = true, now
+	if version != s.seen {
+		s.seen, s.news, s.changed = version, now, true
 	}
 	if verdict != s.verdict && !s.urgent {
 		s.urgent, s.urgentAt = true, now
 	}
 }
 
-// due returns when the next state is to be sent: a change after the interval, a verdict at once, and without
-// either after three quarters of the silence that was promised, which leaves the rest for the way.
+// due returns when the next state is to be sent: a snapshot that comes after the interval at once, one that came
+// earlier with the next snapshot, which is fresher and finds the server awake, or after half an interval; a verdict
+// after settle, and without either after three quarters of the silence that was promised, which leaves the rest for
+// the way.
 func (s *schedule) due() time.Duration {
 	due := s.sent + maxSilence(s.interval)*3/4
-	if s.changed {
-		due = min(due, max(s.sent+s.interval, s.changedAt+settle))
+	if ready := s.sent + s.interval; s.changed && s.news >= ready-early {
+		due = min(due, s.news)
+	} else if s.changed {
+		due = min(due, ready+min(s.interval/2, maxPatience))
 	}
 	if s.urgent {
 		due = min(due, s.urgentAt+settle)
@@ -70,12 +87,15 @@ func (s *schedule) due() time.Duration {
 	return due
 }
 
-// record notes that the state of version and verdict is sent now. A send that is only a little late counts
-// from when it was due, so that lateness does not add up.
+// record notes that the state of version and verdict is sent now. A send that is only a little late or early counts
+// from when it was due, or could be at the earliest, so that neither adds up.
 func (s *schedule) record(now time.Duration, version, verdict uint64) {
 	sent := s.due()
 	if now-sent > settle {
 		sent = now
+	}
+	if ready := s.sent + s.interval; sent < ready && ready-sent <= early {
+		sent = ready
 	}
 	*s = newSchedule(s.interval, sent, version, verdict)
 }

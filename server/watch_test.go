@@ -78,8 +78,9 @@ func TestWatchSnapshots(t *testing.T) {
 				t.Errorf("message %d judges %d and %d signals, want all 4", i, len(m.GetCurrent().GetResources()), len(m.GetHistorical().GetResources()))
 			}
 		}
-		// Opened 50 ms before the tick: the change after the interval of 1 s is the one 550 ms after it.
-		want := []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second}
+		// Opened 50 ms before a tick: the messages come with the first one after the interval of 1 s.
+		const after = 50 * time.Millisecond
+		want := []time.Duration{0, time.Second + after, 2*time.Second + after, 3*time.Second + after}
 		if !slices.Equal(times, want) {
 			t.Errorf("messages came at %v, want %v", times, want)
 		}
