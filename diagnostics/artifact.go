@@ -194,3 +194,11 @@ func (a *Artifact) together(name string) {
 		a.With = slices.Insert(slices.Clone(a.With), i, name)
 	}
 }
+
+// FileName returns how a file of the artifact is called, such as memory.datum.
+func (a *Artifact) FileName() string {
+	if r, ok := Lookup(a.Recorder); ok && r.File != "" {
+		return r.File
+	}
+	return a.Name
+}

@@ -37,14 +37,15 @@ var table = map[string]row{
 	"internal/jobs":  {floor: 2},
 	"internal/spawn": {floor: 2},
 
-	"pool":          {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
+	"pool":        {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
 	"diagnostics": {floor: 2},
 
-	"internal/wire": {floor: 2, imports: []string{"permit", "proto/headroom/v1", "severity", "snapshot", "task"}},
+	"internal/wire": {floor: 2, imports: []string{"diagnostics", "permit", "proto/headroom/v1", "severity", "snapshot",
+		"task"}},
 
-	"client": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "permit", "pool", "proto/headroom/v1",
+	"client": {floor: 3, imports: []string{"diagnostics", "internal/wire", "internal/boottime", "permit", "pool", "proto/headroom/v1",
 		"severity", "snapshot", "task"}},
-	"server": {floor: 3, imports: []string{"internal/wire", "internal/boottime", "limit", "permit",
+	"server": {floor: 3, imports: []string{"diagnostics", "internal/wire", "internal/boottime", "limit", "permit",
 		"proto/headroom/v1", "severity", "snapshot", "snapshot/host", "task"}},
 
 	"cmd/headroom":      {floor: 4, any: true},
