@@ -14,8 +14,8 @@ type Law interface {
 	// Name names the law, as configuration spells it.
 	Name() string
 
-	// Step returns the limit from now on. It is called about once a second, and at once when a verdict
-	// changed.
+	// Step returns the limit from now on. It is called about once a second, or after [Decision.Next], and at
+	// once when a verdict changed.
 	Step(in Input) Decision
 }
 
@@ -129,6 +129,10 @@ type Decision struct {
 
 	// Gate says when memory lets nothing start, between this step and the next.
 	Gate Gate
+
+	// Next is when the law wants to be stepped again, after this step: sooner than in about a second, for which it is
+	// 0, while it still has everything to learn.
+	Next time.Duration
 }
 
 // Share is what one pool may have of a limit.

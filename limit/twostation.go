@@ -83,8 +83,9 @@ func NewTwoStation(c TwoStation) (Law, error) {
 // The pace of the law "twostation".
 const (
 	slowStart   = 10 * time.Second       // how long after its first task a pool may grow fast
+	firstSteps  = 3 * time.Second        // after its first task in which the law steps often
 	settling    = 8 * time.Second        // how long after it a pool's limit is taken as it is computed
-	leastWindow = 250 * time.Millisecond // less is not learned from
+	leastWindow = 250 * time.Millisecond // a window that is far shorter is not learned from
 	pace        = time.Second            // of a rise
 	forgotten   = time.Minute            // after which a pool that is not there any more is forgotten
 )
@@ -119,6 +120,7 @@ type station struct {
 
 	away, used float64 // permits that waited for anything but a CPU, and cores used: decayed sums of windows
 	windows    float64 // in away and used so far, in seconds
+	ramp       ramp
 	late       bool    // its tasks used no CPU when they began
 	renewed    float64 // what completed will be when all that ran at the last rise have ended
 
@@ -137,14 +139,14 @@ type station struct {
 }
 
 // gamma is the time that the tasks of a pool wait per time of CPU; known only where used is over 0.
-func (s *station) gamma() float64 { return s.away / s.used }
+func (s *station) gamma() float64 { return s.away / s.used * s.ramp.bias() }
 
 func (*twostation) Name() string { return "twostation" }
 
 func (t *twostation) Step(in Input) Decision {
 	in.Host = sound(in.Host, in.Newest)
 	dt := min(in.Window, 5*time.Second).Seconds()
-	learn := in.Window >= leastWindow
+	learn := in.Window >= leastWindow*3/4
 	if len(in.Pools) == 0 {
 		t.alone[0] = Pool{
 			InUse: float64(in.Charge), Leased: in.Charge, Waiting: max(0, in.Want-in.Charge),
@@ -156,7 +158,7 @@ func (t *twostation) Step(in Input) Decision {
 		t.measure(&in, dt)
 	}
 	t.memory.observe(&in, t.stations, dt, learn)
-	cpu := t.shareCPU(&in)
+	cpu := t.shareCPU(&in, learn)
 	t.grow(&in)
 	t.shareMemory(&in)
 	d := t.decide(&in, learn, dt)
@@ -201,7 +203,10 @@ func (t *twostation) enter(in *Input) {
 
 // decide turns the targets into limits.
 func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
-	d := Decision{Pace: pace, Shares: make([]Share, len(t.stations)), Gate: t.gate(in)}
+	d := Decision{Pace: pace, Next: t.next(in), Shares: make([]Share, len(t.stations)), Gate: t.gate(in)}
+	if d.Next > 0 {
+		d.Pace = d.Next
+	}
 	critical := t.memory.critical(in)
 	for i, s := range t.stations {
 		n := max(s.InUse, float64(s.Leased))
@@ -230,7 +235,7 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 		s.elsewhere = s.bound >= boundMemory
 		from := s.limit
 		s.settle(in, critical, learn)
-		if s.limit = int64(s.quota + 0.5); !t.stepped || from == 0 {
+		if s.limit = int64(s.quota + 0.5); from == 0 {
 			from = s.limit
 		}
 		d.Shares[i] = Share{
@@ -240,6 +245,16 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 		d.From += min(from, s.limit)
 	}
 	return d
+}
+
+// next returns when to step again.
+func (t *twostation) next(in *Input) time.Duration {
+	for _, s := range t.stations {
+		if s.Waiting > 0 && in.At-s.began < firstSteps {
+			return leastWindow
+		}
+	}
+	return 0
 }
 
 // settle moves the quota to the target.

@@ -12,6 +12,7 @@ const (
 	decay      = 0.93 // of what is known of a pool, in a second
 	quickDecay = 0.75 // of the same in the first seconds
 	quick      = 12   // how many of those there are
+	firstTasks = 2    // for each core are let start before anything is known
 	leastUse   = 0.005
 	leastBurst = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
 	unproven   = 4     // permits for each core and second, before a task that uses its CPU late ended
@@ -70,16 +71,17 @@ func (t *twostation) measure(in *Input, dt float64) {
 		s.away = d*s.away + (n-r)*dt
 		s.used = d*s.used + u*dt
 		s.windows += dt
+		s.ramp.observe(&s.Pool, n, u, dt, d)
 	}
 }
 
 // shareCPU shares the cores and computes the targets from them. It returns what all rests on, for people.
-func (t *twostation) shareCPU(in *Input) string {
+func (t *twostation) shareCPU(in *Input, learn bool) string {
 	floor := fairCores
 	if t.config.Objective == Latency {
 		floor = leastCores
 	}
-	t.watchOthers(in)
+	t.watchOthers(in, learn)
 	usable := max(in.Host.Cores-t.others, floor*in.Host.Cores)
 	left := t.waterfillCores(usable)
 	var all, gamma, low, high, spare float64
@@ -131,7 +133,7 @@ func (t *twostation) shareCPU(in *Input) string {
 			}
 		case s.CPUKnown || !s.ran:
 			// It used no CPU yet.
-			s.target = max(2*n, usable/float64(len(t.stations)))
+			s.target = max(2*n, firstTasks*usable/float64(len(t.stations)))
 			s.bind(boundStart, n)
 		default:
 			t.grope(in, s, n)
@@ -158,7 +160,7 @@ func (t *twostation) grope(in *Input, s *station, n float64) {
 
 // watchOthers follows what others use of the CPU: large changes at once, small ones as means, for those are mostly
 // errors of the sensors.
-func (t *twostation) watchOthers(in *Input) {
+func (t *twostation) watchOthers(in *Input, learn bool) {
 	follow := func(x *float64, to, least float64) {
 		if math.Abs(to-*x) > least {
 			*x = to
@@ -166,7 +168,7 @@ func (t *twostation) watchOthers(in *Input) {
 			*x += smoothing * (to - *x)
 		}
 	}
-	if in.Window < leastWindow || !in.Host.BusyKnown {
+	if !learn || !in.Host.BusyKnown {
 		return
 	}
 	others := in.Host.Busy
@@ -223,7 +225,11 @@ func (t *twostation) grow(in *Input) {
 		case s.completed >= n && !s.late:
 			factor = 8
 		}
-		most := max(factor*n, in.Host.Cores/float64(len(t.stations)))
+		if in.Window > 0 {
+			// Short windows come one after the other: four of them allow twice as much as one that is as long.
+			factor = math.Pow(factor, min(1, 2*in.Window.Seconds()))
+		}
+		most := max(factor*n, firstTasks*in.Host.Cores/float64(len(t.stations)))
 		switch {
 		case !s.late || s.target <= s.quota:
 		case s.completed == 0:
