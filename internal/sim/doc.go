@@ -14,8 +14,9 @@
 // prints scenario by law in seconds: throughput in percent of the best constant for the objective, the time to nine
 // tenths of it, the share of 100 ms ticks after that with a run queue over twice the cores, jobs killed by the kernel
 // and cancelled for want of memory in all seeds, and Jain's index of the CPU seconds of the pools. -hostsim.law takes
-// several names, and constant is the best one; -hostsim.scenario takes a part of a name; -hostsim.trace prints each
-// step.
+// several names, and constant is the best one; -hostsim.scenario takes a part of a name. The work is done by the real
+// pool of package pool, in a bubble. With -hostsim.direct the law is stepped directly instead, by a driver that plays
+// the pool's part; -hostsim.trace then prints each step.
 //
 //	go test ./internal/sim -run '^TestSweep$' -timeout 1h -hostsim.sweep [-hostsim.scenario NAME]
 //

@@ -8,17 +8,15 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/pool"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // rules are a law and what of it the pools have to do.
 type rules struct {
-	law func() (limit.Law, error)
-
-	// status gates the starts by the current status, as Crawlee's pools do, instead of by memory.
-	status bool
-	// errors is how many refusals in a second that status allows.
-	errors int64
+	law     string       // by its text
+	profile pool.Profile // of Crawlee, which gates the starts by the current status instead of by memory
+	errors  int64        // how many refusals in a second that status allows
 }
 
 // drive runs a scenario by a law, or by a constant where rules is nil, and plays the pool's part: it starts work as
@@ -26,7 +24,7 @@ type rules struct {
 // none of the real pool's code: it is for sweeps, and to tune laws with.
 func drive(sc *scenario, cores int, seed uint64, r *rules, constant float64) (*record, error) {
 	m := newMachine(cores, float64(cores)*memoryPerCore, usual)
-	d := &driver{m: m, sc: sc, rules: r, sensors: newSensors(m, seed), record: &record{m: m}}
+	d := &driver{m: m, sc: sc, rules: r, sensors: newSensors(m, seed), record: &record{m: m, ticks: ticks(sc.span)}}
 	d.target = sc.stage(m, seed)
 	for i, p := range sc.pools {
 		m.grow(i)
@@ -74,8 +72,8 @@ type driver struct {
 	decidedAt float64
 	of        []*drivenPool // the pools of the decision
 	shut      bool
-	history   []verdict // of the last 30 s
-	away      bool      // the server is
+	verdicts  verdicts
+	away      bool // the server is
 }
 
 // drivenPool is the pool's part for one pool.
@@ -93,7 +91,7 @@ type drivenPool struct {
 }
 
 func (d *driver) renew() (err error) {
-	d.law, err = d.rules.law()
+	d.law, err = limit.Parse(d.rules.law)
 	return err
 }
 
@@ -178,7 +176,7 @@ func (d *driver) read() {
 func (d *driver) readAndGate() {
 	d.read()
 	d.m.after(d.sensors.wait(), d.readAndGate)
-	if d.rules.status {
+	if d.rules.profile != pool.ProfileHeadroom {
 		return
 	}
 	gate := d.decision.Gate
@@ -282,7 +280,7 @@ func (d *driver) step(in limit.Input) {
 			}
 		}
 	}
-	in.Current, in.Historical = d.status(5*time.Second), d.status(30*time.Second)
+	in.Current, in.Historical = d.verdicts.status(5*time.Second), d.verdicts.status(30*time.Second)
 	d.decision, d.decidedAt = d.law.Step(in), d.m.now
 	if *hostsimTrace {
 		fmt.Printf("%6.1f s: limit %d from %d: %s; host %+v\n", d.m.now, d.decision.Limit, d.decision.From, d.decision.Binding, in.Host)
@@ -293,14 +291,11 @@ func (d *driver) step(in limit.Input) {
 			}
 		}
 	}
-	if d.rules.status {
+	if d.rules.profile != pool.ProfileHeadroom {
 		d.shut = in.Current.State == snapshot.StateOverloaded
 	}
 	d.pace()
 }
-
-// verdict is what one second is judged to be.
-type verdict struct{ cpu, memory, client bool }
 
 func (d *driver) judge(in *limit.Input) {
 	v := verdict{
@@ -310,41 +305,7 @@ func (d *driver) judge(in *limit.Input) {
 	for _, p := range in.Pools {
 		v.client = v.client || p.Throttled > d.rules.errors
 	}
-	d.history = append(d.history, v)
-	if len(d.history) > 30 {
-		d.history = d.history[1:]
-	}
-}
-
-// status judges the last of the history by the thresholds that Crawlee and headroom have.
-func (d *driver) status(window time.Duration) snapshot.Status {
-	recent := d.history[max(0, len(d.history)-int(window/time.Second)):]
-	s := snapshot.Status{Window: window, State: snapshot.StateIdle}
-	for _, sig := range []struct {
-		name  string
-		limit float64
-		over  func(verdict) bool
-	}{
-		{snapshot.SignalCPU, 0.4, func(v verdict) bool { return v.cpu }},
-		{snapshot.SignalMemory, 0.2, func(v verdict) bool { return v.memory }},
-		{snapshot.SignalClient, 0.3, func(v verdict) bool { return v.client }},
-	} {
-		over := 0.0
-		for _, v := range recent {
-			if sig.over(v) {
-				over++
-			}
-		}
-		st := snapshot.SignalStatus{Signal: sig.name, State: snapshot.StateIdle, Limit: sig.limit, Count: len(recent)}
-		if len(recent) > 0 {
-			st.Actual = over / float64(len(recent))
-		}
-		if st.Actual > st.Limit {
-			st.State, s.State = snapshot.StateOverloaded, snapshot.StateOverloaded
-		}
-		s.Signals = append(s.Signals, st)
-	}
-	return s
+	d.verdicts.add(v)
 }
 
 // watch records at the end of each tick what only the pools know.

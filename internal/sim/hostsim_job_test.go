@@ -82,6 +82,7 @@ const (
 	finished fate = iota
 	killed        // by the kernel, for want of memory
 	shed          // by the pool, for want of memory
+	refused       // by the target, where the job leaves it to others to try again
 )
 
 // job is a task on a machine.
@@ -97,8 +98,9 @@ type job struct {
 	memory   line
 	credited float64
 	began    float64
-	refusals int // in a row
-	delayed  bool
+	refusals int     // in a row
+	backoff  float64 // after the last of them
+	delayed  bool    // while it waits to call again
 	target   *target
 	done     func(*job, fate)
 }
@@ -135,8 +137,7 @@ func (m *machine) begin(j *job, memory float64) {
 	default:
 		wait, slope := ph.amount, 0.0
 		if ph.kind == calls {
-			wait, j.delayed = j.target.call(m.now, j, ph.amount)
-			if j.delayed {
+			if wait, j.delayed = j.target.call(m.now, j, ph.amount); j.delayed {
 				p.delayed++
 			}
 		} else {
@@ -170,9 +171,13 @@ func (m *machine) stop(j *job) (memory float64) {
 func (m *machine) end(j *job) {
 	memory := m.stop(j)
 	p := m.pools[j.pool]
-	if j.delayed { // the same again
+	if j.delayed {
 		j.delayed = false
 		p.delayed--
+		if j.target.final {
+			m.remove(j, refused)
+			return
+		}
 		m.begin(j, memory)
 		return
 	}
@@ -223,6 +228,7 @@ type target struct {
 	rate, burst float64
 	cost        float64 // of a refusal, in calls
 	random      *rand.Rand
+	final       bool // a job that is refused ends, instead of waiting itself
 
 	tokens, at        float64
 	accepted, refused int64
@@ -240,7 +246,10 @@ func (t *target) call(now float64, j *job, latency float64) (wait float64, again
 	}
 	t.tokens = max(t.tokens-t.cost, 0)
 	t.refused++
-	backoff := min(0.5*float64(int(1)<<min(j.refusals, 10)), 8)
+	j.backoff = min(0.5*float64(int(1)<<min(j.refusals, 10)), 8) * (0.5 + t.random.Float64()/2)
 	j.refusals++
-	return backoff * (0.5 + t.random.Float64()/2), true
+	if t.final {
+		return 0, true
+	}
+	return j.backoff, true
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/pool"
 )
 
 var (
@@ -16,7 +16,8 @@ var (
 	hostsimCores    = flag.String("hostsim.cores", "2,8,32", "the numbers of cores of the simulated hosts, comma separated")
 	hostsimSeeds    = flag.Int("hostsim.seeds", 5, "runs of each scenario")
 	hostsimScenario = flag.String("hostsim.scenario", "", "simulate only the scenarios whose names contain this")
-	hostsimTrace    = flag.Bool("hostsim.trace", false, "print each step of the law")
+	hostsimDirect   = flag.Bool("hostsim.direct", false, "step the law directly, without a pool or an arbiter")
+	hostsimTrace    = flag.Bool("hostsim.trace", false, "print each step of the law, with -hostsim.direct")
 )
 
 func hostsimCoreCounts(t testing.TB) (counts []int) {
@@ -38,47 +39,41 @@ type entrant struct {
 	rules     *rules // nil: the best constant
 }
 
-// parsed returns the rules of a law by its text.
-func parsed(text string) *rules {
-	return &rules{law: func() (limit.Law, error) { return limit.Parse(text) }}
-}
-
-// crawlee returns the rules of a profile of Crawlee, with no less room than the others have.
-func crawlee(profile string, errors int64) *rules {
-	r := parsed("crawlee max=100000 profile=" + profile)
-	r.status, r.errors = true, errors
-	return r
-}
-
+// entrants returns the laws. Crawlee's have no less room than the others.
 func entrants() []entrant {
 	return []entrant{
-		{"twostation", throughput, parsed("twostation objective=throughput")},
-		{"twostation", latency, parsed("twostation objective=latency")},
-		{"crawlee-python", throughput, crawlee("python", 1)},
-		{"crawlee-js", throughput, crawlee("js", 3)},
-		{"aimd", throughput, parsed("aimd")},
+		{"twostation", throughput, &rules{law: "twostation objective=throughput", errors: 3}},
+		{"twostation", latency, &rules{law: "twostation objective=latency", errors: 3}},
+		{"crawlee-python", throughput, &rules{law: "crawlee max=100000 profile=python", profile: pool.ProfileCrawleePython, errors: 1}},
+		{"crawlee-js", throughput, &rules{law: "crawlee max=100000 profile=js", profile: pool.ProfileCrawleeJS, errors: 3}},
+		{"aimd", throughput, &rules{law: "aimd", errors: 3}},
 		{"constant", throughput, nil},
 		{"constant", latency, nil},
 	}
 }
 
 // compare runs a scenario by an entrant and by the best constant, for each seed.
-func compare(e entrant, sc *scenario, cores, seeds int, b best) ([]marks, error) {
-	var all []marks
+func compare(t *testing.T, e entrant, sc *scenario, cores, seeds int, b best) (all []marks) {
+	t.Helper()
 	for seed := 1; seed <= seeds; seed++ {
 		constant, err := drive(sc, cores, uint64(seed), nil, b.constant)
 		if err != nil {
-			return nil, err
+			t.Fatal(err)
 		}
 		run := constant
-		if e.rules != nil {
-			if run, err = drive(sc, cores, uint64(seed), e.rules, 0); err != nil {
-				return nil, err
-			}
+		switch {
+		case e.rules == nil:
+		case *hostsimDirect || len(sc.pools) > 1:
+			run, err = drive(sc, cores, uint64(seed), e.rules, 0)
+		default:
+			run = runPool(t, sc, cores, uint64(seed), e.rules)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		all = append(all, sc.judge(run, constant))
 	}
-	return all, nil
+	return all
 }
 
 // TestLawScenarios prints a table of scenarios by laws:
@@ -90,7 +85,7 @@ func TestLawScenarios(t *testing.T) {
 	}
 	found := loadBest(t)
 	laws := strings.Split(*hostsimLaw, ",")
-	fmt.Printf("%-32s %-12s %-10s %5s %7s %7s %7s %5s %5s %6s\n", "scenario", "law", "objective", "cores", "thr %", "t90 s", "over %", "OOM", "shed", "Jain")
+	fmt.Printf("%-32s %-14s %-10s %5s %7s %7s %7s %5s %5s %6s\n", "scenario", "law", "objective", "cores", "thr %", "t90 s", "over %", "OOM", "shed", "Jain")
 	for i, named := range scenarios(1) {
 		if !strings.Contains(named.name, *hostsimScenario) {
 			continue
@@ -101,17 +96,8 @@ func TestLawScenarios(t *testing.T) {
 			}
 			for _, cores := range hostsimCoreCounts(t) {
 				sc := &scenarios(cores)[i]
-				b, ok := found[bestKey{sc.name, cores, e.objective}]
-				if !ok {
-					t.Errorf("%s has no best constant for %s on %d cores", bestFile, sc.name, cores)
-					continue
-				}
-				all, err := compare(e, sc, cores, *hostsimSeeds, b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				m := mean(all)
-				fmt.Printf("%-32s %-12s %-10s %5d %7.1f %7.1f %7.1f %5.0f %5.0f %6.3f\n",
+				m := mean(compare(t, e, sc, cores, *hostsimSeeds, found[bestKey{sc.name, cores, e.objective}]))
+				fmt.Printf("%-32s %-14s %-10s %5d %7.1f %7.1f %7.1f %5.0f %5.0f %6.3f\n",
 					sc.name, e.name, e.objective, cores, 100*m.share, m.soon, 100*m.crowded, m.kills, m.shed, m.jain)
 			}
 		}

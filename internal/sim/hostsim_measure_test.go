@@ -6,6 +6,7 @@ import "math"
 type record struct {
 	m       *machine
 	backlog []bool // whether work waited at the end of the tick
+	ticks   int    // that count
 	kills   int
 	shed    int
 }
@@ -24,7 +25,9 @@ func (r *record) credit(tick int) (sum float64) {
 	return sum
 }
 
-func (r *record) length() int { return min(len(r.m.crowds), len(r.backlog)) }
+func (r *record) length() int {
+	return min(len(r.m.crowds), len(r.backlog), r.ticks)
+}
 
 // rate is the work done a second between two instants, in the ticks in which work waited.
 func (r *record) rate(from, to float64) float64 {
@@ -78,7 +81,7 @@ func (r *record) settled(from, end, rate float64) float64 {
 func (r *record) jain(from float64) float64 {
 	var sum, squares float64
 	for _, p := range r.m.pools {
-		x := p.cpu - p.cpus[ticks(from)]
+		x := p.cpus[r.length()-1] - p.cpus[ticks(from)]
 		sum += x
 		squares += x * x
 	}

@@ -42,6 +42,7 @@ type poolPlan struct {
 	from float64 // when it begins
 	draw func(r *rand.Rand) jobPlan
 
+	key   string  // of the tasks, to the pool
 	tasks int     // in all, or in a burst; 0 is no end
 	every float64 // seconds between the bursts; 0 is one burst
 }
@@ -206,7 +207,7 @@ func scenarios(cores int) []scenario {
 				background(m, seed)
 				return &target{rate: 20 * c, burst: 20 * c, tokens: 20 * c, cost: 0.3, random: rand.New(rand.NewPCG(seed, 429))}
 			},
-			pools: []poolPlan{{draw: limited}},
+			pools: []poolPlan{{draw: limited, key: "target"}},
 			least: 4 * c, most: 60 * c, share: 0.95, soon: 13,
 		},
 		{
