@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/permit"
 )
 
 func TestAcquireWithoutAPool(t *testing.T) {
@@ -65,6 +66,67 @@ func TestAcquireAll(t *testing.T) {
 		}
 		if none, err := c.AcquireAll(t.Context(), nil); err != nil || len(none) != 0 {
 			t.Errorf("AcquireAll of nothing = %v, %v", none, err)
+		}
+	})
+}
+
+// What can be had only if an operator changes something is not waited for, and is in nobody's way; what may come by
+// itself is waited for, and the error says why it did not come.
+func TestAcquireTooMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newArbiter(t, permit.Resource{Name: "fixed", Limit: 2, Law: "fixed"}, permit.Resource{Name: "host", Limit: 2, Law: "status"},
+			permit.Resource{Name: "quota", Limit: 9, Law: "status", Default: permit.Grant{Max: 2}})
+		m := newMachine()
+		defer m.serve(&script{permits: r})()
+		c := m.client(t)
+		for _, resource := range []string{"fixed", "quota"} {
+			h := permits(t, c, resource)
+			for range 2 {
+				start := time.Now()
+				_, err := h.Acquire(t.Context(), 3)
+				var many *client.TooManyError
+				if !errors.As(err, &many) || *many != (client.TooManyError{Resource: resource, Count: 3, Most: 2}) {
+					t.Errorf("Acquire of 3 of %s = %v, want a TooManyError of at most 2", resource, err)
+				}
+				if took := time.Since(start); took > 200*time.Millisecond {
+					t.Errorf("Acquire of 3 of %s took %v, want 200 ms at most", resource, took)
+				}
+				p, err := h.Acquire(t.Context(), 2)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				p.Release()
+			}
+		}
+		for _, limit := range []int64{3, 2} { // one that an operator raised, and lowered while it is waited for
+			h := permits(t, c, "fixed")
+			r.setLimit(t, "fixed", 3)
+			time.Sleep(time.Second)
+			p, err := h.Acquire(t.Context(), 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed := make(chan error, 1)
+			go func() {
+				q, err := h.Acquire(t.Context(), 3)
+				q.Release()
+				failed <- err
+			}()
+			time.Sleep(time.Second)
+			r.setLimit(t, "fixed", limit)
+			time.Sleep(time.Second)
+			p.Release()
+			var many *client.TooManyError
+			if err := <-failed; errors.As(err, &many) != (limit == 2) {
+				t.Errorf("Acquire of 3 with a limit of %d = %v", limit, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := permits(t, c, "host").Acquire(ctx, 3)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "it needs 3 at once, and the limit is 2") {
+			t.Errorf("Acquire of 3 of host = %v, want the end of a minute, and why", err)
 		}
 	})
 }
@@ -139,7 +201,7 @@ func TestAcquireAllLosesOne(t *testing.T) {
 // Two programs that name two resources in both orders never wait for each other.
 func TestAcquireAllOfTwoClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newArbiter(t, "a", "b")
+		r := newArbiter(t, permit.Resource{Name: "a", Limit: 1, Law: "fixed"}, permit.Resource{Name: "b", Limit: 1, Law: "fixed"})
 		m := newMachine()
 		defer m.serve(&script{permits: r})()
 		var all sync.WaitGroup

@@ -168,8 +168,10 @@ func (h *Permits) tryAcquireSlow(n int64) (Permit, bool) {
 
 // Acquire takes n permits, from 1 to [permit.MaxLimit], all or none, first come first served. It blocks until it
 // has them, ctx is done, the handle is closed, or [Permits.Err] is not nil; the error then names that, and why
-// the Client is not attached where ctx was done meanwhile. More than the limit of the resource waits until that
-// rises; [Permits.Target] says so. It needs no goroutine but that of its caller.
+// the Client is not attached where ctx was done meanwhile. More than can be had at once unless an operator changes
+// something is a [*TooManyError], as soon as the server says so. More than a limit that follows the load, or than a
+// limit of 0, waits until that rises; the error then names why, as [Permits.Target] does. It needs no goroutine but
+// that of its caller.
 func (h *Permits) Acquire(ctx context.Context, n int64) (Permit, error) {
 	s := h.share
 	op := fmt.Sprintf("acquire %q", s.name)
@@ -196,7 +198,7 @@ func (h *Permits) Acquire(ctx context.Context, n int64) (Permit, error) {
 	if failure := s.attach.why(); failure != nil {
 		return Permit{}, &callError{op: op, cause: context.Cause(ctx), err: failure}
 	}
-	return Permit{}, &callError{op: op, err: context.Cause(ctx)}
+	return Permit{}, s.gaveUp(op, context.Cause(ctx))
 }
 
 // Close withdraws the demand of the handle and ends its waiting calls with [ErrClosed]. Permits that it took

@@ -223,7 +223,7 @@ func permits(t *testing.T, c *client.Client, resource string, opts ...client.Per
 	return h
 }
 
-// arbiter is a server that leases one permit of each resource, by a ledger.
+// arbiter is a server that leases permits by a ledger.
 type arbiter struct {
 	headroomv1.UnimplementedPermitServiceServer
 	begin time.Time
@@ -283,13 +283,19 @@ func (r *arbiter) shareLocked(now time.Duration) {
 	}
 }
 
-// newArbiter returns an arbiter that shares until the test ends.
-func newArbiter(t *testing.T, resources ...string) *arbiter {
+func (r *arbiter) setLimit(t *testing.T, resource string, limit int64) {
 	t.Helper()
-	c := permit.Config{Epoch: 1}
-	for _, name := range resources {
-		c.Resources = append(c.Resources, permit.Resource{Name: name, Limit: 1, Law: "fixed"})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ledger.SetLimit(time.Since(r.begin), resource, limit, ""); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// newArbiter returns an arbiter that shares until the test ends.
+func newArbiter(t *testing.T, resources ...permit.Resource) *arbiter {
+	t.Helper()
+	c := permit.Config{Epoch: 1, Resources: resources}
 	c.NewSession = func() (id permit.SessionID) {
 		if _, err := rand.Read(id[:]); err != nil {
 			t.Error(err)

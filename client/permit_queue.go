@@ -2,8 +2,22 @@ package client
 
 import (
 	"container/list"
+	"errors"
+	"fmt"
 	"time"
 )
+
+// TooManyError reports that more permits are asked for at once than can ever be had unless an operator changes the
+// limit of the resource, or what the identity may have of it.
+type TooManyError struct {
+	Resource    string
+	Count, Most int64
+}
+
+// Error names the resource and both numbers.
+func (e *TooManyError) Error() string {
+	return fmt.Sprintf("client: acquire %q: %d permits at once, but there are never more than %d", e.Resource, e.Count, e.Most)
+}
 
 // waiter is a call of Acquire that waits. permit and err are set before ready is closed.
 type waiter struct {
@@ -56,15 +70,30 @@ func (s *share) abandon(w *waiter, e *list.Element) {
 	s.mu.Unlock()
 }
 
+// gaveUp returns the error of a call that waited in vain until that cause: with what binds, where that is known.
+func (s *share) gaveUp(op string, cause error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.target.Binding == "" {
+		return &callError{op: op, err: cause}
+	}
+	return &callError{op: op, cause: cause, err: errors.New(s.target.Binding)}
+}
+
 // serveLocked lets those who wait go on, in their order: one that must wait lets nobody overtake, or a stream of
 // small ones would keep a large one waiting for ever.
 func (s *share) serveLocked() {
 	err := s.errLocked(nil)
-	served := false
+	served, failed := false, false
 	for e := s.queue.Front(); e != nil; e = s.queue.Front() {
 		w := e.Value.(*waiter)
 		if err != nil {
 			s.failLocked(e, err)
+			continue
+		}
+		if most := s.target.Most; most > 0 && w.count > most && s.state.leased {
+			s.failLocked(e, &TooManyError{s.name, w.count, most})
+			failed = true
 			continue
 		}
 		p, ok := s.takeLocked(w.count)
@@ -77,7 +106,7 @@ func (s *share) serveLocked() {
 		close(w.ready)
 		served = true
 	}
-	if served {
+	if served || failed {
 		s.dirty.Store(true)
 		if s.queue.Len() == 0 {
 			signal(s.attach.wake) // what the server then still gives can be of use to others at once

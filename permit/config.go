@@ -10,7 +10,7 @@ type Resource struct {
 	// Limit is how many permits may be in use, from 0 to MaxLimit.
 	Limit int64
 
-	// Law names what the limit follows, for people: "fixed", or the name of a law.
+	// Law names what the limit follows: "fixed" where only an operator changes it, or the name of a law.
 	Law string
 
 	// Default is what an identity may do that Grants does not name. Its zero value lets every worker lease.

@@ -208,6 +208,10 @@ type Target struct {
 	// Refused is the reason when the resource cannot be had; see [Refusal].
 	Refused Refusal
 
+	// Most is how many permits one piece of work can have, where the session needs more at once and can have that
+	// only if an operator changes something; else 0.
+	Most int64
+
 	// Wait estimates the wait for one more permit, where HasWait is true.
 	Wait    time.Duration
 	HasWait bool

@@ -378,12 +378,12 @@ func (l *Ledger) tell(r *resource, p *pass) {
 				calm = false
 			}
 			switch {
-			case c.version == 0, sh.stance != r.stance, sh.toldGuarantee != sh.guarantee,
+			case c.version == 0, sh.stance != r.stance, sh.toldGuarantee != sh.guarantee, sh.toldMost != sh.mostAtOnce(),
 				contended && !sh.contended && c.target > 0, calm && c.target > 0:
 				l.aim(sh, c.target)
 			}
 			if c.version > c.sent {
-				sh.contended, sh.stance, sh.toldGuarantee = contended, r.stance, sh.guarantee
+				sh.contended, sh.stance, sh.toldGuarantee, sh.toldMost = contended, r.stance, sh.guarantee, sh.mostAtOnce()
 			}
 		}
 	}

@@ -132,6 +132,7 @@ type share struct {
 	idle          bool  // whether what goes round is to leave it
 	contended     bool  // of the last target
 	toldGuarantee int64
+	toldMost      int64
 	stance        int
 	sentAt        time.Duration
 	unsettled     bool // whether a target is to be sent

@@ -42,6 +42,22 @@ func (sh *share) why() string {
 	}
 }
 
+// mostAtOnce returns how many permits the session can have at once, where it needs more and no load will change that; else 0.
+// A limit of 0 is for a pause.
+func (sh *share) mostAtOnce() int64 {
+	r, most := sh.resource, int64(MaxLimit)
+	if r.config.Law == "fixed" && r.limit > 0 {
+		most = r.limit
+	}
+	if quota := sh.holder.grant.Max; quota > 0 {
+		most = min(most, quota)
+	}
+	if sh.need <= most {
+		return 0
+	}
+	return most
+}
+
 // limitTexts say that the limit binds, to sessions of which others have all, the rest or none.
 type limitTexts struct{ all, rest, own string }
 
@@ -116,7 +132,7 @@ func (l *Ledger) TakeTargets(id SessionID, dst []Target) []Target {
 		r := sh.resource
 		t := Target{
 			Resource: r.name, Version: sh.charge.version, Target: sh.charge.target, Guarantee: sh.guarantee,
-			Contended: sh.contended, Fence: sh.fence, Mode: r.mode, Binding: sh.why(),
+			Contended: sh.contended, Fence: sh.fence, Mode: r.mode, Binding: sh.why(), Most: sh.mostAtOnce(),
 		}
 		if r.mode == ModeCancel {
 			t.CancelAfter = r.cancelAfter

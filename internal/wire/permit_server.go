@@ -126,6 +126,7 @@ func target(t *permit.Target) *headroomv1.Target {
 		Binding:       text(t.Binding),
 		Refused:       text(string(t.Refused)),
 		EstimatedWait: durationIf(t.HasWait, t.Wait),
+		Most:          int64If(t.Most > 0, t.Most),
 	}
 }
 
@@ -143,6 +144,7 @@ func targetFrom(p *headroomv1.Target) permit.Target {
 		Refused:     permit.Refusal(p.GetRefused()),
 		Wait:        max(p.GetEstimatedWait().AsDuration(), 0),
 		HasWait:     p.GetEstimatedWait() != nil,
+		Most:        permits(p.GetMost()),
 	}
 }
 

@@ -867,6 +867,10 @@ type Target struct {
 	Refused string `protobuf:"bytes,10,opt,name=refused,proto3" json:"refused,omitempty"`
 	// Estimates the wait for one more permit. Absent when it cannot be told.
 	EstimatedWait *durationpb.Duration `protobuf:"bytes,11,opt,name=estimated_wait,json=estimatedWait,proto3" json:"estimated_wait,omitempty"`
+	// States how many permits one piece of work can have, where the session needs more at once than it can ever have
+	// unless an operator changes the limit or the configuration: what needs more should not wait. Absent otherwise,
+	// also where the limit follows the load.
+	Most          *int64 `protobuf:"varint,12,opt,name=most,proto3,oneof" json:"most,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -976,6 +980,13 @@ func (x *Target) GetEstimatedWait() *durationpb.Duration {
 		return x.EstimatedWait
 	}
 	return nil
+}
+
+func (x *Target) GetMost() int64 {
+	if x != nil && x.Most != nil {
+		return *x.Most
+	}
+	return 0
 }
 
 // Is the account of one resource.
@@ -1497,7 +1508,7 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\theartbeat\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\theartbeat\x12/\n" +
 	"\x05grace\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05grace\x12\x18\n" +
 	"\aresumed\x18\a \x01(\bR\aresumed\x125\n" +
-	"\brecovery\x18\b \x01(\v2\x19.google.protobuf.DurationR\brecovery\"\x89\x03\n" +
+	"\brecovery\x18\b \x01(\v2\x19.google.protobuf.DurationR\brecovery\"\xab\x03\n" +
 	"\x06Target\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\tR\bresource\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x16\n" +
@@ -1510,7 +1521,9 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x18\n" +
 	"\arefused\x18\n" +
 	" \x01(\tR\arefused\x12@\n" +
-	"\x0eestimated_wait\x18\v \x01(\v2\x19.google.protobuf.DurationR\restimatedWait\"\x8b\x03\n" +
+	"\x0eestimated_wait\x18\v \x01(\v2\x19.google.protobuf.DurationR\restimatedWait\x12\x17\n" +
+	"\x04most\x18\f \x01(\x03H\x00R\x04most\x88\x01\x01B\a\n" +
+	"\x05_most\"\x8b\x03\n" +
 	"\x0fResourceAccount\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\tR\bresource\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x16\n" +
@@ -1637,6 +1650,7 @@ func file_headroom_v1_permit_proto_init() {
 	file_headroom_v1_permit_proto_msgTypes[3].OneofWrappers = []any{}
 	file_headroom_v1_permit_proto_msgTypes[4].OneofWrappers = []any{}
 	file_headroom_v1_permit_proto_msgTypes[5].OneofWrappers = []any{}
+	file_headroom_v1_permit_proto_msgTypes[7].OneofWrappers = []any{}
 	file_headroom_v1_permit_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
