@@ -63,6 +63,10 @@ type Permits struct {
 	// What [Permits.Demand] stated. Guarded by the mutex of share.
 	waiting int64
 	since   time.Duration // of the oldest, by the clock of the attachment
+
+	// What [Permits.Report] stated. Guarded by the same.
+	usage    permit.Usage
+	hasUsage bool
 }
 
 // Permits returns a handle on a resource, and attaches to the server with the first one. It does not wait for

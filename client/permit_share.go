@@ -311,6 +311,9 @@ func (s *share) demand(now time.Duration) permit.Demand {
 			d.Waiting += h.waiting
 			oldest = min(oldest, h.since)
 		}
+		if h.hasUsage {
+			d.Usage, d.HasUsage = addUsage(d.Usage, d.HasUsage, h.usage), true
+		}
 	}
 	if at := time.Duration(s.missedAt.Load()); now-at < missedFor && len(s.handles) > 0 {
 		d.Waiting += s.missed.Load()

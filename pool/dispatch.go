@@ -13,6 +13,7 @@ type running struct {
 	task       Task
 	started    time.Duration
 	permit     Permit                  // nil where the law decides
+	guarded    context.Context         // ends when permit is lost; nil before the task began
 	deadline   *deadline               // nil without TaskTimeout
 	cancel     context.CancelCauseFunc // nil where it is not to be shed
 	shed       bool
@@ -127,7 +128,7 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 		}
 		b, until := p.core.block(now, p.opts.Weight)
 		if b == BlockStopped || b != BlockNone && p.core.tasks > 0 {
-			return r.rest(b, until)
+			return r.rest(now, b, until)
 		}
 		// One that runs nothing asks even while nothing may start, to find out whether there will be more.
 		p.mu.Unlock()
@@ -145,7 +146,7 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 		}
 		if err != nil {
 			r.failLocked(err)
-			return r.rest(BlockStopped, 0)
+			return r.rest(now, BlockStopped, 0)
 		}
 		ready := none == BlockNone
 		if ready && !r.ready {
@@ -155,12 +156,12 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 		if !ready {
 			if p.core.tasks == 0 && none == BlockReady && r.finishedLocked() {
 				r.stopLocked()
-				return r.rest(BlockStopped, 0)
+				return r.rest(now, BlockStopped, 0)
 			}
 			if r.again {
 				continue
 			}
-			return r.rest(none, again)
+			return r.rest(now, none, again)
 		}
 		if w := r.startLocked(now, task, &b, &until); w != nil {
 			return w
@@ -170,7 +171,7 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 			now = p.opts.Clock()
 			continue
 		}
-		return r.rest(b, until)
+		return r.rest(now, b, until)
 	}
 }
 
@@ -205,25 +206,24 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 		r.look()
 	}
 	if next, at := p.core.block(now, p.opts.Weight); next == BlockNone {
-		go r.work(nil)
+		go r.lead()
 	} else {
-		r.rest(next, at)
+		r.rest(now, next, at)
 	}
 	return w
 }
 
 // rest gives up the role of the dispatcher, as nothing may start now.
-func (r *run) rest(b Block, until time.Duration) *running {
+func (r *run) rest(now time.Duration, b Block, until time.Duration) *running {
 	r.dispatching = false
-	r.blockLocked(b, until)
+	r.blockLocked(now, b, until)
 	r.settleLocked()
 	return nil
 }
 
 // blockLocked takes note of why nothing may start, and until when.
-func (r *run) blockLocked(b Block, until time.Duration) {
+func (r *run) blockLocked(now time.Duration, b Block, until time.Duration) {
 	p := r.pool
-	now := p.opts.Clock()
 	if until == 0 {
 		until = forever
 	}
@@ -232,7 +232,13 @@ func (r *run) blockLocked(b Block, until time.Duration) {
 		b == BlockOverload && p.opts.Status != nil {
 		until = min(until, now+p.opts.ReadyInterval)
 	}
+	if b == BlockPermits && r.block != b {
+		r.look() // for the loop to listen for those that it waits for
+	}
 	r.block, r.until = b, until
+	if p.opts.Permits != nil {
+		r.demandLocked(now)
+	}
 	if until < r.wakeAt {
 		r.look()
 	}
@@ -287,6 +293,7 @@ func (r *run) contextOf(w *running) (ctx context.Context, end func()) {
 	ctx = r.ctx
 	if w.permit != nil {
 		ctx, end = w.permit.Guard(&fenceContext{ctx, w.permit.Fence()})
+		w.guarded = ctx
 	}
 	if o.Memory.Shed {
 		ctx, end = r.letShed(ctx, w, end)

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"runtime/debug"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
@@ -12,16 +11,12 @@ import (
 const (
 	readInterval = 100 * time.Millisecond // between two readings while something runs
 	stepInterval = time.Second            // between two steps of a law
-	freeInterval = time.Second / 2        // between two forced collections
 )
 
 // governor has the limit of a run follow its law, and the start gate the memory. Only the loop changes it, under the
 // mutex of the pool.
 type governor struct {
-	sensors  *sensors
-	seen     seen
-	newest   []snapshot.Snapshot
-	newer    <-chan struct{} // closed when there are newer
+	machine  machine
 	hosts    hostMeter
 	past     permit.Usage // at the last step
 	sampling bool         // whether readings are taken
@@ -32,17 +27,15 @@ type governor struct {
 	decision  limit.Decision
 	decidedAt time.Duration
 	shadow    []limit.Decision
-	freeAt    time.Duration // when garbage may be collected again
-	freeing   chan struct{} // holds something while it is
+	freer     freer
 }
 
 func (g *governor) begin(p *Pool, now time.Duration) {
-	g.sensors = newSensors()
+	g.machine = newMachine(p.opts.Host, p.opts.Snapshotter)
 	g.readAt, g.stepAt = now, now
 	if p.core.chosen {
 		g.stepAt = now + stepInterval
 	}
-	g.freeing = make(chan struct{}, 1)
 }
 
 // govern takes readings and steps the laws, where that is due. It is called without the lock.
@@ -58,7 +51,10 @@ func (r *run) govern(current, historical snapshot.Status) {
 	if !read && !step {
 		return
 	}
-	own, host, rate := r.readings()
+	own, host, rate := g.machine.read(p.opts.Usage)
+	if _, shared := p.opts.Permits.(*Share); shared && p.opts.Usage == nil {
+		own = Usage{CPU: -1, Runnable: -1, Memory: -1} // the budget divides what the process uses
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now = p.opts.Clock()
@@ -70,42 +66,15 @@ func (r *run) govern(current, historical snapshot.Status) {
 		g.past = r.meter.usage(p.core.grown, 0)
 		g.hosts.restart()
 	}
+	if p.opts.Permits != nil {
+		p.opts.Permits.Report(r.meter.usage(p.core.grown, 0))
+	}
 	g.readAt = now + readInterval
 	if step {
 		g.stepAt, g.verdict = now+stepInterval, false
 		r.stepLocked(now, current, historical)
 	}
 	g.sampling = active
-}
-
-// readings returns what the tasks use, what is seen of the machine and, where that is known apart, how many of its
-// cores are in use; negative if not.
-func (r *run) readings() (own Usage, host Host, rate float64) {
-	o, g := &r.pool.opts, &r.governor
-	if o.Usage != nil {
-		own = o.Usage()
-	} else {
-		own = g.sensors.usage()
-	}
-	if o.Host != nil {
-		return own, o.Host(), -1
-	}
-	host = g.sensors.host(own)
-	if o.Snapshotter == nil {
-		return own, host, -1
-	}
-	select {
-	case <-g.newer:
-		g.newer = nil
-	default:
-	}
-	if g.newer == nil {
-		if v, newer, err := o.Snapshotter.View(); err == nil {
-			g.newest, g.newer = v.Newest, newer
-		}
-	}
-	host = g.seen.host(host, g.newest, own, o.Usage == nil)
-	return own, host, g.seen.busy
 }
 
 // weighLocked finds out how far the tasks that run have grown.
@@ -129,16 +98,13 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 		as.Max = c.max
 	}
 	in := limit.Input{
-		At: now, Window: window, Current: current, Historical: historical, Newest: g.newest,
+		At: now, Window: window, Current: current, Historical: historical, Newest: g.machine.newest,
 		Charge: c.held, Want: c.held + as.Waiting, Host: g.hosts.window(), Pools: []limit.Pool{as},
 	}
 	if g.shadow = g.shadow[:0]; len(p.opts.Shadow) > 0 {
 		for _, law := range p.opts.Shadow {
 			g.shadow = append(g.shadow, law.Step(in))
 		}
-	}
-	if p.opts.Permits != nil {
-		p.opts.Permits.Report(use)
 	}
 	c.share, c.gate = limit.Share{}, limit.Gate{}
 	if p.law != nil {
@@ -148,12 +114,7 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 		}
 		c.gate = g.decision.Gate
 	}
-	switch {
-	case p.opts.Memory.Off:
-		c.gate = limit.Gate{}
-	case c.gate.Line == 0 && in.Host.MemoryTotal > 0:
-		c.gate = p.opts.Memory.gate(in.Host.MemoryTotal)
-	}
+	c.gate = p.opts.Memory.line(c.gate, in.Host.MemoryTotal)
 }
 
 // governLocked applies what was decided, and returns when it is to be called again.
@@ -177,41 +138,21 @@ func (r *run) governLocked(now time.Duration) (next time.Duration) {
 		if p.opts.Memory.Shed {
 			r.shedLocked(now)
 		}
-		if r.block == BlockLimit || r.block == BlockMemory {
+		switch r.block {
+		case BlockLimit, BlockMemory, BlockPermits:
 			p.kickLocked()
 		}
 		if r.block == BlockMemory && p.opts.Usage == nil {
-			r.freeLocked(now)
+			g.freer.free(now)
 		}
 		return g.readAt
 	}
 	return forever
 }
 
-// freeLocked has the garbage of ended tasks collected and given back: while nothing may start nothing allocates, so
-// nothing else would do it.
-func (r *run) freeLocked(now time.Duration) {
-	g := &r.governor
-	if now < g.freeAt {
-		return
-	}
-	select {
-	case g.freeing <- struct{}{}:
-	default:
-		return
-	}
-	g.freeAt = now + freeInterval
-	go func() {
-		freeMemory()
-		<-g.freeing
-	}()
-}
-
-// freeMemory is replaced in tests.
-var freeMemory = debug.FreeOSMemory
-
 // waitingLocked returns how many permits could be used beside those that are held.
 func (r *run) waitingLocked() int64 {
+	// What waits for its minute, its token or its key is no demand.
 	if c := &r.pool.core; c.stopped || c.paused || r.block == BlockMinute || r.block == BlockRate {
 		return 0
 	}
@@ -220,12 +161,18 @@ func (r *run) waitingLocked() int64 {
 
 // demandLocked tells where the permits come from what is wanted.
 func (r *run) demandLocked(now time.Duration) {
-	waiting, oldest := r.waitingLocked(), time.Duration(0)
+	c := &r.pool.core
+	waiting, oldest := min(r.waitingLocked(), max(0, c.max-c.held)), time.Duration(0)
+	if r.block == BlockMemory {
+		waiting = 0
+	}
 	if waiting > 0 && r.ready {
 		oldest = now - r.since
 	}
-	if waiting != r.demanded {
-		r.demanded = waiting
+	change := max(waiting-r.demanded, r.demanded-waiting)
+	// Each statement wakes somebody, so small changes are told together.
+	if told := r.demandedAt > 0; !told || change > 0 && (waiting == 0 || 10*change > r.demanded || now >= r.demandedAt+readInterval) {
+		r.demanded, r.demandedAt = waiting, max(now, 1)
 		r.pool.opts.Permits.Demand(waiting, oldest)
 	}
 }

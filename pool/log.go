@@ -1,14 +1,17 @@
 package pool
 
-import "context"
+import (
+	"context"
+	"log/slog"
+)
 
 // log says how the pool does.
 func (p *Pool) log(ctx context.Context) {
-	if !p.opts.Log.Enabled(ctx, 0) {
+	if !p.opts.Log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
-	p.mu.Lock()
-	current, desired := p.core.held, p.desiredLocked()
-	p.mu.Unlock()
-	p.opts.Log.InfoContext(ctx, "pool", "current", current, "desired", desired)
+	s := p.Stats()
+	p.opts.Log.LogAttrs(ctx, slog.LevelInfo, "pool: "+s.Binding,
+		slog.Int64("current", s.Current), slog.Int64("desired", s.Desired), slog.Int64("waiting", s.Waiting),
+		slog.Int64("completed", s.Completed), slog.Int64("failed", s.Failed))
 }

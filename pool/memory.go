@@ -3,6 +3,9 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
 )
@@ -55,8 +58,39 @@ func (m *Memory) validate() error {
 // shedBelow is how much under the critical share of the memory shedding ends.
 const shedBelow = 0.02
 
-// gate returns the gate where the law has none.
-func (m *Memory) gate(total int64) limit.Gate {
+// line returns the gate in force, where that of the law may be none and the total is 0 if it is not known.
+func (m *Memory) line(law limit.Gate, total int64) limit.Gate {
 	share := func(of float64) int64 { return int64(of * float64(total)) }
+	switch {
+	case m.Off:
+		return limit.Gate{}
+	case law.Line > 0 || total <= 0:
+		return law
+	}
 	return limit.Gate{Line: share(m.High), Shed: share(m.Critical), ShedTo: share(m.Critical - shedBelow)}
 }
+
+// freeInterval is the least time between two forced collections.
+const freeInterval = time.Second / 2
+
+// freer has the garbage of ended tasks collected and given back: while nothing may start nothing allocates, so nothing
+// else would do it.
+type freer struct {
+	at   time.Duration // when it may be done again
+	busy atomic.Bool
+}
+
+// free does it on a goroutine of its own, unless that was done a short time ago.
+func (f *freer) free(now time.Duration) {
+	if now < f.at || !f.busy.CompareAndSwap(false, true) {
+		return
+	}
+	f.at = now + freeInterval
+	go func() {
+		defer f.busy.Store(false)
+		freeMemory()
+	}()
+}
+
+// freeMemory is replaced in tests.
+var freeMemory = debug.FreeOSMemory

@@ -196,10 +196,15 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Clock == nil {
-		start := time.Now()
-		o.Clock = func() time.Duration { return time.Since(start) }
+		o.Clock = newClock()
 	}
 	return o
+}
+
+// newClock returns Go's monotonic clock.
+func newClock() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -208,6 +213,8 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
+
+var errStatusTwice = errors.New("Status: there is a Snapshotter too")
 
 func (o *Options) validate() error {
 	var errs []error
@@ -249,7 +256,9 @@ func (o *Options) validate() error {
 	fault(o.TaskTimeout < 0, "TaskTimeout: %v: want at least 0", o.TaskTimeout)
 	fault(o.OnError > ErrorDrain, "OnError: %d is no mode", o.OnError)
 	fault(o.Law != nil && o.Permits != nil, "Law: the Permits decide; give the law to them")
-	fault(o.Snapshotter != nil && o.Status != nil, "Status: there is a Snapshotter too")
+	if o.Snapshotter != nil && o.Status != nil {
+		errs = append(errs, errStatusTwice)
+	}
 	for i, law := range o.Shadow {
 		fault(law == nil, "Shadow: law %d is nil", i)
 	}

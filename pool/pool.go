@@ -24,6 +24,7 @@ type Pool struct {
 	mu   sync.Mutex
 	core core
 	run  *run // nil while it does not run
+	last *run // the same, or the one before
 }
 
 // New returns a pool that runs nothing yet. It reports every fault of o at once.

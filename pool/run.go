@@ -19,6 +19,7 @@ type run struct {
 	// One goroutine at a time has the role of the dispatcher, who looks for the next task to start. again is whether
 	// something happened since it began to.
 	dispatching, again bool
+	lead               func() // work as the dispatcher, made once for all goroutines
 	isQuiet            bool
 
 	block Block         // why nothing started when last looked
@@ -29,11 +30,13 @@ type run struct {
 	since  time.Duration // since when one waits, where ready
 
 	aborted   bool
+	refused   bool // there will be no permits any more
 	cancelled bool
 	hardAt    time.Duration // when to wait no longer, where cancelled
 	errs      taskErrors
 
-	demanded int64 // as Permits was told
+	demanded   int64 // as Permits was told
+	demandedAt time.Duration
 
 	running list     // the tasks that run, in the order of their starts
 	free    *running // records for more
@@ -56,9 +59,10 @@ func (p *Pool) begin(ctx context.Context) (*run, error) {
 		scaleAt: now, logAt: now, until: now,
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	r.lead = func() { r.work(nil) }
 	r.meter.heldAt = now
 	r.governor.begin(p, now)
-	p.run = r
+	p.run, p.last = r, r
 	p.core.begin()
 	return r, nil
 }
@@ -71,6 +75,9 @@ func (p *Pool) finish(ctx context.Context, r *run) error {
 	p.core.stopped = true
 	p.core.tasks, p.core.held = 0, 0 // what outlived the grace is nobody's any more
 	r.cancel(ErrStopped)
+	if p.opts.Permits != nil {
+		p.opts.Permits.Demand(0, 0)
+	}
 	close(r.ended)
 	switch err := r.errs.join(); {
 	case err != nil:
@@ -124,6 +131,11 @@ func (r *run) listen() (e events) {
 	o := &r.pool.opts
 	if o.Permits != nil {
 		e.permits = o.Permits.Changed()
+		if err := o.Permits.Err(); err != nil {
+			r.pool.mu.Lock()
+			r.refusedLocked(err)
+			r.pool.mu.Unlock()
+		}
 	}
 	if o.Snapshotter != nil {
 		if _, changed, err := o.Snapshotter.Verdict(); err == nil {
@@ -136,7 +148,7 @@ func (r *run) listen() (e events) {
 // tick does what is due, and returns how long nothing is if nothing happens.
 func (r *run) tick() (wait time.Duration, over bool) {
 	p := r.pool
-	current, historical, judged := p.status()
+	current, historical, judged := judgement(p.opts.Status, p.opts.Snapshotter)
 	r.govern(current, historical)
 	p.mu.Lock()
 	now := p.opts.Clock()
@@ -188,19 +200,6 @@ func nextDue(due, now, interval time.Duration) time.Duration {
 	return due + ((now-due)/interval+1)*interval
 }
 
-// status asks for the judgements, where there is something to ask.
-func (p *Pool) status() (current, historical snapshot.Status, ok bool) {
-	switch {
-	case p.opts.Status != nil:
-		current, historical = p.opts.Status()
-		return current, historical, true
-	case p.opts.Snapshotter != nil:
-		v, _, err := p.opts.Snapshotter.View()
-		return v.Current, v.Historical, err == nil
-	}
-	return current, historical, false
-}
-
 // kick has somebody look whether more may start.
 func (r *run) kick() {
 	r.pool.mu.Lock()
@@ -217,12 +216,13 @@ func (p *Pool) kickLocked() {
 		r.again = true
 		return
 	}
-	if b, until := p.core.block(p.opts.Clock(), p.opts.Weight); b == BlockStopped || b != BlockNone && p.core.tasks > 0 {
-		r.blockLocked(b, until)
+	now := p.opts.Clock()
+	if b, until := p.core.block(now, p.opts.Weight); b == BlockStopped || b != BlockNone && p.core.tasks > 0 {
+		r.blockLocked(now, b, until)
 		return
 	}
 	r.dispatching = true
-	go r.work(nil)
+	go r.lead()
 }
 
 // stopLocked lets nothing more start.
@@ -249,6 +249,14 @@ func (r *run) failLocked(err error) {
 		r.cancelLocked(ErrStopped)
 	} else {
 		r.stopLocked()
+	}
+}
+
+// refusedLocked takes the reason why there will be no permits any more.
+func (r *run) refusedLocked(err error) {
+	if !r.refused {
+		r.refused = true
+		r.failLocked(err)
 	}
 }
 

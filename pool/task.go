@@ -70,6 +70,15 @@ func (r *run) expire(end *deadline, after time.Duration, cancel context.CancelCa
 	}
 }
 
+// lost reports whether a task failed because its permit was lost.
+func (w *running) lost(err error) bool {
+	if w.guarded == nil {
+		return false
+	}
+	cause := context.Cause(w.guarded)
+	return cause != nil && cause != context.Canceled && isCancelled(w.guarded, err)
+}
+
 // outcomeLocked takes the error of a task that took so long.
 func (r *run) outcomeLocked(now time.Duration, w *running, err error) {
 	refused, again := errors.AsType[*retryError](err)
@@ -84,7 +93,7 @@ func (r *run) outcomeLocked(now time.Duration, w *running, err error) {
 	case expired, err == nil: // that it expired was told already
 	case again:
 		r.pool.source.retry(w.task, now+refused.after)
-	case w.shed:
+	case w.shed, w.lost(err) && r.ctx.Err() == nil:
 		r.pool.source.retry(w.task, now)
 	case r.ctx.Err() != nil && isCancelled(r.ctx, err): // it did what it was told
 	default:

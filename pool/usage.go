@@ -128,18 +128,72 @@ func memoryLimit() int64 {
 // from sleep wakes.
 const observers = 2
 
+// machine reads what the tasks use and what is seen of the machine.
+type machine struct {
+	ask         func() Host // nil where the Snapshotter or the sensors say
+	snapshotter *snapshot.Snapshotter
+	sensors     *sensors
+	newest      []snapshot.Snapshot
+	newer       <-chan struct{} // closed when there are newer
+	seen        seen
+}
+
+func newMachine(ask func() Host, s *snapshot.Snapshotter) machine {
+	return machine{ask: ask, snapshotter: s, sensors: newSensors()}
+}
+
+// read returns what the tasks use, what is seen of the machine and, where that is known apart, how many of its cores are
+// in use; negative if not. Where usage is nil the tasks are goroutines of this process.
+func (m *machine) read(usage func() Usage) (own Usage, host Host, rate float64) {
+	if usage != nil {
+		own = usage()
+	} else {
+		own = m.sensors.usage()
+	}
+	if m.ask != nil {
+		return own, m.ask(), -1
+	}
+	host = m.sensors.host(own)
+	if m.snapshotter == nil {
+		return own, host, -1
+	}
+	select {
+	case <-m.newer:
+		m.newer = nil
+	default:
+	}
+	if m.newer == nil {
+		if v, newer, err := m.snapshotter.View(); err == nil {
+			m.newest, m.newer = v.Newest, newer
+		}
+	}
+	return own, m.seen.host(host, m.newest, own, usage == nil), m.seen.busy
+}
+
+// judgement asks for the judgements, where there is something to ask.
+func judgement(status func() (current, historical snapshot.Status), s *snapshot.Snapshotter) (current, historical snapshot.Status, ok bool) {
+	switch {
+	case status != nil:
+		current, historical = status()
+		return current, historical, true
+	case s != nil:
+		v, _, err := s.View()
+		return v.Current, v.Historical, err == nil
+	}
+	return current, historical, false
+}
+
 // seen is what a Snapshotter saw of the machine.
 type seen struct {
-	newest []snapshot.Snapshot
-	at     time.Duration // of the newest reading of memory, by the clock of the Snapshotter
-	own    int64         // what the tasks used when it was first looked at
-	busy   float64       // cores; negative if it is not known
+	at   time.Duration // of the newest reading of memory, by the clock of the Snapshotter
+	own  int64         // what the tasks used when it was first looked at
+	busy float64       // cores; negative if it is not known
 }
 
 // host adds what a Snapshotter saw to what this process knows by itself, where own is what the tasks use now.
 // inProcess is whether they are goroutines of this process.
 func (s *seen) host(h Host, newest []snapshot.Snapshot, own Usage, inProcess bool) Host {
-	s.newest, s.busy = newest, -1
+	s.busy = -1
 	for i := range newest {
 		snap := &newest[i]
 		if !snap.Known() {

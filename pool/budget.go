@@ -1,0 +1,366 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/permit"
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// BudgetOptions says what a [Budget] goes by. The zero value of every field is its default.
+type BudgetOptions struct {
+	// Law decides how many permits there are. The default is twostation. A Law belongs to one Budget.
+	Law limit.Law
+
+	// Snapshotter, Status, Host and Memory are those of [Options]. Nothing is shed by a Budget.
+	Snapshotter *snapshot.Snapshotter
+	Status      func() (current, historical snapshot.Status)
+	Host        func() Host
+	Memory      Memory
+
+	// Clock is the time that decides. The default is Go's monotonic clock.
+	Clock func() time.Duration
+}
+
+// Budget is a limit that several pools of one process share, fairly by weight: whoever has the least by weight of those
+// who wait gets what becomes free, and what one does not use others may. Its methods are safe for concurrent use and do
+// not block. It has no goroutine: the pools that run keep it going.
+type Budget struct {
+	opts    BudgetOptions
+	machine machine
+
+	mu       sync.Mutex
+	shares   []*Share
+	held     int64
+	hosts    hostMeter
+	own      Usage      // of the whole process
+	past     Usage      // the same at the last step
+	runnable float64    // of the process since then, in seconds
+	gate     limit.Gate // on memory
+	used     int64      // memory
+	growth   int64      // of memory that is still expected
+	freer    freer
+	decision limit.Decision
+	at       time.Duration // of the decision
+	begun    bool
+	lastRead time.Duration
+	readAt   time.Duration
+	stepAt   time.Duration
+	turn     int64 // counts who took permits, for ties
+}
+
+// NewBudget returns a Budget. It reports every fault of o at once.
+func NewBudget(o BudgetOptions) (*Budget, error) {
+	o.Memory = o.Memory.withDefaults()
+	err := o.Memory.validate()
+	if o.Snapshotter != nil && o.Status != nil {
+		err = errors.Join(err, errStatusTwice)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pool: budget: %w", err)
+	}
+	if o.Law == nil {
+		if o.Law, err = limit.NewTwoStation(limit.TwoStation{}); err != nil {
+			return nil, err
+		}
+	}
+	if o.Clock == nil {
+		o.Clock = newClock()
+	}
+	return &Budget{opts: o, machine: newMachine(o.Host, o.Snapshotter)}, nil
+}
+
+// Share is what one pool has of a Budget. It is that pool's [Options.Permits].
+type Share struct {
+	budget *Budget
+	name   string
+	weight int64
+
+	// The rest is guarded by the mutex of the budget.
+	closed  bool
+	held    int64
+	wants   int64 // permits that a TryAcquire failed to get, until one succeeds or the demand ends
+	waiting int64
+	turn    int64 // when it took permits last
+	usage   permit.Usage
+	past    permit.Usage // at the last step
+	part    int          // of the decision of the law; negative where it has none
+	grant   limit.Share  // the same
+	changed chan struct{}
+}
+
+// Share returns a share with a name, for people, and a weight from 1 to [permit.MaxWeight] against the others.
+func (b *Budget) Share(name string, weight int) (*Share, error) {
+	if weight < 1 || weight > permit.MaxWeight {
+		return nil, fmt.Errorf("pool: budget: weight: %d: want 1 to %d", weight, permit.MaxWeight)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.turn++
+	s := &Share{
+		budget: b, name: fmt.Sprintf("%s#%d", name, b.turn), weight: int64(weight), part: -1,
+		usage: permit.UnknownUsage(0), past: permit.UnknownUsage(0), changed: make(chan struct{}),
+	}
+	b.shares = append(b.shares, s)
+	return s, nil
+}
+
+// Close gives the share up. What is held is still to be released.
+func (s *Share) Close() {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.closed, s.wants, s.waiting = true, 0, 0
+	if s.held == 0 {
+		b.removeLocked(s)
+	}
+	b.notifyLocked()
+}
+
+func (b *Budget) removeLocked(s *Share) {
+	b.shares = slices.DeleteFunc(b.shares, func(o *Share) bool { return o == s })
+}
+
+// TryAcquire takes n permits, all or none, if there are so many and nobody who waits has less by weight. One that is
+// heavier than the limit gets it where nothing else runs.
+func (s *Share) TryAcquire(n int64) (Permit, bool) {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.closed {
+		return nil, false
+	}
+	if now := b.opts.Clock(); !b.begun {
+		b.readLocked(now)
+		b.stepLocked(now)
+	}
+	if !b.fitsLocked(s, n) {
+		s.wants = n
+		return nil, false
+	}
+	if o := b.neediestLocked(); o != nil && o != s && before(o, o.wants, s, n) && b.fitsLocked(o, o.wants) {
+		s.wants = n
+		o.tell()
+		return nil, false
+	}
+	b.turn++
+	s.turn, s.wants = b.turn, 0
+	s.held += n
+	b.held += n
+	b.growth += s.grant.Growth(n, float64(n)*limit.Growth(0, 0))
+	return &budgetPermit{s, n}, true
+}
+
+// fitsLocked reports whether the limit, the law and the memory let a share have n more.
+func (b *Budget) fitsLocked(s *Share, n int64) bool {
+	elapsed := b.opts.Clock() - b.at
+	switch {
+	case b.held > 0 && b.held+n > b.decision.After(elapsed):
+		return false
+	case s.held > 0 && s.part >= 0 && s.held+n > b.decision.ShareAfter(s.part, elapsed):
+		return false
+	case s.held > 0 && !b.gate.Open(b.used, b.growth):
+		b.freer.free(b.opts.Clock())
+		return false
+	}
+	return true
+}
+
+// before reports whether a that wants n comes before b that wants m.
+func before(a *Share, n int64, b *Share, m int64) bool {
+	return cmp.Or(cmp.Compare((a.held+n)*b.weight, (b.held+m)*a.weight), cmp.Compare(a.turn, b.turn)) < 0
+}
+
+// neediestLocked returns who comes first of those who wait, or nil.
+func (b *Budget) neediestLocked() (first *Share) {
+	for _, s := range b.shares {
+		if s.wants > 0 && (first == nil || before(s, s.wants, first, first.wants)) {
+			first = s
+		}
+	}
+	return first
+}
+
+// tell lets the pool of the share look again.
+func (s *Share) tell() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// notifyLocked lets all who wait look again.
+func (b *Budget) notifyLocked() {
+	for _, s := range b.shares {
+		if s.wants > 0 {
+			s.tell()
+		}
+	}
+}
+
+// Limit returns how many permits the share may hold now, and why no more. What others hold it may have when they give
+// it back.
+func (s *Share) Limit() (n int64, binding string) {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	elapsed := b.opts.Clock() - b.at
+	if s.part >= 0 {
+		return b.decision.ShareAfter(s.part, elapsed), s.grant.Binding
+	}
+	n = b.decision.After(elapsed)
+	if others := b.held - s.held; others > 0 {
+		return max(0, n-others), fmt.Sprintf("others hold %d of %d: %s", others, n, b.decision.Binding)
+	}
+	return n, b.decision.Binding
+}
+
+// Changed returns a channel that is closed when TryAcquire may succeed that failed before.
+func (s *Share) Changed() <-chan struct{} {
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
+	return s.changed
+}
+
+// Demand states how many permits could be used beside those that are held.
+func (s *Share) Demand(waiting int64, _ time.Duration) {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.waiting = waiting; waiting == 0 && s.wants > 0 {
+		s.wants = 0
+		if o := b.neediestLocked(); o != nil {
+			o.tell()
+		}
+	}
+}
+
+// Report states what the tasks of the pool use, and has the law take a step where one is due.
+func (s *Share) Report(u permit.Usage) {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.usage = u
+	now := b.opts.Clock()
+	if now < b.readAt {
+		return
+	}
+	b.readLocked(now)
+	if now >= b.stepAt {
+		b.stepLocked(now)
+	}
+	b.notifyLocked() // a rise is made in parts
+}
+
+// Err returns nil: a Budget never ends.
+func (s *Share) Err() error { return nil }
+
+// readLocked takes a reading of the machine.
+func (b *Budget) readLocked(now time.Duration) {
+	own, host, rate := b.machine.read(nil)
+	if b.begun && own.Runnable >= 0 {
+		b.runnable += own.Runnable * (now - b.lastRead).Seconds()
+	}
+	b.lastRead = now
+	b.own, b.used, b.readAt = own, host.MemoryUsed, now+readInterval
+	b.hosts.read(now, host, rate)
+	b.growth = 0
+	for _, s := range b.shares {
+		b.growth += s.grant.Growth(s.held, max(0, s.usage.Grown))
+	}
+}
+
+// stepLocked lets the law take a step.
+func (b *Budget) stepLocked(now time.Duration) {
+	in := limit.Input{At: now, Newest: b.machine.newest, Host: b.hosts.window()}
+	in.Current, in.Historical, _ = judgement(b.opts.Status, b.opts.Snapshotter)
+	if b.begun {
+		in.Window = now - b.at
+	}
+	for _, s := range b.shares {
+		_, as := between(&s.past, &s.usage, s.held)
+		s.past = s.usage
+		as.ID, as.Weight, as.Waiting = s.name, int(s.weight), max(s.waiting, s.wants)
+		in.Pools = append(in.Pools, as)
+		in.Charge += s.held
+		in.Want += s.held + as.Waiting
+	}
+	b.divideLocked(&in, now)
+	b.decision, b.at, b.stepAt, b.begun = b.opts.Law.Step(in), now, now+stepInterval, true
+	for i, s := range b.shares {
+		s.part, s.grant = -1, limit.Share{}
+		if i < len(b.decision.Shares) {
+			s.part, s.grant = i, b.decision.Shares[i]
+		}
+	}
+	b.gate = b.opts.Memory.line(b.decision.Gate, in.Host.MemoryTotal)
+}
+
+// divideLocked divides what the process uses among the pools whose tasks are goroutines, by their permits: nobody knows
+// which goroutine uses what.
+func (b *Budget) divideLocked(in *limit.Input, now time.Duration) {
+	var inUse, cpu, runnable float64
+	memory := b.own.Memory
+	for i := range in.Pools {
+		switch p := &in.Pools[i]; {
+		case !p.CPUKnown:
+			inUse += p.InUse
+		default:
+			cpu += p.CPU
+			runnable += p.Runnable
+			memory -= p.Memory
+		}
+	}
+	span := (now - b.at).Seconds()
+	if inUse == 0 || !b.begun || span <= 0 || b.own.CPU < 0 {
+		b.past = b.own
+		return
+	}
+	cores := max(0, (b.own.CPU-b.past.CPU).Seconds()/span-cpu)
+	queue := max(0, b.runnable/span-runnable)
+	for i := range in.Pools {
+		p := &in.Pools[i]
+		if p.CPUKnown {
+			continue
+		}
+		part := p.InUse / inUse
+		p.CPU, p.CPUKnown = cores*part, true
+		p.Runnable, p.RunnableKnown = min(queue*part, p.InUse), b.own.Runnable >= 0
+		p.Memory, p.MemoryKnown = int64(float64(max(0, memory))*part), b.own.Memory >= 0
+	}
+	b.past, b.runnable = b.own, 0
+}
+
+// budgetPermit is a permit of a Budget.
+type budgetPermit struct {
+	share *Share
+	n     int64
+}
+
+// Release gives it back.
+func (p *budgetPermit) Release() {
+	s, b := p.share, p.share.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.held -= p.n
+	b.held -= p.n
+	if s.closed && s.held == 0 {
+		b.removeLocked(s)
+	}
+	if o := b.neediestLocked(); o != nil && o != s {
+		o.tell()
+	}
+}
+
+// Fence returns the zero fence: a Budget is in one process.
+func (p *budgetPermit) Fence() permit.Fence { return permit.Fence{} }
+
+// Guard returns ctx: a permit of a Budget is never lost.
+func (p *budgetPermit) Guard(ctx context.Context) (context.Context, context.CancelFunc) {
+	return ctx, func() {}
+}
