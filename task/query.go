@@ -99,9 +99,10 @@ func (m *Monitor) newest(now time.Duration, e *entry, maxAge time.Duration) (Sam
 	return s, nil
 }
 
+// noDisk says why there is no reading of a folder; empty for no folder.
 func (e *entry) noDisk() string {
 	if e.Sandbox == "" {
-		return "the task has no folder"
+		return ""
 	}
 	return "the folder was not read yet"
 }

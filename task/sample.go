@@ -40,7 +40,7 @@ type Sample struct {
 	Usage     Usage
 	Processes []ProcessUsage
 
-	// Disk is the usage of the folder, read at DiskAt and DiskTime. It is unknown for a task without a folder.
+	// Disk is the usage of the folder, read at DiskAt and DiskTime. It is zero for a task without a folder.
 	Disk     snapshot.DiskReading
 	DiskAt   time.Duration
 	DiskTime time.Time

@@ -262,8 +262,9 @@ type ProcessScope struct {
 	//
 	//	*ProcessScope_Pid
 	//	*ProcessScope_Reporter
+	//	*ProcessScope_TaskId
 	Process isProcessScope_Process `protobuf_oneof:"process"`
-	// States the memory that the process may use. Required with `pid`; with `reporter` it reports its own.
+	// States the memory that the process may use. Required with `pid`; a reporter reports its own and a task has one.
 	MaxBytes      int64 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -324,6 +325,15 @@ func (x *ProcessScope) GetReporter() string {
 	return ""
 }
 
+func (x *ProcessScope) GetTaskId() string {
+	if x != nil {
+		if x, ok := x.Process.(*ProcessScope_TaskId); ok {
+			return x.TaskId
+		}
+	}
+	return ""
+}
+
 func (x *ProcessScope) GetMaxBytes() int64 {
 	if x != nil {
 		return x.MaxBytes
@@ -346,9 +356,17 @@ type ProcessScope_Reporter struct {
 	Reporter string `protobuf:"bytes,2,opt,name=reporter,proto3,oneof"`
 }
 
+type ProcessScope_TaskId struct {
+	// Is a task with all its processes, by its id. It must be one of the caller's own, or the caller have the role
+	// observer, and have a memory limit. Evidence names the task.
+	TaskId string `protobuf:"bytes,4,opt,name=task_id,json=taskId,proto3,oneof"`
+}
+
 func (*ProcessScope_Pid) isProcessScope_Process() {}
 
 func (*ProcessScope_Reporter) isProcessScope_Process() {}
+
+func (*ProcessScope_TaskId) isProcessScope_Process() {}
 
 // Holds the present severity or one transition.
 type WatchSeverityResponse struct {
@@ -500,12 +518,13 @@ const file_headroom_v1_severity_service_proto_rawDesc = "" +
 	"\x10SeverityPosition\x12*\n" +
 	"\vinstance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
 	"instanceId\x12#\n" +
-	"\bsequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bsequence\"\xd1\x02\n" +
+	"\bsequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bsequence\"\x8e\x03\n" +
 	"\fProcessScope\x12\x1b\n" +
 	"\x03pid\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x00R\x03pid\x12H\n" +
-	"\breporter\x18\x02 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$H\x00R\breporter\x12$\n" +
-	"\tmax_bytes\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bmaxBytes:\xa1\x01\xbaH\x9d\x01\x1a\x9a\x01\n" +
-	"!process_scope.pid_needs_max_bytes\x12:max_bytes goes with pid, at least 1, and not with reporter\x1a9has(this.pid) ? this.max_bytes >= 1 : this.max_bytes == 0B\x10\n" +
+	"\breporter\x18\x02 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$H\x00R\breporter\x120\n" +
+	"\atask_id\x18\x04 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{32}$H\x00R\x06taskId\x12$\n" +
+	"\tmax_bytes\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bmaxBytes:\xac\x01\xbaH\xa8\x01\x1a\xa5\x01\n" +
+	"!process_scope.pid_needs_max_bytes\x12Emax_bytes goes with pid, at least 1, and not with reporter or task_id\x1a9has(this.pid) ? this.max_bytes >= 1 : this.max_bytes == 0B\x10\n" +
 	"\aprocess\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
 	"\x15WatchSeverityResponse\x126\n" +
 	"\astarted\x18\x01 \x01(\v2\x1c.headroom.v1.SeverityStartedR\astarted\x121\n" +
@@ -578,6 +597,7 @@ func file_headroom_v1_severity_service_proto_init() {
 	file_headroom_v1_severity_service_proto_msgTypes[4].OneofWrappers = []any{
 		(*ProcessScope_Pid)(nil),
 		(*ProcessScope_Reporter)(nil),
+		(*ProcessScope_TaskId)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
