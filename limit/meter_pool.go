@@ -1,6 +1,9 @@
 package limit
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // PoolMeter makes windows of a pool from what happens in it, and from readings that are taken about ten times a
 // second. The zero value is ready. It allocates nothing, and is not safe for concurrent use.
@@ -12,6 +15,7 @@ type PoolMeter struct {
 	ages    ages
 	ever    float64 // permit-seconds, until settled
 	ended   float64 // permits that ended, ever
+	took    float64 // permit-seconds of those that ended
 	mean    float64 // duration of a task in seconds, once settled
 	settled bool
 
@@ -64,10 +68,11 @@ func (m *PoolMeter) End(now, started time.Duration, permits int64, failed bool) 
 	}
 	m.ended += float64(permits)
 	took := (now - started).Seconds()
+	m.took += took * float64(permits)
 	if n := max(10, populations*float64(m.leased)); m.settled {
 		m.mean += min(1, float64(permits)/n) * (took - m.mean)
 	} else if m.ended >= n {
-		m.settled, m.mean = true, m.ever/m.ended
+		m.mean, m.settled = m.Duration().Seconds(), true
 	}
 	m.leased -= permits
 }
@@ -103,14 +108,15 @@ func (m *PoolMeter) advance(now time.Duration) {
 	m.at = now
 }
 
-// Duration returns how long a task is expected to take: permit-seconds over tasks until three populations have
-// ended, and then a moving average. 0 before one ended.
+// Duration returns how long a task is expected to take, and 0 before one ended. Once three populations have ended it
+// is a moving average. Until then it is the geometric mean of two that err in opposite ways while more and more
+// tasks run: all permit-seconds by tasks that ended, which is too long, and the mean of those that ended, too short.
 func (m *PoolMeter) Duration() time.Duration {
 	switch {
 	case m.settled:
 		return time.Duration(m.mean * float64(time.Second))
 	case m.ended > 0:
-		return time.Duration(m.ever / m.ended * float64(time.Second))
+		return time.Duration(math.Sqrt(m.ever*m.took) / m.ended * float64(time.Second))
 	default:
 		return 0
 	}

@@ -67,8 +67,8 @@ func TestPoolMeter(t *testing.T) {
 		p.Throttled != 3 || p.Calls != 15 {
 		t.Errorf("first window: %+v", p)
 	}
-	// Permit-seconds so far over the task that ended.
-	if want := 1750 * ms; (p.Duration - want).Abs() > time.Microsecond {
+	// Of the permit-seconds so far, and of those of the task that ended.
+	if want := time.Duration(math.Sqrt(1750*750)) * ms; (p.Duration - want).Abs() > ms {
 		t.Errorf("duration %v, want %v", p.Duration, want)
 	}
 	if want := 2 * limit.Growth(500*ms, p.Duration); !near(p.Grown, want) {

@@ -4,17 +4,21 @@ import "math"
 
 // The memory side of the law "twostation". Shares are of all memory, unless they say otherwise.
 const (
-	learnMemory  = 10.0        // seconds before the spread of footprints is learned
-	priorSpread  = 0.04 * 0.04 // of what is taken, squared: the spread before that
-	leastOwn     = 0.01        // of memory must be the pools' for the spread to be learned
-	criticalUse  = 0.96        // of memory in use: half must go
-	criticalWait = 0.5         // of the time some task waits for memory: the same
-	shedUse      = 0.95
-	shedTo       = 0.93
-	planBelow    = 0.01  // under the line of the gate lies that of the plan
-	killPenalty  = 0.03  // lowers the line, for each task that the kernel killed ...
-	mostPenalty  = 0.25  // ... at most this ...
-	forgive      = 0.998 // ... and what is left of it after a second
+	learnMemory       = 10.0        // seconds before the spread of footprints is learned
+	priorSpread       = 0.04 * 0.04 // of what is taken, squared: the spread before that
+	leastOwn          = 0.01        // of memory must be the pools' for the spread to be learned
+	criticalUse       = 0.96        // of memory in use: half must go
+	criticalWait      = 0.5         // of the time some task waits for memory: the same
+	shedUse           = 0.95
+	shedTo            = 0.93
+	planBelow         = 0.01 // under the line of the gate lies that of the plan
+	farLine           = 0.09
+	nearMargin        = 0.33
+	farLineLatency    = 0.055
+	nearMarginLatency = 0.5
+	killPenalty       = 0.03  // lowers the line, for each task that the kernel killed ...
+	mostPenalty       = 0.25  // ... at most this ...
+	forgive           = 0.998 // ... and what is left of it after a second
 )
 
 // footprints is what the law knows of memory.
@@ -110,7 +114,12 @@ func (s *station) learnFootprint(dt float64) {
 		s.footprint = seen
 	}
 	s.evidence += s.Grown * dt
-	s.footprint += min(0.5, max(0.03*dt, 5*s.Grown*dt/s.evidence)) * (seen - s.footprint)
+	const calm = 0.01
+	least := 0.03
+	if seen < s.footprint {
+		least = calm
+	}
+	s.footprint += min(0.5, max(least*dt, 3*s.Grown*dt/s.evidence)) * (seen - s.footprint)
 }
 
 // line returns how many bytes the pools may take, by a plan that ends when what starts now has grown.
@@ -130,9 +139,12 @@ func (t *twostation) shareMemory(in *Input) {
 		return
 	}
 	line := t.line(in)
-	spread := t.config.Margin * math.Sqrt(t.memory.spread)
-	root := (math.Sqrt(spread*spread+4*line) - spread) / 2
-	room := root * root
+	near, far := nearMargin, farLine
+	if t.config.Objective == Latency {
+		near, far = nearMarginLatency, farLineLatency
+	}
+	deviation := t.config.Margin * math.Sqrt(t.memory.spread)
+	room := min(under(line, near*deviation), under(line+far*float64(in.Host.MemoryTotal), deviation))
 	t.demands, t.weights = t.demands[:0], t.weights[:0]
 	for _, s := range t.stations {
 		t.demands = append(t.demands, s.target*s.cost())
@@ -159,6 +171,12 @@ func (t *twostation) shareMemory(in *Input) {
 	}
 }
 
+// under returns the largest x for which x + spread sqrt(x) <= line.
+func under(line, spread float64) float64 {
+	root := (math.Sqrt(spread*spread+4*line) - spread) / 2
+	return root * root
+}
+
 // cost is the memory to plan for a task, which is more while few were seen.
 func (s *station) cost() float64 {
 	return s.footprint * meanGrowth * (1 + 2/math.Sqrt(1+s.started))
@@ -177,7 +195,7 @@ func (t *twostation) gate(in *Input) Gate {
 	if total == 0 {
 		return Gate{}
 	}
-	line := (t.config.Memory-f.penalty)*total - 2*math.Sqrt(f.spread*f.own) - 2*max(0, f.slope)
+	line := (t.config.Memory-f.penalty)*total - 1*math.Sqrt(f.spread*f.own) - 2*max(0, f.slope)
 	g := Gate{Line: max(1, bytesOf(line)), Shed: bytesOf(shedUse * total), ShedTo: bytesOf(shedTo * total)}
 	var growth int64
 	for _, s := range t.stations {
