@@ -39,18 +39,15 @@ type Budget struct {
 	mu       sync.Mutex
 	shares   []*Share
 	held     int64
-	hosts    hostMeter
-	own      Usage      // of the whole process
-	past     Usage      // the same at the last step
-	runnable float64    // of the process since then, in seconds
-	gate     limit.Gate // on memory
-	used     int64      // memory
-	growth   int64      // of memory that is still expected
+	hosts    limit.HostMeter
+	process  limit.PoolMeter // of the whole process
+	gate     limit.Gate      // on memory
+	used     int64           // memory
+	growth   int64           // of memory that is still expected
 	freer    freer
 	decision limit.Decision
 	at       time.Duration // of the decision
 	begun    bool
-	lastRead time.Duration
 	readAt   time.Duration
 	stepAt   time.Duration
 	turn     int64 // counts who took permits, for ties
@@ -88,11 +85,11 @@ type Share struct {
 	held    int64
 	wants   int64 // permits that a TryAcquire failed to get, until one succeeds or the demand ends
 	waiting int64
-	turn    int64 // when it took permits last
-	usage   permit.Usage
-	past    permit.Usage // at the last step
-	part    int          // of the decision of the law; negative where it has none
-	grant   limit.Share  // the same
+	turn    int64       // when it took permits last
+	grown   float64     // of [limit.Pool]
+	last    limit.Pool  // window of its pool
+	part    int         // of the decision of the law; negative where it has none
+	grant   limit.Share // the same
 	changed chan struct{}
 }
 
@@ -106,7 +103,7 @@ func (b *Budget) Share(name string, weight int) (*Share, error) {
 	b.turn++
 	s := &Share{
 		budget: b, name: fmt.Sprintf("%s#%d", name, b.turn), weight: int64(weight), part: -1,
-		usage: permit.UnknownUsage(0), past: permit.UnknownUsage(0), changed: make(chan struct{}),
+		changed: make(chan struct{}),
 	}
 	b.shares = append(b.shares, s)
 	return s, nil
@@ -240,12 +237,23 @@ func (s *Share) Demand(waiting int64, _ time.Duration) {
 	}
 }
 
-// Report states what the tasks of the pool use, and has the law take a step where one is due.
-func (s *Share) Report(u permit.Usage) {
+// Report is not used: what a pool knows it tells a Budget of the same process in full.
+func (s *Share) Report(permit.Usage) {}
+
+// window takes what the pool did in its last window.
+func (s *Share) window(as limit.Pool) {
 	b := s.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.usage = u
+	s.last = as
+}
+
+// look takes how far the tasks of the pool have grown, and keeps the Budget going.
+func (s *Share) look(grown float64) {
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.grown = grown
 	now := b.opts.Clock()
 	if now < b.readAt {
 		return
@@ -262,36 +270,38 @@ func (s *Share) Err() error { return nil }
 
 // readLocked takes a reading of the machine.
 func (b *Budget) readLocked(now time.Duration) {
-	own, host, rate := b.machine.read(nil)
-	if b.begun && own.Runnable >= 0 {
-		b.runnable += own.Runnable * (now - b.lastRead).Seconds()
-	}
-	b.lastRead = now
-	b.own, b.used, b.readAt = own, host.MemoryUsed, now+readInterval
-	b.hosts.read(now, host, rate)
+	own, host := b.machine.read(now, nil)
+	b.process.Read(now, own.reading())
+	b.hosts.Read(now, host.reading())
+	b.used, b.readAt = host.MemoryUsed, now+readInterval
 	b.growth = 0
 	for _, s := range b.shares {
-		b.growth += s.grant.Growth(s.held, max(0, s.usage.Grown))
+		b.growth += s.grant.Growth(s.held, s.grown)
 	}
 }
 
 // stepLocked lets the law take a step.
 func (b *Budget) stepLocked(now time.Duration) {
-	in := limit.Input{At: now, Newest: b.machine.newest, Host: b.hosts.window()}
+	in := limit.Input{At: now, Newest: b.machine.newest}
+	in.Host, in.Window = b.hosts.Window()
 	in.Current, in.Historical, _ = judgement(b.opts.Status, b.opts.Snapshotter)
-	if b.begun {
-		in.Window = now - b.at
-	}
 	for _, s := range b.shares {
-		_, as := between(&s.past, &s.usage, s.held)
-		s.past = s.usage
-		as.ID, as.Weight, as.Waiting = s.name, int(s.weight), max(s.waiting, s.wants)
+		as := s.last
+		as.ID, as.Weight, as.Leased, as.Waiting = s.name, int(s.weight), s.held, max(s.waiting, s.wants)
+		if as.Started == 0 && s.held == 0 {
+			as.InUse = 0
+		}
 		in.Pools = append(in.Pools, as)
 		in.Charge += s.held
 		in.Want += s.held + as.Waiting
+		s.last.Started, s.last.Completed, s.last.Failed = 0, 0, 0 // counted
+		s.last.Calls, s.last.Throttled = 0, 0
 	}
-	b.divideLocked(&in, now)
+	divide(b.process.Window(now), in.Pools)
 	b.decision, b.at, b.stepAt, b.begun = b.opts.Law.Step(in), now, now+stepInterval, true
+	if next := b.decision.Next; next > 0 {
+		b.stepAt = now + max(next, readInterval)
+	}
 	for i, s := range b.shares {
 		s.part, s.grant = -1, limit.Share{}
 		if i < len(b.decision.Shares) {
@@ -301,39 +311,28 @@ func (b *Budget) stepLocked(now time.Duration) {
 	b.gate = b.opts.Memory.line(b.decision.Gate, in.Host.MemoryTotal)
 }
 
-// divideLocked divides what the process uses among the pools whose tasks are goroutines, by their permits: nobody knows
-// which goroutine uses what.
-func (b *Budget) divideLocked(in *limit.Input, now time.Duration) {
-	var inUse, cpu, runnable float64
-	memory := b.own.Memory
-	for i := range in.Pools {
-		switch p := &in.Pools[i]; {
-		case !p.CPUKnown:
+// divide divides what a process uses among its pools of which that is not known, by their permits: nobody knows which
+// goroutine uses what.
+func divide(process limit.Pool, pools []limit.Pool) {
+	inUse := 0.0
+	for i := range pools {
+		if p := &pools[i]; !p.CPUKnown && !p.MemoryKnown {
 			inUse += p.InUse
-		default:
-			cpu += p.CPU
-			runnable += p.Runnable
-			memory -= p.Memory
 		}
 	}
-	span := (now - b.at).Seconds()
-	if inUse == 0 || !b.begun || span <= 0 || b.own.CPU < 0 {
-		b.past = b.own
+	if inUse == 0 {
 		return
 	}
-	cores := max(0, (b.own.CPU-b.past.CPU).Seconds()/span-cpu)
-	queue := max(0, b.runnable/span-runnable)
-	for i := range in.Pools {
-		p := &in.Pools[i]
-		if p.CPUKnown {
+	for i := range pools {
+		p := &pools[i]
+		if p.CPUKnown || p.MemoryKnown {
 			continue
 		}
 		part := p.InUse / inUse
-		p.CPU, p.CPUKnown = cores*part, true
-		p.Runnable, p.RunnableKnown = min(queue*part, p.InUse), b.own.Runnable >= 0
-		p.Memory, p.MemoryKnown = int64(float64(max(0, memory))*part), b.own.Memory >= 0
+		p.CPU, p.CPUKnown = process.CPU*part, process.CPUKnown
+		p.Runnable, p.RunnableKnown = min(process.Runnable*part, p.InUse), process.RunnableKnown
+		p.Memory, p.MemoryKnown = int64(float64(process.Memory)*part), process.MemoryKnown
 	}
-	b.past, b.runnable = b.own, 0
 }
 
 // budgetPermit is a permit of a Budget.

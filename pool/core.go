@@ -1,10 +1,10 @@
 package pool
 
 import (
-	"math"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // Block is why no task starts.
@@ -34,6 +34,7 @@ type core struct {
 	byPermits  bool // whether the limit is that of the permits
 	ratio      float64
 	up, down   float64
+	scaling    string // what the last step of a crawlee profile rested on, for people
 	paused     bool
 	stopped    bool
 	overloaded bool // as last judged, for the crawlee profiles
@@ -137,17 +138,19 @@ func (c *core) end(weight int64, age time.Duration) {
 	c.grown = max(0, c.grown-float64(weight)*limit.Growth(age, c.duration))
 }
 
-// scale is a step of the crawlee profiles: up by a share of the desired concurrency where the machine is idle and
-// most of it is used, down by a share where it is overloaded.
-func (c *core) scale(now time.Duration, idle, overloaded bool) {
-	desired := float64(c.desired)
-	switch {
-	case idle && c.desired < c.max && float64(c.held) >= math.Floor(c.ratio*desired):
-		if c.profile == ProfileCrawleeJS && c.minuteFree(now) > now {
-			return // what waits for its minute would not use more
-		}
-		c.desired = min(c.max, c.desired+int64(math.Ceil(c.up*desired)))
-	case overloaded && c.desired > c.floor():
-		c.desired = max(c.floor(), c.desired-int64(math.Ceil(c.down*desired)))
+// scale is a step of a crawlee profile.
+func (c *core) scale(now time.Duration, historical snapshot.Status) {
+	// A law goes on from the desired concurrency that it has; this one begins with that which may have been set.
+	law, err := limit.NewCrawlee(limit.Crawlee{
+		Profile: snapshot.Profile(c.profile), Min: c.floor(), Max: c.max, Desired: c.limit(),
+		Ratio: c.ratio, StepUp: c.up, StepDown: c.down,
+	})
+	if err != nil {
+		c.scaling = err.Error()
+		return
 	}
+	d := law.Step(limit.Input{
+		Historical: historical, Charge: c.held, Pools: []limit.Pool{{Capped: c.minuteFree(now) > now}},
+	})
+	c.desired, c.scaling = d.Limit, d.Binding
 }

@@ -98,10 +98,8 @@ func (r *run) done(w *running, err error) *running {
 	}
 	c := &p.core
 	now := p.opts.Clock()
-	r.meter.hold(now, c.held)
 	r.outcomeLocked(now, w, err)
 	c.end(w.task.Weight, now-w.started)
-	r.meter.hold(now, c.held)
 	r.running.remove(w)
 	*w = running{next: r.free}
 	r.free = w
@@ -191,8 +189,8 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 		}
 	}
 	p.core.start(now, task.Weight)
-	r.meter.hold(now, p.core.held)
-	r.meter.sum.Starts++
+	r.meter.Start(now, task.Weight)
+	r.counts.started++
 	w := r.free
 	if w == nil {
 		w = new(running)

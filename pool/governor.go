@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
-	"github.com/headroom-rpc/headroom/permit"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -17,22 +16,24 @@ const (
 // mutex of the pool.
 type governor struct {
 	machine  machine
-	hosts    hostMeter
-	past     permit.Usage // at the last step
-	sampling bool         // whether readings are taken
+	hosts    limit.HostMeter
+	sums     sums
+	own      Usage         // as last read
+	windowAt time.Duration // when the last window ended
+	sampling bool          // whether readings are taken
 	readAt   time.Duration
 	stepAt   time.Duration
 	verdict  bool // a verdict changed since the last step
 
 	decision  limit.Decision
 	decidedAt time.Duration
-	shadow    []limit.Decision
+	shadow    []limit.ShadowDecision
 	freer     freer
 }
 
 func (g *governor) begin(p *Pool, now time.Duration) {
 	g.machine = newMachine(p.opts.Host, p.opts.Snapshotter)
-	g.readAt, g.stepAt = now, now
+	g.readAt, g.stepAt, g.windowAt = now, now, now
 	if p.core.chosen {
 		g.stepAt = now + stepInterval
 	}
@@ -51,61 +52,68 @@ func (r *run) govern(current, historical snapshot.Status) {
 	if !read && !step {
 		return
 	}
-	own, host, rate := g.machine.read(p.opts.Usage)
-	if _, shared := p.opts.Permits.(*Share); shared && p.opts.Usage == nil {
+	own, host := g.machine.read(now, p.opts.Usage)
+	share, shared := p.opts.Permits.(*Share)
+	if shared && p.opts.Usage == nil {
 		own = Usage{CPU: -1, Runnable: -1, Memory: -1} // the budget divides what the process uses
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now = p.opts.Clock()
-	r.meter.read(now, own)
-	g.hosts.read(now, host, rate)
-	p.core.used = host.MemoryUsed
-	r.weighLocked(now)
-	if !g.sampling { // what was before, while nothing ran, says nothing of what runs
-		g.past = r.meter.usage(p.core.grown, 0)
-		g.hosts.restart()
-	}
-	if p.opts.Permits != nil {
-		p.opts.Permits.Report(r.meter.usage(p.core.grown, 0))
+	g.own = own
+	r.meter.Read(now, own.reading())
+	g.hosts.Read(now, host.reading())
+	c := &p.core
+	c.duration, c.grown, c.used = r.meter.Duration(), r.meter.Grown(now), host.MemoryUsed
+	if !g.sampling { // what was while nothing ran says nothing of what runs
+		r.windowLocked(now)
+		g.hosts.Window()
 	}
 	g.readAt = now + readInterval
 	if step {
-		g.stepAt, g.verdict = now+stepInterval, false
+		g.verdict = false
 		r.stepLocked(now, current, historical)
+	}
+	if shared {
+		share.look(c.grown)
 	}
 	g.sampling = active
 }
 
-// weighLocked finds out how far the tasks that run have grown.
-func (r *run) weighLocked(now time.Duration) {
-	c := &r.pool.core
-	c.duration = r.meter.length.expected()
-	c.grown = 0
-	for w := r.running.first; w != nil; w = w.next {
-		c.grown += float64(w.task.Weight) * limit.Growth(now-w.started, c.duration)
-	}
+// windowLocked returns what the tasks did since the last call.
+func (r *run) windowLocked(now time.Duration) (window limit.Pool, span time.Duration) {
+	g := &r.governor
+	window, span = r.meter.Window(now), now-g.windowAt
+	g.windowAt = now
+	g.sums.add(span, &window)
+	return window, span
 }
 
 // stepLocked lets the laws take a step.
 func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status) {
 	p, g, c := r.pool, &r.governor, &r.pool.core
-	use := r.meter.usage(c.grown, 0)
-	window, as := between(&g.past, &use, c.held)
-	g.past = use
+	as, span := r.windowLocked(now)
 	as.ID, as.Weight, as.Min, as.Waiting = "pool", 1, c.floor(), r.waitingLocked()
+	as.Capped = c.minuteFree(now) > now
 	if c.max < unlimited {
 		as.Max = c.max
 	}
+	host, _ := g.hosts.Window()
 	in := limit.Input{
-		At: now, Window: window, Current: current, Historical: historical, Newest: g.machine.newest,
-		Charge: c.held, Want: c.held + as.Waiting, Host: g.hosts.window(), Pools: []limit.Pool{as},
+		At: now, Window: span, Current: current, Historical: historical, Newest: g.machine.newest,
+		Charge: c.held, Want: c.held + as.Waiting, Host: host, Pools: []limit.Pool{as},
 	}
-	if g.shadow = g.shadow[:0]; len(p.opts.Shadow) > 0 {
-		for _, law := range p.opts.Shadow {
-			g.shadow = append(g.shadow, law.Step(in))
-		}
+	if p.shadow != nil {
+		g.shadow = append(g.shadow[:0], p.shadow.Step(in)...)
 	}
+	switch permits := p.opts.Permits.(type) {
+	case nil:
+	case *Share:
+		permits.window(as)
+	default:
+		permits.Report(g.sums.usage)
+	}
+	g.stepAt = now + stepInterval
 	c.share, c.gate = limit.Share{}, limit.Gate{}
 	if p.law != nil {
 		g.decision, g.decidedAt, c.chosen = p.law.Step(in), max(now, 1), false
@@ -113,6 +121,9 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 			c.share = g.decision.Shares[0]
 		}
 		c.gate = g.decision.Gate
+		if next := g.decision.Next; next > 0 {
+			g.stepAt = now + max(next, readInterval)
+		}
 	}
 	c.gate = p.opts.Memory.line(c.gate, in.Host.MemoryTotal)
 }

@@ -19,7 +19,8 @@ import (
 type Pool struct {
 	opts   Options
 	source source
-	law    limit.Law // nil where the permits or a crawlee profile decide
+	law    limit.Law     // nil where the permits or a crawlee profile decide
+	shadow *limit.Shadow // nil where there is none
 
 	mu   sync.Mutex
 	core core
@@ -56,6 +57,9 @@ func newPool(o Options) (*Pool, error) {
 			return nil, err
 		}
 		p.law = law
+	}
+	if len(o.Shadow) > 0 {
+		p.shadow = limit.NewShadow(o.Shadow...)
 	}
 	return p, nil
 }

@@ -33,16 +33,6 @@ func (m *minute) start(now time.Duration) {
 	}
 }
 
-// recent returns how many starts were in the last 60 s.
-func (m *minute) recent(now time.Duration) (n int) {
-	for _, at := range m.starts {
-		if now-at < time.Minute {
-			n++
-		}
-	}
-	return n
-}
-
 // bucket is a token bucket. The zero value bounds nothing.
 type bucket struct {
 	interval time.Duration // between two tokens; 0 for no bound

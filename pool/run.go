@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -40,7 +41,8 @@ type run struct {
 
 	running list     // the tasks that run, in the order of their starts
 	free    *running // records for more
-	meter   meter
+	meter   limit.PoolMeter
+	counts  counts
 
 	governor governor
 
@@ -60,7 +62,6 @@ func (p *Pool) begin(ctx context.Context) (*run, error) {
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.lead = func() { r.work(nil) }
-	r.meter.heldAt = now
 	r.governor.begin(p, now)
 	p.run, p.last = r, r
 	p.core.begin()
@@ -166,8 +167,10 @@ func (r *run) tick() (wait time.Duration, over bool) {
 			p.core.overloaded = current.State == snapshot.StateOverloaded
 		}
 		if now >= r.scaleAt && p.law == nil && p.opts.Permits == nil {
-			idle := !judged || historical.State == snapshot.StateIdle
-			p.core.scale(now, idle, judged && historical.State == snapshot.StateOverloaded)
+			if !judged {
+				historical.State = snapshot.StateIdle
+			}
+			p.core.scale(now, historical)
 			r.scaleAt = nextDue(r.scaleAt, now, p.opts.AutoscaleInterval)
 			r.until = min(r.until, now)
 		}

@@ -33,7 +33,7 @@ func (r *run) shedLocked(now time.Duration) {
 		return
 	}
 	used := c.used
-	each := r.meter.last.Memory / c.held
+	each := r.governor.own.Memory / c.held
 	if each <= 0 && c.share.Footprint == 0 {
 		each = used / c.held
 	}

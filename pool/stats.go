@@ -41,7 +41,7 @@ type Stats struct {
 	Decision limit.Decision
 
 	// Shadow are the last decisions of [Options.Shadow], in their order; none before the first.
-	Shadow []limit.Decision
+	Shadow []limit.ShadowDecision
 }
 
 // Stats returns the figures of now.
@@ -61,9 +61,8 @@ func (p *Pool) Stats() Stats {
 		s.Binding = "the pool has not run yet"
 		return s
 	}
-	s.Started, s.Completed = r.meter.sum.Starts, r.meter.sum.Completions
-	s.Failed, s.Throttled = r.meter.sum.Failures, r.meter.sum.Throttled
-	s.Duration = r.meter.length.expected()
+	s.Started, s.Completed, s.Failed, s.Throttled = r.counts.started, r.counts.completed, r.counts.failed, r.counts.throttled
+	s.Duration = r.meter.Duration()
 	s.Decision = r.governor.decision
 	s.Shadow = append(s.Shadow, r.governor.shadow...)
 	if c.gate.Line > 0 {
@@ -122,6 +121,8 @@ func (p *Pool) bindingLocked(s *Stats, overload string) string {
 		return fmt.Sprintf("the desired concurrency was set to %d", c.desired)
 	case len(s.Decision.Shares) > 0:
 		return s.Decision.Shares[0].Binding
+	case c.scaling != "":
+		return c.scaling
 	case s.Decision.Binding != "":
 		return s.Decision.Binding
 	}

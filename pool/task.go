@@ -88,7 +88,11 @@ func (r *run) outcomeLocked(now time.Duration, w *running, err error) {
 		expired = w.deadline.expired
 	}
 	failed := expired || err != nil && !again
-	r.meter.end(now-w.started, failed, again)
+	r.meter.End(now, w.started, w.task.Weight, failed)
+	r.meter.Call(1, bit(again))
+	r.counts.completed++
+	r.counts.failed += bit(failed)
+	r.counts.throttled += bit(again)
 	switch {
 	case expired, err == nil: // that it expired was told already
 	case again:
@@ -99,4 +103,14 @@ func (r *run) outcomeLocked(now time.Duration, w *running, err error) {
 	default:
 		r.failLocked(err)
 	}
+}
+
+// counts are those of one Run.
+type counts struct{ started, completed, failed, throttled int64 }
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }

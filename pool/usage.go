@@ -142,20 +142,20 @@ func newMachine(ask func() Host, s *snapshot.Snapshotter) machine {
 	return machine{ask: ask, snapshotter: s, sensors: newSensors()}
 }
 
-// read returns what the tasks use, what is seen of the machine and, where that is known apart, how many of its cores are
-// in use; negative if not. Where usage is nil the tasks are goroutines of this process.
-func (m *machine) read(usage func() Usage) (own Usage, host Host, rate float64) {
+// read returns what the tasks use now and what is seen of the machine. Where usage is nil the tasks are goroutines of
+// this process.
+func (m *machine) read(now time.Duration, usage func() Usage) (own Usage, host Host) {
 	if usage != nil {
 		own = usage()
 	} else {
 		own = m.sensors.usage()
 	}
 	if m.ask != nil {
-		return own, m.ask(), -1
+		return own, m.ask()
 	}
 	host = m.sensors.host(own)
 	if m.snapshotter == nil {
-		return own, host, -1
+		return own, host
 	}
 	select {
 	case <-m.newer:
@@ -167,7 +167,7 @@ func (m *machine) read(usage func() Usage) (own Usage, host Host, rate float64) 
 			m.newest, m.newer = v.Newest, newer
 		}
 	}
-	return own, m.seen.host(host, m.newest, own, usage == nil), m.seen.busy
+	return own, m.seen.host(now, host, m.newest, own, usage == nil)
 }
 
 // judgement asks for the judgements, where there is something to ask.
@@ -185,15 +185,21 @@ func judgement(status func() (current, historical snapshot.Status), s *snapshot.
 
 // seen is what a Snapshotter saw of the machine.
 type seen struct {
-	at   time.Duration // of the newest reading of memory, by the clock of the Snapshotter
-	own  int64         // what the tasks used when it was first looked at
-	busy float64       // cores; negative if it is not known
+	at    time.Duration // of the newest reading of memory, by the clock of the Snapshotter
+	own   int64         // what the tasks used when it was first looked at
+	busy  time.Duration // CPU time of the machine since the first look, by the cores that were in use
+	cores float64       // that are in use; negative while that is not known
+	last  time.Duration // look
+	begun bool
 }
 
-// host adds what a Snapshotter saw to what this process knows by itself, where own is what the tasks use now.
-// inProcess is whether they are goroutines of this process.
-func (s *seen) host(h Host, newest []snapshot.Snapshot, own Usage, inProcess bool) Host {
-	s.busy = -1
+// host adds what was seen to what this process knows by itself, where own is what the tasks use now. inProcess is
+// whether they are goroutines of this process.
+func (s *seen) host(now time.Duration, h Host, newest []snapshot.Snapshot, own Usage, inProcess bool) Host {
+	if s.begun && s.cores >= 0 {
+		s.busy += time.Duration(s.cores * float64(now-s.last))
+	}
+	s.begun, s.last, s.cores = true, now, -1
 	for i := range newest {
 		snap := &newest[i]
 		if !snap.Known() {
@@ -203,7 +209,8 @@ func (s *seen) host(h Host, newest []snapshot.Snapshot, own Usage, inProcess boo
 		case snapshot.CPU:
 			c := &snap.CPU
 			if c.Cores > 0 {
-				h.Cores, s.busy = c.Cores, c.Used*c.Cores
+				h.Cores, s.cores = c.Cores, c.Used*c.Cores
+				h.Busy = s.busy
 			}
 			if c.LoadKnown {
 				h.RunQueue = runQueue(float64(c.Runnable), own.Runnable, inProcess)
