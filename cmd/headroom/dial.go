@@ -28,6 +28,13 @@ type serverFlags struct {
 
 // addServerFlags defines the flags that every command has that asks a server.
 func addServerFlags(cmd *cobra.Command) *serverFlags {
+	f := addAddressFlags(cmd)
+	addFlag(cmd, durationSetting("timeout", &f.timeout, time.Millisecond, 24*time.Hour, "how long to wait"), "")
+	return f
+}
+
+// addAddressFlags is addServerFlags without the flag for how long to wait.
+func addAddressFlags(cmd *cobra.Command) *serverFlags {
 	f := &serverFlags{timeout: 5 * time.Second}
 	flags := cmd.Flags()
 	flags.StringVar(&f.addr, "addr", "", "server: unix:///path or host:port (default $HEADROOM_ADDR, else this machine's)")
@@ -35,7 +42,6 @@ func addServerFlags(cmd *cobra.Command) *serverFlags {
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "own certificate, PEM")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "private key of tls-cert, PEM")
 	flags.StringVar(&f.tokenFile, "token-file", "", "file that holds a token (default: the token is in $HEADROOM_TOKEN)")
-	addFlag(cmd, durationSetting("timeout", &f.timeout, time.Millisecond, 24*time.Hour, "how long to wait"), "")
 	return f
 }
 

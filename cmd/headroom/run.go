@@ -35,15 +35,18 @@ type runCommand struct {
 	wait      time.Duration // 0 for no end
 	orFail    bool
 	killAfter time.Duration
+	many      *manyFlags
+	plan      *plan // nil for one command
 	stderr    io.Writer
 }
 
 func newRun() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run [flags] [--] COMMAND [ARG]...",
-		Short: "Hold a permit while a command runs",
-		Long: `Wait for a permit, run COMMAND while it is held, and give it back. There is no
-shell. --permit may be given several times: all of them are held, or none.
+		Use:   "run [flags] [--] COMMAND [ARG]... [::: VALUE...]...",
+		Short: "Run commands while the machine has room for them",
+		Long: `With one COMMAND: wait for a permit, run it while that is held, and give it
+back. There is no shell. --permit may be given several times: all of them are
+held, or none.
 
 COMMAND has headroom's standard files and a process group of its own, to which
 INT, TERM, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT are passed on. Its
@@ -61,13 +64,17 @@ When headroom dies, COMMAND is killed at once, with all of its process group.
 When headroom is stopped for longer than the lease, COMMAND is ended as above.
 
 A COMMAND that runs headroom itself needs permits beside those that are held for
-it, and waits for ever where these are all there are.`,
+it, and waits for ever where these are all there are.
+
+` + manyHelp,
 		Example: examples(
 			"headroom run -- make                           # when the machine has room",
 			"headroom run --permit api=2 --wait 1m -- sync  # or exit with 124",
+			"headroom run -- convert {} {.}.webp ::: *.png  # as many as it takes",
+			"find . -name '*.log' -print0 | headroom run -0 -- gzip",
 		),
 	}
-	r := &runCommand{server: addServerFlags(cmd), killAfter: killDelay}
+	r := &runCommand{server: addAddressFlags(cmd), many: addManyFlags(cmd), killAfter: killDelay}
 	addFlag(cmd, setting{
 		name: "permit", value: &r.needs, unset: server.HostResource,
 		accepts: fmt.Sprintf("RESOURCE or RESOURCE=N, each resource once, N from 1 to %d", int64(permit.MaxLimit)),
@@ -84,7 +91,11 @@ it, and waits for ever where these are all there are.`,
 	cmd.Args = func(cmd *cobra.Command, args []string) error { return r.check(cmd, args) }
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r.stderr = cmd.ErrOrStderr()
-		return r.run(cmd.Context(), args)
+		if r.plan != nil {
+			defer r.plan.close()
+			return r.runMany(cmd.Context(), cmd.OutOrStdout())
+		}
+		return r.run(cmd.Context(), r.many.wrap(args))
 	}
 	return cmd
 }
@@ -103,6 +114,7 @@ func (r *runCommand) check(cmd *cobra.Command, args []string) error {
 	if r.orFail && r.wait > 0 {
 		wrong = append(wrong, errors.New("--wait and --or-fail do not go together"))
 	}
+	wrong = append(wrong, r.checkMany(cmd, args)...)
 	if len(wrong) > 0 {
 		return usageError(cmd, errors.Join(wrong...))
 	}
@@ -310,7 +322,7 @@ func runName(command string) string {
 }
 
 // supervise waits for the end of the command, passes signals on, and ends it when lost is done. Its error is an
-// exitError with the code of the command, or 125.
+// exitError with the code of the command, 124 if lost is a limit of its time, or 125.
 func (c *child) supervise(lost context.Context, signals <-chan os.Signal, killAfter time.Duration, stderr io.Writer) error {
 	tty := openTerminal()
 	defer tty.close()
@@ -333,6 +345,9 @@ func (c *child) supervise(lost context.Context, signals <-chan os.Signal, killAf
 			}
 			fmt.Fprintf(stderr, "headroom: %s; ending %s\n", clean(context.Cause(lost).Error()), clean(c.cmd.Args[0]))
 			c.endIn(killAfter, tty, signals)
+			if errors.Is(context.Cause(lost), errLate) {
+				return &exitError{exitTimeout, nil}
+			}
 			return &exitError{exitRun, nil}
 		}
 	}

@@ -74,24 +74,26 @@ func ParseRecord(line string) (Record, error) {
 // Finished are the jobs that a log tells of, and whether each failed the last time.
 type Finished map[int64]bool
 
-// ReadLog reads a job log. A last line without an end, from a run that was cut off, does not count.
-func ReadLog(r io.Reader) (Finished, error) {
-	all := Finished{}
+// ReadLog reads a job log, and returns also how long it is without a last line that has no end, which does not count:
+// the run was cut off.
+func ReadLog(r io.Reader) (all Finished, size int64, err error) {
+	all = Finished{}
 	lines := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		line, err := lines.ReadString('\n')
 		if err == io.EOF {
-			return all, nil
+			return all, size, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+		size += int64(len(line))
 		if n == 1 && line == LogHeader {
 			continue
 		}
 		record, err := ParseRecord(strings.TrimSuffix(line, "\n"))
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return nil, 0, fmt.Errorf("line %d: %w", n, err)
 		}
 		all[record.Seq] = record.Failed()
 	}

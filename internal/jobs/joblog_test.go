@@ -40,9 +40,9 @@ func TestRecordAsParallelWritesIt(t *testing.T) {
 
 func TestReadLog(t *testing.T) {
 	again := "2\t:\t1.0\t1.0\t0\t0\t0\t0\tagain\n" // the last time counts
-	all, err := jobs.ReadLog(strings.NewReader(parallelLog + again + "4\t:\t1.0\t1.0\t0\t0\t0\t0\tcut off"))
-	if err != nil {
-		t.Fatal(err)
+	all, size, err := jobs.ReadLog(strings.NewReader(parallelLog + again + "4\t:\t1.0\t1.0\t0\t0\t0\t0\tcut off"))
+	if err != nil || size != int64(len(parallelLog+again)) {
+		t.Fatalf("%d bytes, %v, want %d", size, err, len(parallelLog+again))
 	}
 	for seq, want := range map[int64][2]bool{1: {true, true}, 2: {true, true}, 3: {true, false}, 4: {false, false}} {
 		if got := [2]bool{all.Skip(seq, false), all.Skip(seq, true)}; got != want {
@@ -50,7 +50,7 @@ func TestReadLog(t *testing.T) {
 		}
 	}
 	for _, line := range []string{"x\n", "0\t:\t1\t1\t0\t0\t0\t0\tc\n", "1\t:\tNaN\t1\t0\t0\t0\t0\tc\n", "1\t:\t1\t1\t0\t0\tx\t0\tc\n", "\n"} {
-		if _, err := jobs.ReadLog(strings.NewReader(jobs.LogHeader + line)); err == nil || !strings.HasPrefix(err.Error(), "line 2: ") {
+		if _, _, err := jobs.ReadLog(strings.NewReader(jobs.LogHeader + line)); err == nil || !strings.HasPrefix(err.Error(), "line 2: ") {
 			t.Errorf("%q: %v, want an error of line 2", line, err)
 		}
 	}

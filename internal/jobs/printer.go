@@ -2,7 +2,9 @@ package jobs
 
 import (
 	"bufio"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 )
@@ -22,7 +24,7 @@ type Printer struct {
 	Tag bool
 
 	// Ordered prints the jobs in the order of their numbers, which are given without a gap from 1. What comes
-	// before its time is kept in a file from Spool, which the Printer closes.
+	// before its time is kept in a file from Spool, which the Printer closes and removes.
 	Ordered bool
 	Spool   func() (*os.File, error)
 
@@ -74,9 +76,12 @@ func (p *Printer) Flush() error {
 	if p.spool == nil {
 		return nil
 	}
-	spool := p.spool
+	err := p.spool.Close()
+	if gone := os.Remove(p.spool.Name()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
 	p.spool = nil
-	return spool.Close()
+	return err
 }
 
 func (p *Printer) keepLocked(number int64, tag string, stdout, stderr Part) error {

@@ -68,6 +68,7 @@ func (s *Spawner) waitAll() {
 			}
 			// A shell exits with 137 where a command of its was killed.
 			killed := status.Signaled() && status.Signal() == syscall.SIGKILL || p.exit.Code == 128+int(syscall.SIGKILL)
+			p.exit.Left = syscall.Kill(-p.Pid, 0) == nil
 			p.exit.OutOfMemory = killed && !p.killed && s.accounts.killsRose()
 		}
 		close(p.done)
@@ -108,4 +109,11 @@ func (s *Spawner) forget(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.running, pid)
+}
+
+// SignalAll sends a signal to the process groups of all that runs.
+func (s *Spawner) SignalAll(sig syscall.Signal) {
+	for _, p := range s.processes() {
+		p.Signal(sig)
+	}
 }

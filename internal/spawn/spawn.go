@@ -41,6 +41,9 @@ type Exit struct {
 	// OutOfMemory is whether the kernel most probably killed it for want of memory: SIGKILL ended it that no
 	// [Process.Kill] had sent, and the kernel's count of such kills has risen.
 	OutOfMemory bool
+
+	// Left is whether something of its process group still ran then.
+	Left bool
 }
 
 // Process is one that was started. On Unix it leads a process group. It is safe for concurrent use.

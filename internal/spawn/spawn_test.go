@@ -80,7 +80,7 @@ func TestExit(t *testing.T) {
 	} {
 		p, out := sh(t, s, tt.script)
 		e := p.Exit()
-		if e.Code != tt.code || e.Signal != tt.signal || e.OutOfMemory || e.At.Before(p.Started) {
+		if e.Code != tt.code || e.Signal != tt.signal || e.OutOfMemory || e.Left || e.At.Before(p.Started) {
 			t.Errorf("%s: %+v, want %d and signal %d", tt.script, e, tt.code, tt.signal)
 		}
 		if got, err := os.ReadFile(out.Name()); err != nil || string(got) != tt.out {
@@ -103,7 +103,13 @@ func TestStartFails(t *testing.T) {
 // Signals go to the group, and to nobody once the process has ended.
 func TestSignal(t *testing.T) {
 	s := open(t)
-	p, out := sh(t, s, `trap 'echo told; exit 7' TERM; sh -c 'trap "echo me too; exit" TERM; echo ready; while :; do sleep 0.01; done' & wait`)
+	p, out := sh(t, s, "sleep 1000 & echo ready")
+	await(t, out, "ready")
+	if e := p.Exit(); !e.Left {
+		t.Errorf("%+v, want that something is left", e)
+	}
+	_ = syscall.Kill(-p.Pid, syscall.SIGKILL)
+	p, out = sh(t, s, `trap 'echo told; exit 7' TERM; sh -c 'trap "echo me too; exit" TERM; echo ready; while :; do sleep 0.01; done' & wait`)
 	await(t, out, "ready")
 	p.Terminate()
 	if e := p.Exit(); e.Code != 7 {

@@ -1,0 +1,34 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"syscall"
+)
+
+// endsMany reports whether a signal ends `headroom run` with many commands.
+func endsMany(sig os.Signal) bool {
+	switch sig {
+	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:
+		return true
+	default:
+		return false
+	}
+}
+
+// pass sends a signal to all commands. After one that stops them headroom stops too, so that its shell sees a stopped
+// job.
+func (m *many) pass(sig os.Signal) {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return
+	}
+	m.spawner.SignalAll(number)
+	switch number {
+	case syscall.SIGTSTP:
+		_ = syscall.Kill(syscall.Getpid(), syscall.SIGSTOP) // one's own process is always there
+	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:
+		m.spawner.SignalAll(syscall.SIGCONT) // or what is stopped would not hear it
+	}
+}
