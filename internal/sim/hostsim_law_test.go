@@ -63,10 +63,10 @@ func compare(t *testing.T, e entrant, sc *scenario, cores, seeds int, b best) (a
 		run := constant
 		switch {
 		case e.rules == nil:
-		case *hostsimDirect || len(sc.pools) > 1:
+		case *hostsimDirect:
 			run, err = drive(sc, cores, uint64(seed), e.rules, 0)
 		default:
-			run = runPool(t, sc, cores, uint64(seed), e.rules)
+			run = runPools(t, sc, cores, uint64(seed), e.rules)
 		}
 		if err != nil {
 			t.Fatal(err)

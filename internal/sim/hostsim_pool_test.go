@@ -12,6 +12,7 @@ import (
 
 	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/pool"
+	"github.com/headroom-rpc/headroom/server"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -19,7 +20,7 @@ import (
 type liveHost struct {
 	mu       sync.Mutex
 	m        *machine
-	sensors  *sensors
+	senses   *sensors
 	verdicts verdicts
 	begin    time.Time
 	wake     chan struct{} // capacity 1: something happens sooner than planned
@@ -34,7 +35,7 @@ type liveHost struct {
 func newLiveHost(sc *scenario, cores int, seed uint64) *liveHost {
 	m := newMachine(cores, float64(cores)*memoryPerCore, usual)
 	h := &liveHost{
-		m: m, sensors: newSensors(m, seed), begin: time.Now(), wake: make(chan struct{}, 1),
+		m: m, senses: newSensors(m, seed), begin: time.Now(), wake: make(chan struct{}, 1),
 		target: sc.stage(m, seed), record: &record{m: m},
 	}
 	if h.target != nil {
@@ -81,7 +82,7 @@ func (h *liveHost) run(ctx context.Context) {
 	for {
 		h.lock()
 		h.planned = h.m.next()
-		wait := time.Duration(math.Ceil((h.planned - h.m.now) * 1e9))
+		wait := time.Duration(math.Ceil(h.planned*1e9)) - time.Since(h.begin)
 		h.mu.Unlock()
 		timer.Reset(wait)
 		select {
@@ -127,14 +128,14 @@ func (h *liveHost) do(ctx context.Context, index int, plan jobPlan, refusals int
 func (h *liveHost) usage(index int) pool.Usage {
 	h.lock()
 	defer h.unlock()
-	r := h.sensors.pool(index)
+	r := h.senses.pool(index)
 	return pool.Usage{CPU: r.CPU, Runnable: r.Runnable, Memory: r.Memory}
 }
 
 func (h *liveHost) host() pool.Host {
 	h.lock()
 	defer h.unlock()
-	r := h.sensors.host()
+	r := h.senses.host()
 	return pool.Host{
 		Cores: r.Cores, Busy: r.CPU, RunQueue: r.RunQueue, MemoryUsed: r.MemoryUsed, MemoryTotal: r.MemoryTotal,
 		Stalled: r.Stalled, Kills: r.Kills,
@@ -241,46 +242,128 @@ func (w *work) waits() bool {
 	return begun && (w.plan.tasks == 0 || w.queued > 0)
 }
 
-// runPool runs a scenario by real pools, each with a law of its own.
-func runPool(t *testing.T, sc *scenario, cores int, seed uint64, r *rules) (result *record) {
+// runPools runs a scenario by real pools: one alone by a law of its own, and several, or one whose server restarts,
+// by the arbiter of a real server.
+func runPools(t *testing.T, sc *scenario, cores int, seed uint64, r *rules) (result *record) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newLiveHost(sc, cores, seed)
-		h.record.ticks = ticks(sc.span)
-		h.m.after(1, func() { h.judge(r.errors) })
-		ctx, cancel := context.WithTimeout(t.Context(), seconds(sc.span))
-		defer cancel()
-		var wg sync.WaitGroup
-		for i := range sc.pools {
-			w := &work{h: h, plan: &sc.pools[i], index: i, random: rand.New(rand.NewPCG(seed, uint64(i)))}
-			h.backlog = append(h.backlog, w.waits)
-			o := pool.Options{
-				Profile: r.profile, Status: h.status, Host: h.host,
-				Usage:  func() pool.Usage { return h.usage(i) },
-				Memory: pool.Memory{Shed: true},
-				Max:    100_000,
-			}
-			if r.profile == pool.ProfileHeadroom {
-				law, err := limit.Parse(r.law)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				o.Law = law
-			}
-			wg.Go(func() {
-				if err := w.run(ctx, o); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("the pool returned %v", err)
-				}
-			})
+		arbitrated := len(sc.pools) > 1 || sc.restart > 0
+		if arbitrated { // by a server that has been there for longer than any worker could hold permits of another
+			h.begin = h.begin.Add(10 * time.Second)
 		}
+		h.m.after(1, func() { h.judge(r.errors) })
 		running, stop := context.WithCancel(t.Context())
 		over := make(chan struct{})
 		go func() { defer close(over); h.run(running) }()
+		ctx, cancel := context.WithDeadline(t.Context(), h.begin.Add(seconds(sc.span)))
+		defer cancel()
+		lease := func() (pool.Permits, error) { return nil, nil }
+		if arbitrated {
+			lease = h.arbitrate(t, ctx, sc, r)
+		}
+		var pools sync.WaitGroup
+		for i := range sc.pools {
+			w := &work{h: h, plan: &sc.pools[i], index: i, random: rand.New(rand.NewPCG(seed, uint64(i)))}
+			h.backlog = append(h.backlog, w.waits)
+			pools.Go(func() {
+				time.Sleep(time.Until(h.begin.Add(seconds(w.plan.from))))
+				if err := w.runUntil(ctx, r, lease); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("pool %d returned %v", i, err)
+				}
+			})
+		}
 		<-ctx.Done()
-		wg.Wait()
+		pools.Wait()
 		stop()
 		<-over
+		h.record.ticks = ticks(sc.span)
 		result = h.record
 	})
 	return result
+}
+
+// runUntil has a pool do the work by the rules until ctx is done.
+func (w *work) runUntil(ctx context.Context, r *rules, lease func() (pool.Permits, error)) (err error) {
+	o := pool.Options{
+		Host: w.h.host, Usage: func() pool.Usage { return w.h.usage(w.index) }, Memory: pool.Memory{Shed: true},
+	}
+	o.Permits, err = lease()
+	switch {
+	case err != nil:
+		return err
+	case o.Permits != nil:
+	case r.profile == pool.ProfileHeadroom:
+		o.Status = w.h.status
+		if o.Law, err = limit.Parse(r.law); err != nil {
+			return err
+		}
+	default:
+		o.Status, o.Profile, o.Max = w.h.status, r.profile, 100_000
+	}
+	return w.run(ctx, o)
+}
+
+// arbitrate runs a server with the law, and returns what gives a pool permits of it.
+func (h *liveHost) arbitrate(t *testing.T, ctx context.Context, sc *scenario, r *rules) func() (pool.Permits, error) {
+	law := func() limit.Law {
+		law, err := limit.Parse(r.law)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return law
+	}
+	s := &service{t: t, host: newHost(), sources: h.sources}
+	s.permits = server.PermitConfig{Host: server.HostPermits{Law: law()}, Clock: s.host.clock}
+	s.start()
+	t.Cleanup(s.end)
+	if sc.restart > 0 {
+		go func() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Until(h.begin.Add(seconds(sc.restart)))):
+			}
+			s.end()
+			time.Sleep(restartTakes * time.Second)
+			s.permits.Host.Law = law()
+			s.start()
+		}()
+	}
+	return func() (pool.Permits, error) {
+		p, err := s.client().Permits(server.HostResource)
+		if err != nil {
+			return nil, err
+		}
+		return p.Pool(), nil
+	}
+}
+
+// readers is how many of those who read the run queue count themselves: the reader and a thread of its runtime.
+const readers = 2
+
+// sources are what a server reads the host by.
+func (h *liveHost) sources() snapshot.Sources {
+	var busy, at float64
+	return snapshot.Sources{
+		CPU: func(context.Context) (snapshot.CPUReading, error) {
+			h.lock()
+			defer h.unlock()
+			r := h.senses.host()
+			reading := snapshot.CPUReading{
+				Cores: r.Cores, Runnable: int64(r.RunQueue) + readers, LoadKnown: true, Source: "simulated",
+			}
+			if span := h.m.now - at; span > 0 {
+				reading.Used = min(max(0, (r.CPU.Seconds()-busy)/(span*r.Cores)), 1)
+			}
+			busy, at = r.CPU.Seconds(), h.m.now
+			return reading, nil
+		},
+		Memory: func(context.Context) (snapshot.MemoryReading, error) {
+			h.lock()
+			defer h.unlock()
+			return snapshot.MemoryReading{
+				Used: int64(h.m.used()), Total: int64(h.m.memory), Definition: "simulated", Source: "simulated",
+			}, nil
+		},
+	}
 }

@@ -20,7 +20,9 @@ import (
 type service struct {
 	t       *testing.T
 	host    *host
-	budget  int64 // Config.MaxMemory of the next start
+	budget  int64                   // Config.MaxMemory of the next start
+	sources func() snapshot.Sources // nil: of host
+	permits server.PermitConfig
 	mu      sync.Mutex
 	lis     *bufconn.Listener
 	stop    context.CancelFunc
@@ -41,9 +43,13 @@ func (s *service) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	sources := s.host.sources
+	if s.sources != nil {
+		sources = s.sources
+	}
 	snapshotter, err := snapshot.New(snapshot.Config{
 		Scope:   snapshot.ScopeHost,
-		Sources: s.host.sources(),
+		Sources: sources(),
 
 		MaxMemory: s.budget,
 		Reports:   reports,
@@ -56,6 +62,7 @@ func (s *service) start() {
 	srv, err := server.New(server.Config{
 		Snapshotter: snapshotter,
 		Listeners:   []*server.Listener{server.NewListener(lis, server.Identity{Name: "sim", Role: server.RoleOperator})},
+		Permits:     s.permits,
 		Version:     "0.1.0",
 		Log:         slog.New(slog.DiscardHandler),
 	})
