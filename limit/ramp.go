@@ -8,7 +8,9 @@ import "math"
 // runs: the one to which it is in the steadiest proportion says it.
 type ramp struct {
 	started, ended float64    // decayed sums
-	last           [3]float64 // logarithms of the CPU time by start, by end and by permit in the last window
+	cpu            float64    // seconds, of the whole ramp
+	of             [3]float64 // starts, ends and permit-seconds of the same
+	last           [3]float64 // logarithms of cpu by each of them
 	known          [3]bool
 	spread         [3]float64 // sums of the squares of what they changed by
 	windows        int
@@ -23,21 +25,29 @@ const (
 // mostGrowth bounds what is made of growth, as the logarithm of starts by ends.
 var mostGrowth = math.Log(4)
 
-// observe learns from a window of dt seconds, in which u cores were used by n permits, with sums decayed by d.
-func (r *ramp) observe(s *Pool, n, u, dt, d float64) {
+// observe learns from a window of dt seconds, in which n permits used u cores and had queue tasks at the CPU, with
+// sums decayed by d.
+func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 	r.started = d*r.started + float64(s.Started)
 	r.ended = d*r.ended + float64(s.Completed)
-	if float64(s.Started) < 1.2*float64(s.Completed)+2 || u <= 0 {
+	if r.windows > 0 && float64(s.Started) < 1.2*float64(s.Completed) || u <= 0 {
 		return // it does not grow
 	}
 	r.windows++
-	for i, of := range [3]float64{float64(s.Started), float64(s.Completed), n * dt} {
+	r.cpu += u * dt
+	r.of[byStart] += float64(s.Started)
+	r.of[byEnd] += float64(s.Completed)
+	r.of[byPermit] += n * dt
+	for i, of := range r.of {
+		if i == byStart {
+			of -= queue // they have not had all of their CPU time
+		}
 		if of <= 0 {
 			r.known[i] = false
-			r.spread[i] += 1
+			r.spread[i]++
 			continue
 		}
-		x := math.Log(u * dt / of)
+		x := math.Log(r.cpu / of)
 		if r.known[i] {
 			r.spread[i] += (x - r.last[i]) * (x - r.last[i])
 		}
@@ -48,7 +58,7 @@ func (r *ramp) observe(s *Pool, n, u, dt, d float64) {
 // bias returns what the ratio of waits to CPU time is to be multiplied with.
 func (r *ramp) bias() float64 {
 	x := min(mostGrowth, math.Log((r.started+1)/(r.ended+1)))
-	if r.windows < 2 || x <= 0 {
+	if r.windows < 2 || x <= 0 || r.ended < 0.1*r.started {
 		return 1
 	}
 	const surely = 0.5

@@ -236,7 +236,7 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 		from := s.limit
 		s.settle(in, critical, learn)
 		if s.limit = int64(s.quota + 0.5); from == 0 {
-			from = s.limit
+			from = min(s.limit, int64(max(low, in.Host.Cores/float64(len(t.stations)))))
 		}
 		d.Shares[i] = Share{
 			Limit: s.limit, From: min(from, s.limit), Binding: s.explain(), Footprint: bytesOf(s.footprint),

@@ -71,7 +71,7 @@ func (t *twostation) measure(in *Input, dt float64) {
 		s.away = d*s.away + (n-r)*dt
 		s.used = d*s.used + u*dt
 		s.windows += dt
-		s.ramp.observe(&s.Pool, n, u, dt, d)
+		s.ramp.observe(&s.Pool, n, u, r, dt, d)
 	}
 }
 
