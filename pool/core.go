@@ -52,6 +52,8 @@ type core struct {
 	used     int64
 	grown    float64
 	duration time.Duration // that a task is expected to take
+
+	shedUntil time.Duration // nothing more than the floor starts, as some was cancelled
 }
 
 func newCore(o *Options) core {
@@ -74,7 +76,7 @@ func newCore(o *Options) core {
 // begin forgets what ran and started before.
 func (c *core) begin() {
 	c.stopped, c.tasks, c.held = false, 0, 0
-	c.overloaded, c.gate, c.used, c.grown = false, limit.Gate{}, 0, 0
+	c.overloaded, c.gate, c.used, c.grown, c.shedUntil = false, limit.Gate{}, 0, 0, 0
 	c.minute = minute{most: c.minute.most}
 	c.bucket.full, c.pace.full = 0, 0
 }
@@ -105,7 +107,7 @@ func (c *core) block(now time.Duration, weight int64) (b Block, until time.Durat
 		return BlockLimit, 0
 	case c.overloaded && over(c.floor()):
 		return BlockOverload, 0
-	case over(c.floor()) && !c.gate.Open(c.used, c.share.Growth(c.held, c.grown)):
+	case over(c.floor()) && (now < c.shedUntil || !c.gate.Open(c.used, c.share.Growth(c.held, c.grown))):
 		return BlockMemory, 0
 	}
 	if at := c.minuteFree(now); at > now {

@@ -27,6 +27,7 @@ type governor struct {
 
 	decision  limit.Decision
 	decidedAt time.Duration
+	decided   bool
 	shadow    []limit.ShadowDecision
 	freer     freer
 }
@@ -46,7 +47,7 @@ func (r *run) govern(current, historical snapshot.Status) {
 	now := p.opts.Clock()
 	active := p.core.tasks > 0
 	read := active && (!g.sampling || now >= g.readAt)
-	first := p.law != nil && g.decidedAt == 0 && !p.core.chosen
+	first := p.law != nil && !g.decided && !p.core.chosen
 	step := first || active && (now >= g.stepAt || g.verdict)
 	p.mu.Unlock()
 	if !read && !step {
@@ -116,7 +117,7 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 	g.stepAt = now + stepInterval
 	c.share, c.gate = limit.Share{}, limit.Gate{}
 	if p.law != nil {
-		g.decision, g.decidedAt, c.chosen = p.law.Step(in), max(now, 1), false
+		g.decision, g.decidedAt, g.decided, c.chosen = p.law.Step(in), now, true, false
 		if len(g.decision.Shares) > 0 {
 			c.share = g.decision.Shares[0]
 		}
@@ -131,7 +132,7 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 // governLocked applies what was decided, and returns when it is to be called again.
 func (r *run) governLocked(now time.Duration) (next time.Duration) {
 	p, g, c := r.pool, &r.governor, &r.pool.core
-	if p.law != nil && g.decidedAt > 0 && !c.chosen {
+	if g.decided && !c.chosen {
 		elapsed := now - g.decidedAt
 		if len(g.decision.Shares) > 0 {
 			c.setDesired(g.decision.ShareAfter(0, elapsed))
@@ -182,8 +183,8 @@ func (r *run) demandLocked(now time.Duration) {
 	}
 	change := max(waiting-r.demanded, r.demanded-waiting)
 	// Each statement wakes somebody, so small changes are told together.
-	if told := r.demandedAt > 0; !told || change > 0 && (waiting == 0 || 10*change > r.demanded || now >= r.demandedAt+readInterval) {
-		r.demanded, r.demandedAt = waiting, max(now, 1)
+	if !r.told || change > 0 && (waiting == 0 || 10*change > r.demanded || now >= r.demandedAt+readInterval) {
+		r.demanded, r.demandedAt, r.told = waiting, now, true
 		r.pool.opts.Permits.Demand(waiting, oldest)
 	}
 }

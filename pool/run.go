@@ -38,6 +38,7 @@ type run struct {
 
 	demanded   int64 // as Permits was told
 	demandedAt time.Duration
+	told       bool
 
 	running list     // the tasks that run, in the order of their starts
 	free    *running // records for more

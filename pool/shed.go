@@ -32,6 +32,8 @@ func (r *run) shedLocked(now time.Duration) {
 	if c.gate.Shed == 0 || c.used <= c.gate.Shed || c.tasks < 2 {
 		return
 	}
+	// What was cancelled must not come back before the law has seen why.
+	c.shedUntil = now + stepInterval
 	used := c.used
 	each := r.governor.own.Memory / c.held
 	if each <= 0 && c.share.Footprint == 0 {

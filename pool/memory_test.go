@@ -1,0 +1,224 @@
+package pool_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/pool"
+)
+
+// box is a machine with memory of 1000 bytes that the test fills.
+type box struct{ used atomic.Int64 }
+
+func (b *box) host() pool.Host {
+	return pool.Host{Cores: 4, RunQueue: -1, Busy: -1, Stalled: -1, MemoryUsed: b.used.Load(), MemoryTotal: 1000}
+}
+
+// While memory is over its line nothing starts beside the minimum, and what runs goes on.
+func TestMemoryGate(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		o     pool.Options
+		under int64 // that shuts nothing
+		over  int64 // that does
+		floor int64 // how many run all the same
+	}{
+		{"at the default line", pool.Options{}, 900, 901, 1},
+		{"at another line", pool.Options{Memory: pool.Memory{High: 0.5}}, 500, 501, 1},
+		{"down to the minimum", pool.Options{Min: 3}, 900, 901, 3},
+		{"off", pool.Options{Memory: pool.Memory{Off: true}}, 900, 1000, 10},
+		{"a crawlee profile has none", pool.Options{Profile: pool.ProfileCrawleePython}, 900, 1000, 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				frees := pool.CountFrees()
+				defer frees()
+				var b box
+				b.used.Store(tt.under)
+				w := newWork(1000, 10*time.Second)
+				o := tt.o
+				o.Law, o.Host, o.Run, o.Ready = fixed(t, 10), b.host, w.run, w.ready
+				p := newPool(t, o)
+				result := start(t, p)
+				time.Sleep(time.Second)
+				if p.Current() != 10 {
+					t.Errorf("%d run under the line, want 10", p.Current())
+				}
+				b.used.Store(tt.over)
+				time.Sleep(10 * time.Second)
+				s := p.Stats()
+				if s.Current != tt.floor {
+					t.Errorf("%d run over the line, want %d", s.Current, tt.floor)
+				}
+				if tt.floor < 10 && (s.Block != pool.BlockMemory || !strings.HasPrefix(s.Binding, "memory")) {
+					t.Errorf("%q blocks: %s; want memory", s.Block, s.Binding)
+				}
+				b.used.Store(tt.under)
+				time.Sleep(200 * time.Millisecond)
+				if p.Current() != 10 {
+					t.Errorf("%d run under the line again, want 10", p.Current())
+				}
+				if err := p.Abort(); err != nil {
+					t.Error(err)
+				}
+				<-result
+			})
+		})
+	}
+}
+
+// growing is a law that knows what a task will take in the end.
+type growing struct {
+	line, footprint int64
+}
+
+func (growing) Name() string { return "growing" }
+
+func (l growing) Step(limit.Input) limit.Decision {
+	return limit.Decision{
+		Limit: 100, From: 100, Gate: limit.Gate{Line: l.line, Shed: 950, ShedTo: 930},
+		Shares: []limit.Share{{Limit: 100, From: 100, Binding: "growing", Footprint: l.footprint}},
+	}
+}
+
+// The gate counts what the tasks that run will still take, not only what is used.
+func TestMemoryGateCountsGrowth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b box
+		w := newWork(1000, time.Hour)
+		p := newPool(t, pool.Options{
+			Law: growing{line: 500, footprint: 100}, Host: b.host, Run: w.run, Ready: w.ready,
+			Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: 0} },
+		})
+		result := start(t, p)
+		// Each task that just started has 0.4 of its footprint and is expected to have 0.825: 42.5 bytes are to come.
+		if n := p.Current(); n != 12 {
+			t.Errorf("%d start at once, want 12: 12 times 42.5 is over 500", n)
+		}
+		b.used.Store(460)
+		time.Sleep(time.Second)
+		if s := p.Stats(); s.Current != 12 || s.Block != pool.BlockMemory || s.MemoryUsed != 460 || s.MemoryLine != 500 {
+			t.Errorf("%+v, want the gate shut", s)
+		}
+		if err := p.Abort(); err != nil {
+			t.Error(err)
+		}
+		<-result
+	})
+}
+
+// A shut gate has garbage collected at most twice a second, where the tasks are goroutines; that opens it again.
+func TestShutGateFreesMemory(t *testing.T) {
+	for name, usage := range map[string]func() pool.Usage{
+		"goroutines": nil,
+		"processes":  func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: -1} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				frees := pool.CountFrees()
+				var b box
+				w := newWork(1000, time.Hour)
+				p := newPool(t, pool.Options{Law: fixed(t, 10), Host: b.host, Usage: usage, Run: w.run, Ready: w.ready, Max: 10})
+				b.used.Store(990)
+				result := start(t, p)
+				time.Sleep(10050 * time.Millisecond)
+				got := frees()
+				if usage == nil && (got < 15 || got > 21) || usage != nil && got != 0 {
+					t.Errorf("%d collections in 10 s", got)
+				}
+				if p.Current() != 1 {
+					t.Errorf("%d run, want 1", p.Current())
+				}
+				if err := p.Abort(); err != nil {
+					t.Error(err)
+				}
+				<-result
+			})
+		})
+	}
+}
+
+// At critical memory the youngest tasks are cancelled until what is left is under the line, one is left to run, and
+// what was cancelled runs again.
+func TestShed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b box
+		var mu sync.Mutex
+		var shed, done []int
+		var tasks []pool.Task
+		for i := range 10 {
+			tasks = append(tasks, pool.Task{Run: func(ctx context.Context) error {
+				b.used.Add(90)
+				defer b.used.Add(-90)
+				mu.Lock()
+				first := !slices.Contains(shed, i)
+				mu.Unlock()
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				select {
+				case <-ctx.Done():
+					if !errors.Is(context.Cause(ctx), pool.ErrShed) || !first {
+						t.Errorf("task %d ended with %v", i, context.Cause(ctx))
+					}
+					mu.Lock()
+					shed = append(shed, i)
+					mu.Unlock()
+					return context.Cause(ctx)
+				case <-time.After(20 * time.Second):
+				}
+				mu.Lock()
+				done = append(done, i)
+				mu.Unlock()
+				return nil
+			}})
+		}
+		go func() {
+			time.Sleep(5 * time.Second)
+			b.used.Add(80) // 980 in all
+			time.Sleep(5 * time.Second)
+			b.used.Add(-80)
+		}()
+		err := pool.All(t.Context(), slices.Values(tasks), pool.Options{
+			Law: growing{line: 880}, Host: b.host, Memory: pool.Memory{Shed: true},
+			Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: b.used.Load()} },
+		})
+		// 98 each are taken for theirs: without one 882 are left.
+		if err != nil || len(done) != 10 || !slices.Equal(shed, []int{9}) {
+			t.Errorf("All = %v, done %v, shed %v; want all done, and the youngest shed once", err, done, shed)
+		}
+	})
+}
+
+func TestShedLeavesOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b box
+		go func() {
+			time.Sleep(time.Second)
+			b.used.Store(1000)
+		}()
+		var ended atomic.Int64
+		p := newPool(t, pool.Options{
+			Law: growing{line: 1 << 40}, Host: b.host, Memory: pool.Memory{Shed: true}, Max: 5,
+			Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: 10} },
+			Ready: func(context.Context) (bool, error) { return ended.Load() == 0, nil },
+			Run: func(ctx context.Context) error {
+				select {
+				case <-ctx.Done():
+					ended.Add(1)
+				case <-time.After(time.Minute):
+				}
+				return ctx.Err()
+			},
+		})
+		if err := p.Run(t.Context()); err != nil || ended.Load() != 4 {
+			t.Errorf("Run = %v, %d were shed, want 4 of 5", err, ended.Load())
+		}
+	})
+}
