@@ -217,14 +217,8 @@ func TestChaos(t *testing.T) {
 	number := 0
 	hire := func(i int) *program {
 		number++
-		kind, address := "attach", p.unix
-		if i%2 == 1 {
-			kind = "unary"
-		}
-		if i%4 >= 2 {
-			address = p.tcp
-		}
-		return p.run(kind, address, number)
+		kind := []string{"attach", "unary", "attach", "call"}[i%4]
+		return p.run(kind, []string{p.unix, p.tcp}[i/4%2], number)
 	}
 	programs := make([]*program, chaosWorkers)
 	for i := range programs {

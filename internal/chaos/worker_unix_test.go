@@ -23,7 +23,7 @@ import (
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
-// roleEnv holds what a re-executed test binary is to be: "attach" or "unary", then its number, the address of the
+// roleEnv holds what a re-executed test binary is to be: "attach", "unary", "call" or "hold", then its number, the address of the
 // server and the file of the witness.
 const roleEnv = "HEADROOM_CHAOS_ROLE"
 
@@ -63,8 +63,10 @@ func runWorker(role string) error {
 		return w.attach()
 	case "hold":
 		return w.hold()
+	case "call":
+		return w.byCalls(w.call)
 	default:
-		return w.unary()
+		return w.byCalls(w.turn)
 	}
 }
 
@@ -150,8 +152,8 @@ func (w *worker) note(kind int32) {
 // unaryTTL is the shortest that a call can ask for.
 const unaryTTL = time.Second
 
-// unary works by calls.
-func (w *worker) unary() error {
+// byCalls works without a Client, two pieces at a time. turn works under one permit, and reports whether it got one.
+func (w *worker) byCalls(turn func(_ headroomv1.PermitServiceClient, request string) bool) error {
 	conn, err := grpc.NewClient(strings.TrimPrefix(w.address, "tcp://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
@@ -162,7 +164,7 @@ func (w *worker) unary() error {
 	for i := range 2 {
 		working.Go(func() {
 			for serial := 0; w.ctx.Err() == nil; serial++ {
-				if !w.turn(permits, fmt.Sprintf("%d.%d.%d", w.number, i, serial)) {
+				if !turn(permits, fmt.Sprintf("%d.%d.%d", w.number, i, serial)) {
 					time.Sleep(20 * time.Millisecond) // there is no server
 				}
 			}
@@ -193,6 +195,45 @@ func (w *worker) turn(permits headroomv1.PermitServiceClient, request string) bo
 	defer cancel()
 	_, _ = permits.ReleasePermit(release, &headroomv1.ReleasePermitRequest{PermitId: p.GetPermitId()})
 	return true
+}
+
+// call works under a permit of HoldPermit, which it loses with the call, or when it hears nothing for too long.
+func (w *worker) call(permits headroomv1.PermitServiceClient, _ string) bool {
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	stream, err := permits.HoldPermit(ctx, &headroomv1.HoldPermitRequest{
+		Resource: resource, Client: "chaos", Wait: durationpb.New(3 * time.Second),
+	})
+	if err != nil {
+		return false
+	}
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return false
+		}
+		if m.GetPermit() != nil {
+			lost, end := context.WithCancel(context.Background())
+			defer end()
+			go listen(stream, m.GetTtl().AsDuration(), end)
+			w.work(lost.Done())
+			return true
+		}
+	}
+}
+
+// listen calls lost when the stream ends, or says nothing for as long as it said before.
+func listen(stream grpc.ServerStreamingClient[headroomv1.HoldPermitResponse], ttl time.Duration, lost func()) {
+	defer lost()
+	silence := time.AfterFunc(ttl*99/100, lost)
+	defer silence.Stop()
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return
+		}
+		silence.Reset(m.GetTtl().AsDuration() * 99 / 100)
+	}
 }
 
 // A leaseContext is done when a lease is over.

@@ -100,7 +100,7 @@ func TestLeasesOfTheServiceFindMistakes(t *testing.T) {
 // enough reports whether the service was put to the test.
 func (l *tallied) enough() error {
 	if l.starts < 150 || l.lost < 1 || l.waits < 150 || l.observed < 20 || l.crashes < 1 || l.partitions < 1 ||
-		l.restarts+l.kills < 1 || l.limits < 1 {
+		l.restarts+l.kills < 1 || l.limits < 1 || l.held < 5 {
 		return fmt.Errorf("too little happened: %+v", *l)
 	}
 	return nil

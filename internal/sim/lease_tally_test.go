@@ -25,6 +25,7 @@ type tally struct {
 // tallied is how much happened.
 type tallied struct {
 	starts, lost, waits, refused, observed   int
+	held                                     int // by HoldPermit
 	crashes, partitions, cuts, pauses, kicks int
 	restarts, kills, limits, severities      int
 }

@@ -5,23 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/headroom-rpc/headroom/client"
-	"github.com/headroom-rpc/headroom/permit"
-	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/server"
 )
 
-// A tenant is a program that works under permits: over Attach, or by unary calls.
+// A tenant is a program that works under permits: over Attach, or by calls.
 type tenant struct {
 	name, identity string
 	site           *site
@@ -34,11 +25,11 @@ type tenant struct {
 	ended          chan struct{}
 
 	mu     sync.Mutex
-	client *client.Client // nil for unary calls, and before it is connected
+	client *client.Client // nil for calls, and before it is connected
 }
 
 // hire starts a tenant.
-func (s *site) hire(name, identity string, unary bool, random *rand.Rand) *tenant {
+func (s *site) hire(name, identity string, calls bool, random *rand.Rand) *tenant {
 	ctx, die := context.WithCancel(context.Background())
 	w := &tenant{
 		name: name, identity: identity, site: s, path: newPath(time.Duration(random.Int64N(20)) * time.Millisecond),
@@ -48,8 +39,8 @@ func (s *site) hire(name, identity string, unary bool, random *rand.Rand) *tenan
 		w.randoms[i] = rand.New(rand.NewPCG(random.Uint64(), 1))
 	}
 	work := w.attached
-	if unary {
-		work = w.unary
+	if calls {
+		work = w.calls
 	}
 	go func() {
 		defer close(w.ended)
@@ -139,7 +130,8 @@ func (w *tenant) turn(c *client.Client, who string, random *rand.Rand) {
 	}
 	if err != nil {
 		w.site.tally.count(func(l *tallied) { l.refused++ })
-		if !errors.Is(err, context.DeadlineExceeded) && w.ctx.Err() == nil {
+		var many *client.TooManyError // while the limit is low
+		if !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &many) && w.ctx.Err() == nil {
 			w.site.tally.fail("%s: %v", who, err)
 		}
 		return
@@ -198,118 +190,5 @@ func (w *tenant) probe(within time.Duration) {
 			continue
 		}
 		p.Release()
-	}
-}
-
-// unary works by calls of AcquirePermit, RenewPermit and ReleasePermit.
-func (w *tenant) unary() {
-	conn, err := grpc.NewClient("passthrough:///sim", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return w.site.reach(ctx, w.identity, w.path)
-		}))
-	if err != nil {
-		w.site.t.Error(err)
-		return
-	}
-	permits := headroomv1.NewPermitServiceClient(conn)
-	for i, random := range w.randoms[:2] {
-		w.tasks.Go(func() {
-			u := &unaryTask{tenant: w, permits: permits, who: fmt.Sprintf("%s/%d", w.name, i), random: random}
-			for w.pause(time.Duration(random.Int64N(int64(300 * time.Millisecond)))) {
-				u.turn()
-			}
-		})
-	}
-	w.tasks.Wait()
-	conn.Close()
-}
-
-// A unaryTask works under one permit after the other.
-type unaryTask struct {
-	tenant  *tenant
-	permits headroomv1.PermitServiceClient
-	who     string
-	random  *rand.Rand
-	serial  int
-}
-
-func (u *unaryTask) turn() {
-	w, y := u.tenant, u.tenant.site.tally
-	u.serial++
-	resource := []string{"a", "b", server.HostResource}[u.random.IntN(3)]
-	ttl := time.Second + time.Duration(u.random.Int64N(int64(3*time.Second)))
-	req := &headroomv1.AcquirePermitRequest{
-		Resource: resource, RequestId: fmt.Sprintf("%s:%d", u.who[:len(u.who)-2], u.serial) + u.who[len(u.who)-1:], Count: 1,
-		Ttl: durationpb.New(ttl),
-	}
-	last := duration(u.random)
-	var p *headroomv1.Permit
-	var until time.Time
-	for attempt := 0; p == nil; attempt++ {
-		wait := 200*time.Millisecond + time.Duration(u.random.Int64N(int64(6*time.Second)))
-		ctx, cancel := context.WithTimeout(w.ctx, wait)
-		sent := time.Now()
-		resp, err := u.permits.AcquirePermit(ctx, req)
-		cancel()
-		if took := time.Since(sent); took > wait {
-			y.fail("%s waited %v for %s, longer than %v", u.who, took, resource, wait)
-		}
-		if p = resp.GetPermit(); p != nil {
-			until = sent.Add(p.GetTtl().AsDuration())
-			break
-		}
-		y.count(func(l *tallied) { l.refused++ })
-		switch code := status.Code(err); code {
-		case codes.ResourceExhausted, codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.NotFound, codes.Aborted:
-		default:
-			y.fail("%s: %v", u.who, err)
-		}
-		if attempt == 2 || !w.pause(100*time.Millisecond) {
-			return
-		}
-	}
-	if !time.Now().Before(until) {
-		return
-	}
-	y.count(func(l *tallied) { l.waits++ })
-	r := y.start(u.who, resource, 1, permit.Fence{Epoch: p.GetFence().GetEpoch(), Counter: p.GetFence().GetCounter()})
-	u.work(r, p, until, time.Now().Add(last))
-	ctx, cancel := context.WithTimeout(w.ctx, 2*time.Second)
-	defer cancel()
-	_, _ = u.permits.ReleasePermit(ctx, &headroomv1.ReleasePermitRequest{PermitId: p.GetPermitId()})
-}
-
-// work runs until then, and renews the lease that ends at until in time, or else stops with it.
-func (u *unaryTask) work(r *run, p *headroomv1.Permit, until, end time.Time) {
-	w, y := u.tenant, u.tenant.site.tally
-	for {
-		half := time.Until(until) / 2
-		timer := time.NewTimer(min(half, time.Until(end)))
-		select {
-		case <-timer.C:
-		case <-w.ctx.Done():
-			timer.Stop()
-			return // it died
-		}
-		if !time.Now().Before(end) {
-			y.end(r, "ends")
-			return
-		}
-		sent := time.Now()
-		ctx, cancel := context.WithDeadline(w.ctx, until)
-		resp, err := u.permits.RenewPermit(ctx, &headroomv1.RenewPermitRequest{PermitId: p.GetPermitId()})
-		cancel()
-		switch {
-		case err == nil:
-			until = sent.Add(resp.GetPermit().GetTtl().AsDuration())
-		case status.Code(err) == codes.NotFound:
-			y.end(r, "stops, lost:")
-			return
-		}
-		if !time.Now().Before(until) || time.Until(until) < 2*time.Millisecond {
-			y.count(func(l *tallied) { l.lost++ })
-			y.end(r, "stops with its lease:")
-			return
-		}
 	}
 }
