@@ -84,6 +84,7 @@ func NewTwoStation(c TwoStation) (Law, error) {
 const (
 	slowStart   = 10 * time.Second       // how long after its first task a pool may grow fast
 	firstSteps  = 3 * time.Second        // after its first task in which the law steps often
+	latencyStep = 500 * time.Millisecond // from step to step with Latency, for half the time that a queue is too long
 	settling    = 8 * time.Second        // how long after it a pool's limit is taken as it is computed
 	leastWindow = 250 * time.Millisecond // a window that is far shorter is not learned from
 	pace        = time.Second            // of a rise
@@ -100,6 +101,7 @@ type twostation struct {
 	stepped bool
 	last    time.Duration // when it stepped last
 	others  float64       // cores that others use
+	owed    float64       // what rounding took of all quotas
 	queued  float64       // tasks of others at the CPU
 
 	// Of one step; kept for their memory only.
@@ -117,6 +119,9 @@ type station struct {
 
 	quota float64 // what it may have, before it is rounded
 	limit int64   // the same, rounded
+	from  int64   // what limit was before
+	owed  float64 // what rounding took of quota, of late
+	few   bool    // quota is so small that this matters
 
 	away, used float64 // permits that waited for anything but a CPU, and cores used: decayed sums of windows
 	windows    float64 // in away and used so far, in seconds
@@ -208,7 +213,7 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 		d.Pace = d.Next
 	}
 	critical := t.memory.critical(in)
-	for i, s := range t.stations {
+	for _, s := range t.stations {
 		n := max(s.InUse, float64(s.Leased))
 		if learn {
 			s.ceiling.observe(in.At, s, dt)
@@ -221,10 +226,7 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 			s.target = n / 2
 			s.bind(boundCritical, float64(in.Host.MemoryUsed), float64(in.Host.MemoryTotal), 100*in.Host.Stalled)
 		}
-		low, high := max(1, float64(s.Min)), float64(mostPermits)
-		if s.Max > 0 {
-			high = float64(s.Max)
-		}
+		low, high := s.bounds(len(t.stations))
 		if s.target >= high {
 			s.bind(boundMax, high)
 		}
@@ -233,16 +235,21 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 		}
 		s.target = max(low, min(high, s.target))
 		s.elsewhere = s.bound >= boundMemory
-		from := s.limit
-		s.settle(in, critical, learn)
-		if s.limit = int64(s.quota + 0.5); from == 0 {
-			from = min(s.limit, int64(max(low, in.Host.Cores/float64(len(t.stations)))))
+		if s.quota == 0 {
+			s.limit = int64(max(1, in.Host.Cores/float64(len(t.stations)))) // where the first rise begins
 		}
+		s.from = s.limit
+		s.settle(in, critical, learn)
+		s.quota = max(low, min(high, s.quota)) // a dead band must not hold it outside
+	}
+	t.round()
+	for i, s := range t.stations {
+		from := min(s.from, s.limit)
 		d.Shares[i] = Share{
-			Limit: s.limit, From: min(from, s.limit), Binding: s.explain(), Footprint: bytesOf(s.footprint),
+			Limit: s.limit, From: from, Binding: s.explain(), Footprint: bytesOf(s.footprint),
 		}
 		d.Limit += s.limit
-		d.From += min(from, s.limit)
+		d.From += from
 	}
 	return d
 }
@@ -253,6 +260,9 @@ func (t *twostation) next(in *Input) time.Duration {
 		if s.Waiting > 0 && in.At-s.began < firstSteps {
 			return leastWindow
 		}
+	}
+	if t.config.Objective == Latency {
+		return latencyStep
 	}
 	return 0
 }
@@ -270,10 +280,59 @@ func (s *station) settle(in *Input, critical, learn bool) {
 	case math.Abs(change) >= 0.03*s.quota:
 		s.quota += 0.5 * change
 	}
-	// A dead band must not hold it outside its bounds.
-	s.quota = max(s.quota, 1, float64(s.Min))
+}
+
+// bounds returns the bounds of the quota, of so many pools. A pool among others with no guarantee may have less than
+// one permit: it has one for some of the time, at least in every fourth step.
+func (s *station) bounds(pools int) (low, high float64) {
+	low, high = max(1, float64(s.Min)), mostPermits
+	if pools > 1 && s.Min == 0 {
+		low = 0.25
+	}
 	if s.Max > 0 {
-		s.quota = min(s.quota, float64(s.Max))
+		high = float64(s.Max)
+	}
+	return low, high
+}
+
+// fewPermits is the quota under which a permit more or less for some steps makes a difference to a pool among others.
+const fewPermits = 4
+
+// round makes limits of the quotas. Of the pools with few permits, those that have been given too little for the
+// longest have one more, so that all have their quotas on average and the sum stays what it is to be.
+func (t *twostation) round() {
+	var rest float64
+	few := 0
+	for _, s := range t.stations {
+		if s.few = len(t.stations) > 1 && s.quota < fewPermits && s.Max == 0; !s.few {
+			s.limit, s.owed = int64(s.quota+0.5), 0
+			continue
+		}
+		s.limit = int64(s.quota)
+		s.owed += s.quota - float64(s.limit)
+		rest += s.quota - float64(s.limit)
+		few++
+	}
+	t.owed += rest
+	for n := int(t.owed + 0.5); n > 0 && few > 0; n-- {
+		var most *station
+		for _, s := range t.stations {
+			if s.few && (most == nil || s.owed > most.owed) {
+				most = s
+			}
+		}
+		most.limit++
+		most.owed--
+		most.few = most.owed > -1
+		t.owed--
+	}
+	t.owed = max(-1, min(t.owed, 1))
+	var sum int64
+	for _, s := range t.stations {
+		sum += s.limit
+	}
+	if sum == 0 {
+		t.stations[0].limit = 1
 	}
 }
 

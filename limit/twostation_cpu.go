@@ -18,6 +18,9 @@ const (
 	unproven   = 4     // permits for each core and second, before a task that uses its CPU late ended
 	lowGamma   = 0.5   // tasks that wait less than this of their CPU time count as always at the CPU in a mixture
 	smoothing  = 0.2   // of a new mean in what others use, in a window
+	instant    = 0.1   // seconds over which a queue is taken on average
+	mostBrief  = 2     // times as often and one more may the queue be too long for an instant
+	planned    = 0.85  // of the share of crowded time is planned for; changes take the rest
 	leastCores = 0.05  // of the capacity are left to the pools whatever others use, with Latency
 	fairCores  = 0.5   // of the same else, since the kernel takes from others what the pools are due
 	mostQueue  = 8     // times the cores is what the tasks at the CPU may come to on average
@@ -112,7 +115,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 	g := goal{busy: t.config.Busy, queue: mostQueue * in.Host.Cores, most: math.MaxFloat64, over: 1}
 	if t.config.Objective == Latency {
 		g.most = max(2*in.Host.Cores-t.queued, 1.2*usable)
-		g.over = t.config.Crowded
+		g.over = planned * t.config.Crowded * t.brief()
 	}
 	switch {
 	case all <= 0:
@@ -140,6 +143,20 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 		}
 	}
 	return fmt.Sprintf("%.3g of %.3g cores are theirs, %.3g used by others", usable, in.Host.Cores, t.others)
+}
+
+// brief returns how much more often the queue may be too long at an instant than it may on average over a tenth of a
+// second, for people notice no less: the more the shorter the tasks are at the CPU.
+func (t *twostation) brief() float64 {
+	var used, ended float64
+	for _, s := range t.stations {
+		used += s.used
+		ended += s.ramp.ended
+	}
+	if used <= 0 || ended < 1 {
+		return 1
+	}
+	return 1 + mostBrief*max(0, 1-2*used/ended/instant)
 }
 
 // known reports whether the CPU time of the pool's tasks is.
