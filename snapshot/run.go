@@ -102,9 +102,8 @@ func (s *Snapshotter) take(ctx context.Context, sig *signal) {
 	s.logSnapshot(ctx, snap, wasKnown, err)
 }
 
-// record keeps a snapshot, publishes it, alone where it changed a verdict and else with the others of its tick,
-// and reports whether the one before it was known; the first one
-// counts as having followed a known one.
+// record keeps a snapshot, publishes it, alone where it changed a verdict and else with the others of its tick, and
+// reports whether the one before it was known; the first one counts as having followed a known one.
 func (s *Snapshotter) record(sig *signal, snap *Snapshot) (wasKnown bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

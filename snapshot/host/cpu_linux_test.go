@@ -312,9 +312,9 @@ func TestCPUOfACgroup(t *testing.T) {
 		{"a quota that changes and goes", host.Config{}, podFiles(nil), []cpuStep{
 			{0, files{"proc/stat": quarter(10), pod: cpuStat(75_000, 1, 0)},
 				throttled(quotaReading(0.5, 1.5, podName, podUse), 0), ""},
-			{time.Second, files{"proc/stat": quarter(110), pod: cpuStat(75_000+750_000, 1, 0), podMax: "100000 100000\n"},
+			{2 * time.Second, files{"proc/stat": quarter(110), pod: cpuStat(75_000+1_500_000, 1, 0), podMax: "100000 100000\n"},
 				throttled(quotaReading(0.75, 1, podName, podUse), 0), ""},
-			{time.Second, files{"proc/stat": quarter(210), podMax: "max 100000\n"},
+			{2 * time.Second, files{"proc/stat": quarter(210), podMax: "max 100000\n"},
 				quotaReading(0.25, 4, "CPUs of the host", "/proc/stat"), ""},
 		}},
 		{"usage that goes back is none", host.Config{}, podFiles(files{pod: cpuStat(9_000_000, 50, 50)}), []cpuStep{
@@ -470,7 +470,7 @@ func TestCPUQuotaSetAnew(t *testing.T) {
 			return got
 		}
 		read(files{"proc/stat": quarter(10)})
-		time.Sleep(time.Second)
+		time.Sleep(2 * time.Second)
 		files{"proc/stat": quarter(110), podMax: "max 100000\n"}.write(t, root)
 		read(nil)
 		time.Sleep(10 * time.Second)

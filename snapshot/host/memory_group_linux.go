@@ -132,18 +132,38 @@ func cover(groups []*memoryGroup) {
 	}
 }
 
+// hasNoLimit reports whether the group had no file with a limit on memory when it was found.
+func (m *memoryGroup) hasNoLimit() bool {
+	return !slices.ContainsFunc(m.memory.limits, func(l limitFile) bool { return !l.absent })
+}
+
 func (a *account) readLimits() error {
-	a.limit, a.text = noLimit, ""
 	for i := range a.limits {
-		l := &a.limits[i]
-		if err := l.read(); err != nil {
+		if err := a.limits[i].read(); err != nil {
 			return err
 		}
-		if l.value < a.limit {
+	}
+	a.decide()
+	return nil
+}
+
+// readFirst reads the first of the limits only.
+func (a *account) readFirst() error {
+	if err := a.limits[0].read(); err != nil {
+		return err
+	}
+	a.decide()
+	return nil
+}
+
+// decide sets the limit to the least of all.
+func (a *account) decide() {
+	a.limit, a.text = noLimit, ""
+	for i := range a.limits {
+		if l := &a.limits[i]; l.value < a.limit {
 			a.limit, a.text = l.value, l.text
 		}
 	}
-	return nil
 }
 
 // read reads the limit. A file that never was there is no limit.

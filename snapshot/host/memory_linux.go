@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// A limit that changes shows in the next reading but one, at the default interval of 1 s.
+	// How soon a limit that changes shows; see turns.
 	limitsAfter = time.Second
 
 	// A process seldom moves to another cgroup.
@@ -33,7 +33,7 @@ type memorySource struct {
 	found    []group
 	groups   []*memoryGroup // the leaf first
 	groupsAt time.Time      // when found was; zero for never
-	limitsAt time.Time      // when the limits were read; zero for never
+	turns    turns          // whose limits are read
 }
 
 // newMemorySource returns a source that has read nothing yet. For root, proc and cgroup see findGroups.
@@ -176,22 +176,39 @@ func (s *memorySource) refresh(host hostMemoryInfo, now time.Time) error {
 		if err := s.find(); err != nil {
 			return err
 		}
-		s.groupsAt, s.limitsAt = now, time.Time{}
+		s.groupsAt, s.turns = now, turns{}
 	}
 	for _, g := range s.groups {
 		g.fresh = false
 	}
-	if !s.limitsAt.IsZero() && now.Sub(s.limitsAt) < limitsAfter {
+	limited := s.limited()
+	first, last := s.turns.next(now, limited)
+	if last < first {
 		return nil
 	}
-	for _, g := range s.groups {
-		if err := g.readLimits(host.swapTotal > 0); err != nil {
+	for _, g := range s.groups[first : last+1] {
+		// That of an ancestor on swap alone says no more than how much there is.
+		if err := g.readLimits(host.swapTotal > 0 && (first == 0 || g.version == 1)); err != nil {
+			return err
+		}
+	}
+	if first > 0 && s.groups[0].version == 2 {
+		if err := s.groups[0].memory.readFirst(); err != nil {
 			return err
 		}
 	}
 	cover(s.groups)
-	s.limitsAt = now
+	s.turns.done(now, first, last)
 	return nil
+}
+
+// limited returns how many of the groups, from the leaf on, may have limits: the root of all in version 2 has none.
+func (s *memorySource) limited() int {
+	n := len(s.groups)
+	for n > 1 && s.groups[n-1].hasNoLimit() {
+		n--
+	}
+	return n
 }
 
 // find finds the cgroups, and keeps the files of those that it knows already.

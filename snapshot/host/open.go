@@ -84,15 +84,16 @@ func NewSources(scope snapshot.Scope) snapshot.Sources {
 // CPU on Linux is the greatest of these shares: the time in which the CPUs of the host were not idle; of those that
 // the cpuset leaves, instead, where it leaves fewer; and for the cgroup and each ancestor with a CPU quota, the CPU
 // time that it used of what the quota gave. Cores is the least of what the host, the cpuset and the quotas give, and
-// Limit says which. Waiting for I/O is idle, time stolen by the hypervisor is busy, a guest's time counts once, and a
-// counter that goes back counts as no time. The kernel counts the times of the host in steps of 10 ms, so they are
+// Limit says which. Waiting for I/O is idle, time stolen by the hypervisor is busy, a guest's time counts once, and
+// a counter that goes back counts as no time. The kernel counts the times of the host in steps of 10 ms, so they are
 // compared over about a second, or as long as there is, and where that file is big, as with many CPUs, it is read no
 // more than about once a second; the use of a quota is exact since the previous call. What a group bursts over its
-// quota is cut off at 1. Quotas are read anew once a second, the cpuset and the membership
-// every 30 s. It is an error when there is a quota and its use cannot be read; without the times of the host the
-// quota stands alone, and HostKnown is false. It is an error too when the times of the host did not move, and the
-// next call covers that time as well. Elsewhere than on Linux, CPU is the time in which the host was not idle since
-// the previous call, and Cores its logical CPUs.
+// quota is cut off at 1. Quotas are read anew once a second, in turn where ancestors have some: that of the cgroup
+// itself every 3 s, those of up to three ancestors every 5 s; in version 1 the period is looked at every other time
+// where the quota stays the same. The cpuset and the membership are read every 30 s. It is an error when there is a
+// quota and its use cannot be read; without the times of the host the quota stands alone, and HostKnown is false. It
+// is an error too when the times of the host did not move, and the next call covers that time as well. Elsewhere
+// than on Linux, CPU is the time in which the host was not idle since the previous call, and Cores its logical CPUs.
 //
 // Pressure is there on Linux only, nil elsewhere. It is the growth of the kernel's totals since the previous call: of
 // the cgroup's own where it is of version 2 and has a limit on CPU time or memory, itself or by an ancestor, as the

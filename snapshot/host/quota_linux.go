@@ -23,7 +23,7 @@ type quotas struct {
 	levels   []*quota  // the leaf first
 	why      error     // that there is no cgroup
 	groupsAt time.Time // when found was; zero for never
-	limitsAt time.Time // when the quotas were read; zero for never
+	turns    turns     // whose quota is read
 }
 
 // A quota is the CPU quota of one cgroup, and the account of its use.
@@ -38,6 +38,11 @@ type quota struct {
 
 	cores float64 // 0 for no quota
 	found bool    // max was read before, so it cannot be missing
+	turn  bool    // the limit was read with this sample
+
+	// In version 1, where the quota stays the same, its period and the throttling are looked at by turns.
+	lastQuota   uint64 // µs
+	onThrottled bool   // it is the turn of the throttling
 
 	used    uint64 // ns of CPU time
 	usedAt  time.Time
@@ -71,12 +76,16 @@ func (s *quotas) refresh(now time.Time) error {
 		if err := s.find(); err != nil {
 			return err
 		}
-		s.groupsAt, s.limitsAt = now, time.Time{}
-	}
-	if !s.limitsAt.IsZero() && now.Sub(s.limitsAt) < limitsAfter {
-		return nil
+		s.groupsAt, s.turns = now, turns{}
 	}
 	for _, q := range s.levels {
+		q.turn = false
+	}
+	first, last := s.turns.next(now, s.limited())
+	if last < first {
+		return nil
+	}
+	for _, q := range s.levels[first : last+1] {
 		if err := q.readLimit(); err != nil {
 			return err
 		}
@@ -86,9 +95,19 @@ func (s *quotas) refresh(now time.Time) error {
 				return err
 			}
 		}
+		q.turn = true
 	}
-	s.limitsAt = now
+	s.turns.done(now, first, last)
 	return nil
+}
+
+// limited returns how many of the levels, from the leaf on, may have a quota: the root of all in version 2 has none.
+func (s *quotas) limited() int {
+	n := len(s.levels)
+	for n > 1 && !s.turns.at.IsZero() && !s.levels[n-1].found {
+		n--
+	}
+	return n
 }
 
 // find finds the cgroups, and keeps the files of those that it knows already.
@@ -171,6 +190,9 @@ func (q *quota) readLimit() error {
 		q.setCores(0)
 		return nil
 	}
+	if q.onThrottled = q.cores > 0 && µs == q.lastQuota && !q.onThrottled; q.onThrottled {
+		return nil
+	}
 	if text, err = q.period.read(); err != nil {
 		return err
 	}
@@ -182,6 +204,7 @@ func (q *quota) readLimit() error {
 		return fmt.Errorf("parse %s: %w", q.period.name, err)
 	}
 	q.setCores(float64(µs) / float64(period))
+	q.lastQuota = µs
 	return nil
 }
 
@@ -265,9 +288,9 @@ func (q *quota) readStat() (cpuStat, error) {
 }
 
 // isThrottledDue reports whether the counts of throttling are worth another look: over less than a second they are
-// of a few periods only.
+// of a few periods only. In version 1 they are a file of their own, which is read at its turn.
 func (q *quota) isThrottledDue(now time.Time) bool {
-	return !q.hasThrottled || now.Sub(q.countsAt) >= aSecond
+	return !q.hasThrottled || now.Sub(q.countsAt) >= aSecond && (q.version == 2 || q.turn && q.onThrottled)
 }
 
 // noteThrottled works out the share of the periods throttled since the counts before. A cgroup in which nothing
