@@ -50,6 +50,7 @@ type Budget struct {
 	begun    bool
 	readAt   time.Duration
 	stepAt   time.Duration
+	made     int   // shares
 	turn     int64 // counts who took permits, for ties
 }
 
@@ -100,9 +101,9 @@ func (b *Budget) Share(name string, weight int) (*Share, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.turn++
+	b.made++
 	s := &Share{
-		budget: b, name: fmt.Sprintf("%s#%d", name, b.turn), weight: int64(weight), part: -1,
+		budget: b, name: fmt.Sprintf("%s#%d", name, b.made), weight: int64(weight), part: -1,
 		changed: make(chan struct{}),
 	}
 	b.shares = append(b.shares, s)

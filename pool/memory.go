@@ -82,13 +82,14 @@ type freer struct {
 
 // free does it on a goroutine of its own, unless that was done a short time ago.
 func (f *freer) free(now time.Duration) {
+	how := freeMemory
 	if now < f.at || !f.busy.CompareAndSwap(false, true) {
 		return
 	}
 	f.at = now + freeInterval
 	go func() {
 		defer f.busy.Store(false)
-		freeMemory()
+		how()
 	}()
 }
 

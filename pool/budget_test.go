@@ -1,0 +1,206 @@
+package pool_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+	"github.com/headroom-rpc/headroom/pool"
+)
+
+func newBudget(t *testing.T, o pool.BudgetOptions) *pool.Budget {
+	t.Helper()
+	b, err := pool.NewBudget(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// member is a pool of a budget with its work.
+type member struct {
+	*work
+	*pool.Pool
+	result <-chan error
+}
+
+func join(t *testing.T, b *pool.Budget, name string, weight int, w *work, o pool.Options) member {
+	t.Helper()
+	share, err := b.Share(name, weight)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Permits, o.Run, o.Ready = share, w.run, w.ready
+	p := newPool(t, o)
+	return member{w, p, start(t, p)}
+}
+
+// Pools that share a budget are given it by weight, and what one does not use the others may.
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, pool.BudgetOptions{Law: fixed(t, 12)})
+		// The first comes first, with long tasks, and has all; the others get their parts as it gives back.
+		a := join(t, b, "a", 1, newWork(1000, 3*time.Second), pool.Options{})
+		if a.Current() != 12 {
+			t.Errorf("%d in use by the only pool, want all 12", a.Current())
+		}
+		time.Sleep(time.Second)
+		c := join(t, b, "c", 2, newWork(100, 200*time.Millisecond), pool.Options{})
+		d := join(t, b, "d", 1, newWork(1000, 500*time.Millisecond), pool.Options{Max: 2})
+		if c.Current() != 0 || !strings.Contains(c.Explain(), "others hold 12 of 12") {
+			t.Errorf("%d in use by a late pool: %s", c.Current(), c.Explain())
+		}
+		time.Sleep(4 * time.Second)
+		if a.Current() != 3 || c.Current() != 7 && c.left.Load() > 0 || d.Current() != 2 {
+			t.Errorf("in use: %d, %d and %d; want 3, 7 and 2: one takes no more than its maximum", a.Current(), c.Current(), d.Current())
+		}
+		for sum := range 100 {
+			if n := a.running.Load() + c.running.Load() + d.running.Load(); n > 12 {
+				t.Fatalf("%d run, of a budget of 12 (%d)", n, sum)
+			}
+			time.Sleep(77 * time.Millisecond)
+		}
+		if err := <-c.result; err != nil { // it has ended, and leaves all to the others
+			t.Error(err)
+		}
+		time.Sleep(4 * time.Second)
+		if a.Current() != 10 || d.Current() != 2 {
+			t.Errorf("in use: %d and %d, want 10 and 2", a.Current(), d.Current())
+		}
+		for _, m := range []member{a, d} {
+			if err := m.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-m.result
+		}
+	})
+}
+
+// Whoever waits gets its turn, however scarce the permits are and however busy the others.
+func TestBudgetStarvesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, pool.BudgetOptions{Law: fixed(t, 1)})
+		var all []member
+		for i := range 4 {
+			all = append(all, join(t, b, fmt.Sprint(i), 1, newWork(1<<40, 100*time.Millisecond), pool.Options{}))
+		}
+		time.Sleep(40 * time.Second)
+		for i, m := range all {
+			if n := m.done.Load(); n < 98 || n > 102 {
+				t.Errorf("pool %d ran %d tasks of 400, want a quarter", i, n)
+			}
+		}
+		// One that pauses does not hold the others up.
+		all[0].Pause()
+		before := all[1].done.Load()
+		time.Sleep(30 * time.Second)
+		if n := all[1].done.Load() - before; n < 95 || n > 105 {
+			t.Errorf("%d tasks of 300 in the time in which one of four was paused, want a third", n)
+		}
+		for _, m := range all {
+			if err := m.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-m.result
+		}
+	})
+}
+
+// One law decides for all, of all, and its shares are kept.
+func TestBudgetLaw(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		law := &sharing{recorder{limit: limit.Decision{Limit: 10, From: 10, Binding: "both"}}, [2]int64{7, 3}}
+		b := newBudget(t, pool.BudgetOptions{
+			Law: law, Host: func() pool.Host { return pool.Host{Cores: 2, Busy: -1, RunQueue: -1, Stalled: -1, MemoryTotal: 1000} },
+		})
+		usage := func() pool.Usage { return pool.Usage{CPU: -1, Runnable: 1, Memory: 5} }
+		a := join(t, b, "a", 3, newWork(1000, time.Second), pool.Options{Usage: usage})
+		c := join(t, b, "c", 1, newWork(1000, time.Second), pool.Options{Usage: usage})
+		time.Sleep(5500 * time.Millisecond)
+		if a.Current() != 7 || c.Current() != 3 || !strings.Contains(c.Explain(), "3 for c") {
+			t.Errorf("in use: %d and %d, want 7 and 3: %s", a.Current(), c.Current(), c.Explain())
+		}
+		inputs := law.seen()
+		in := inputs[len(inputs)-1]
+		if len(in.Pools) != 2 || in.Charge != 10 || in.Pools[0].Weight != 3 || in.Pools[0].Waiting == 0 || math.Abs(in.Pools[0].InUse-7) > 0.5 ||
+			in.Pools[1].Memory != 5 || in.Host.Cores != 2 {
+			t.Errorf("the law was told %+v", in)
+		}
+		for _, m := range []member{a, c} {
+			if err := m.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-m.result
+		}
+	})
+}
+
+// sharing is a law that gives the first two pools fixed shares.
+type sharing struct {
+	recorder
+	shares [2]int64
+}
+
+func (l *sharing) Step(in limit.Input) limit.Decision {
+	d := l.recorder.Step(in)
+	for i := range in.Pools {
+		n := l.shares[i]
+		d.Shares = append(d.Shares, limit.Share{Limit: n, From: n, Binding: fmt.Sprintf("%d for %s", n, strings.Split(in.Pools[i].ID, "#")[0])})
+	}
+	return d
+}
+
+// What the process uses is divided among pools of goroutines by their permits.
+func TestBudgetOfGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		law := &recorder{limit: limit.Decision{Limit: 4, From: 4}}
+		b := newBudget(t, pool.BudgetOptions{Law: law})
+		a := join(t, b, "a", 3, newWork(1000, time.Second), pool.Options{})
+		c := join(t, b, "c", 1, newWork(1000, time.Second), pool.Options{})
+		time.Sleep(5500 * time.Millisecond)
+		inputs := law.seen()
+		p := inputs[len(inputs)-1].Pools
+		if len(p) != 2 || !p[0].MemoryKnown || p[0].Memory < 2*p[1].Memory || p[0].Memory > 4*p[1].Memory+4 || !p[1].CPUKnown {
+			t.Errorf("%+v, want memory in proportion to 3 and 1 permits", p)
+		}
+		for _, m := range []member{a, c} {
+			if err := m.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-m.result
+		}
+	})
+}
+
+func TestBudgetOptions(t *testing.T) {
+	_, err := pool.NewBudget(pool.BudgetOptions{Memory: pool.Memory{High: 3}})
+	if err == nil || !strings.Contains(err.Error(), "Memory.High") {
+		t.Errorf("NewBudget = %v", err)
+	}
+	b := newBudget(t, pool.BudgetOptions{Law: fixed(t, 3)})
+	if _, err := b.Share("x", 0); err == nil {
+		t.Error("a weight of 0 is accepted")
+	}
+	s, err := b.Share("x", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(context.Context) error { return nil }
+	if _, err := pool.New(pool.Options{Run: run, Permits: s, Law: fixed(t, 1)}); err == nil || !strings.Contains(err.Error(), "Law") {
+		t.Errorf("a pool with permits and a law: %v", err)
+	}
+	p, ok := s.TryAcquire(5) // heavier than the limit: it runs alone
+	if _, more := s.TryAcquire(1); !ok || more {
+		t.Errorf("5 of 3: %v, one more: %v; want the heavy one alone", ok, more)
+	}
+	s.Close()
+	p.Release()
+	if _, ok := s.TryAcquire(1); ok {
+		t.Error("a closed share gives permits")
+	}
+}
