@@ -39,6 +39,13 @@ var methodRoles = map[string]Role{
 	headroomv1.PermitService_SetLimit_FullMethodName:      RoleOperator,
 	headroomv1.PermitService_KickSession_FullMethodName:   RoleOperator,
 
+	headroomv1.TaskService_RegisterTask_FullMethodName:     RoleWorker,
+	headroomv1.TaskService_UnregisterTask_FullMethodName:   RoleWorker,
+	headroomv1.TaskService_ListTasks_FullMethodName:        RoleWorker,
+	headroomv1.TaskService_GetTaskSample_FullMethodName:    RoleWorker,
+	headroomv1.TaskService_GetProcessSample_FullMethodName: RoleWorker,
+	headroomv1.TaskService_WatchTask_FullMethodName:        RoleWorker,
+
 	healthpb.Health_Check_FullMethodName: RoleReader,
 	healthpb.Health_List_FullMethodName:  RoleReader,
 	healthpb.Health_Watch_FullMethodName: RoleReader,

@@ -57,6 +57,13 @@ const (
 	reasonPermits         = "PERMITS"
 	reasonPermitLost      = "PERMIT_LOST"
 	reasonFollowsLaw      = "LIMIT_FOLLOWS_LAW"
+	reasonNoTask          = "TASK_NOT_FOUND"
+	reasonTaskEnded       = "TASK_ENDED"
+	reasonNoTaskProcess   = "TASK_PROCESS_NOT_FOUND"
+	reasonNoSample        = "NO_SAMPLE"
+	reasonNoGroup         = "CGROUP_NOT_FOUND"
+	reasonTasks           = "TASKS"
+	reasonNoTaskLimit     = "TASK_WITHOUT_LIMIT"
 	reasonRoleRequired    = "ROLE_REQUIRED"
 	reasonUnknownMethod   = "UNKNOWN_METHOD"
 	reasonDeadline        = "DEADLINE"
@@ -100,6 +107,13 @@ var reasonCodes = map[string]codes.Code{
 	reasonPermits:             codes.ResourceExhausted,
 	reasonPermitLost:          codes.NotFound,
 	reasonFollowsLaw:          codes.FailedPrecondition,
+	reasonNoTask:              codes.NotFound,
+	reasonTaskEnded:           codes.NotFound,
+	reasonNoTaskProcess:       codes.NotFound,
+	reasonNoSample:            codes.OutOfRange,
+	reasonNoGroup:             codes.NotFound,
+	reasonTasks:               codes.ResourceExhausted,
+	reasonNoTaskLimit:         codes.FailedPrecondition,
 	reasonRoleRequired:        codes.PermissionDenied,
 	reasonUnknownMethod:       codes.Unimplemented,
 	reasonDeadline:            codes.DeadlineExceeded,
@@ -252,6 +266,9 @@ func toStatus(ctx context.Context, err error) error {
 		return refuse(reasonCancelled, "the call was cancelled")
 	}
 	if told := permitStatus(err); told != nil {
+		return told
+	}
+	if told := taskStatus(err); told != nil {
 		return told
 	}
 	return foreignStatus(err)

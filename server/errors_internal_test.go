@@ -16,6 +16,7 @@ import (
 	"github.com/headroom-rpc/headroom/permit"
 	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
+	"github.com/headroom-rpc/headroom/task"
 )
 
 // documented returns the rows of the table in docs/errors.md: reason to code and details.
@@ -120,6 +121,14 @@ func TestToStatus(t *testing.T) {
 		{&permitLimitError{limit: 1, field: "MaxPermits"}, reasonPermits},
 		{&lostError{id: "x"}, reasonPermitLost},
 		{&lawError{resource: "host", law: "status"}, reasonFollowsLaw},
+		{&taskError{id: "x"}, reasonNoTask},
+		{&taskError{id: "x", ended: true}, reasonTaskEnded},
+		{task.ErrNoProcess, reasonNoTaskProcess},
+		{task.ErrNoSample, reasonNoSample},
+		{&groupError{path: "/x"}, reasonNoGroup},
+		{&taskLimitError{most: 1}, reasonTasks},
+		{&taskLimitError{most: 1, identity: "uid:1"}, reasonTasks},
+		{errNoLimit, reasonNoTaskLimit},
 		{context.DeadlineExceeded, reasonDeadline},
 		{context.Canceled, reasonCancelled},
 		{errors.New("a file of ours is broken"), reasonInternal},

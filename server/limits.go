@@ -69,6 +69,13 @@ type Limits struct {
 	// MaxPermitsPerIdentity bounds those of one identity, from 1 to 1,000,000. The default is 16,384.
 	MaxPermitsPerIdentity int
 
+	// MaxTasks bounds the tasks that are known, those that ended lately among them, from 1 to 100,000. One that has
+	// ended makes room for a new one. The default is 4,096.
+	MaxTasks int
+
+	// MaxTasksPerIdentity bounds those of one identity, from 1 to 100,000. Operators are exempt. The default is 256.
+	MaxTasksPerIdentity int
+
 	// MaxReceiveBytes bounds a request, from 1 KiB to 64 MiB. The default is 256 KiB.
 	MaxReceiveBytes int
 
@@ -167,6 +174,8 @@ func (l *Limits) ints() []bounded[int] {
 		{"MaxWaitersPerConnection", &l.MaxWaitersPerConnection, 1, 10_000, 32},
 		{"MaxPermits", &l.MaxPermits, 1, million, 65_536},
 		{"MaxPermitsPerIdentity", &l.MaxPermitsPerIdentity, 1, million, 16_384},
+		{"MaxTasks", &l.MaxTasks, 1, 100_000, 4_096},
+		{"MaxTasksPerIdentity", &l.MaxTasksPerIdentity, 1, 100_000, 256},
 		{"MaxReceiveBytes", &l.MaxReceiveBytes, 1 << 10, 64 << 20, 256 << 10},
 		{"MaxSendBytes", &l.MaxSendBytes, 1 << 10, 64 << 20, 4 << 20},
 		{"MaxHeaderBytes", &l.MaxHeaderBytes, 1 << 10, 1 << 20, 16 << 10},

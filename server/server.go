@@ -1,5 +1,6 @@
-// Package server serves the load of this machine and leases permits over gRPC: headroom.v1.StatusService,
-// SeverityService and PermitService, health, reflection and, on a unix socket, channelz.
+// Package server serves the load of this machine and of tasks, and leases permits, over gRPC:
+// headroom.v1.StatusService, SeverityService, PermitService and TaskService, health, reflection and, on a unix
+// socket, channelz.
 //
 // A [Server] is one unit with one owner: [Server.Run] runs the Snapshotter, every listener and the streams, and
 // returns when all of them have ended. Every caller has an [Identity] and every method needs a [Role]; what no
@@ -70,6 +71,9 @@ type Config struct {
 	// Permits says which permits are leased, and to whom.
 	Permits PermitConfig
 
+	// Tasks says how tasks are sampled.
+	Tasks TaskConfig
+
 	// Access says who may do what. The zero value is the default.
 	Access Access
 
@@ -112,7 +116,7 @@ func (c Config) validate() error {
 	for _, part := range []struct {
 		name string
 		err  error
-	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}, {"Permits", c.Permits.validate()}} {
+	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}, {"Permits", c.Permits.validate()}, {"Tasks", c.Tasks.validate()}} {
 		if part.err != nil {
 			fault(part.name, "%w", part.err)
 		}
@@ -129,6 +133,7 @@ type Server struct {
 	service      *statusService
 	severity     *severityService
 	permits      *permitService
+	tasks        *taskService
 	hub          *hub
 	metrics      *metrics
 	health       *health.Server
@@ -163,6 +168,8 @@ func New(c Config) (*Server, error) {
 		&headroomv1.AttachRequest{}, &headroomv1.AcquirePermitRequest{}, &headroomv1.RenewPermitRequest{},
 		&headroomv1.ReleasePermitRequest{}, &headroomv1.HoldPermitRequest{}, &headroomv1.ExplainRequest{},
 		&headroomv1.ListSessionsRequest{}, &headroomv1.SetLimitRequest{}, &headroomv1.KickSessionRequest{},
+		&headroomv1.RegisterTaskRequest{}, &headroomv1.UnregisterTaskRequest{}, &headroomv1.ListTasksRequest{},
+		&headroomv1.GetTaskSampleRequest{}, &headroomv1.GetProcessSampleRequest{}, &headroomv1.WatchTaskRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("server: compile the validation rules: %w", err)
@@ -198,10 +205,14 @@ func New(c Config) (*Server, error) {
 	if s.permits, err = s.newPermitService(c); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	if s.tasks, err = s.newTaskService(c); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s.severity.tasks = s.tasks
 	s.metrics = newMetrics(c.Version, func() (snapshot.View, error) {
 		view, _, err := c.Snapshotter.View()
 		return view, err
-	}, s.hub, s.guard, s.severity.metrics, &permitCollector{s.permits})
+	}, s.hub, s.guard, s.severity.metrics, &permitCollector{s.permits}, &taskCollector{s.tasks})
 	for _, collector := range c.Collectors {
 		if err := s.metrics.registry.Register(collector); err != nil {
 			return nil, fmt.Errorf("server: Collectors: %w", err)
@@ -213,7 +224,7 @@ func New(c Config) (*Server, error) {
 	s.hub.stalled = s.guard.stalled
 	for _, service := range []string{
 		"", headroomv1.StatusService_ServiceDesc.ServiceName, headroomv1.SeverityService_ServiceDesc.ServiceName,
-		headroomv1.PermitService_ServiceDesc.ServiceName,
+		headroomv1.PermitService_ServiceDesc.ServiceName, headroomv1.TaskService_ServiceDesc.ServiceName,
 	} {
 		s.health.SetServingStatus(service, healthv1.HealthCheckResponse_NOT_SERVING)
 	}
@@ -243,6 +254,7 @@ func (s *Server) newGRPCServer(l *Listener, access *accessTable, validator proto
 	headroomv1.RegisterStatusServiceServer(srv, s.service)
 	headroomv1.RegisterSeverityServiceServer(srv, s.severity)
 	headroomv1.RegisterPermitServiceServer(srv, s.permits)
+	headroomv1.RegisterTaskServiceServer(srv, s.tasks)
 	healthv1.RegisterHealthServer(srv, s.health)
 	if l.class == classUnix {
 		channelz.RegisterChannelzServiceToServer(srv)
@@ -285,6 +297,10 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.permits.run(working, func() {
 			s.health.SetServingStatus(headroomv1.PermitService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 		})
+	})
+	group.Go(func() error {
+		s.health.SetServingStatus(headroomv1.TaskService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+		return s.tasks.run(working)
 	})
 	for _, e := range s.endpoints {
 		group.Go(func() error { return s.serve(e) })

@@ -127,6 +127,9 @@ func (s *severityService) watched(ctx context.Context, scope *headroomv1.Process
 	if name := scope.GetReporter(); name != "" {
 		return s.watchedReporter(snapshot.Reporter{Identity: identity.Name, Name: name})
 	}
+	if id := scope.GetTaskId(); id != "" {
+		return s.watchedTask(id, identity)
+	}
 	return s.watchedPID(ctx, scope, identity)
 }
 

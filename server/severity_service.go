@@ -24,6 +24,7 @@ type severityService struct {
 	processLevels []severity.Level
 	processes     *processTable
 	snapshotter   *snapshot.Snapshotter
+	tasks         *taskService
 	hub           *hub // counts the streams and ends them
 	limits        Limits
 	instanceID    string

@@ -74,6 +74,10 @@ type Process struct {
 
 	// Definition says what Used counts, for people.
 	Definition string
+
+	// Limit says whose maximum Max is, such as the memory limit of a task, for people. Empty when that goes without
+	// saying.
+	Limit string
 }
 
 // Rate is how fast the value of a signal changes.

@@ -67,7 +67,8 @@ func (l *localAbsolute) Judge(in *Input) Finding {
 	left := p.Max - p.Used
 	return Finding{
 		Truth: TruthOf(left < l.bytes), Value: float64(left), Bound: float64(l.bytes), HasValue: true,
-		Zero: float64(p.Max), Unit: "bytes", Signal: signalProcess, Age: in.age(p.At),
+		Zero: float64(p.Max), Unit: "bytes", Signal: signalProcess, Limit: p.Limit, LimitBytes: p.limitBytes(),
+		Age: in.age(p.At),
 	}
 }
 
@@ -77,7 +78,9 @@ func (l *localRelative) Judge(in *Input) Finding {
 	if reason := p.unknown(); reason != "" {
 		return unknown(signalProcess, reason, in.age(p.At))
 	}
-	return relative(signalProcess, p.Max-p.Used, p.Max, l.percent, in.age(p.At))
+	f := relative(signalProcess, p.Max-p.Used, p.Max, l.percent, in.age(p.At))
+	f.Limit, f.LimitBytes = p.Limit, p.limitBytes()
+	return f
 }
 
 // limitBytes returns the limit, where it is known which one that is.
@@ -86,6 +89,14 @@ func (m *Memory) limitBytes() int64 {
 		return 0
 	}
 	return m.Total
+}
+
+// limitBytes returns the maximum, where it is known whose it is.
+func (p *Process) limitBytes() int64 {
+	if p.Limit == "" {
+		return 0
+	}
+	return p.Max
 }
 
 // relative compares the share that is left with a percentage. One division of whole bytes and no other

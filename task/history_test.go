@@ -268,7 +268,7 @@ func TestIntervalFollowsCost(t *testing.T) {
 	}
 	observe := func(cost time.Duration) {
 		t.Helper()
-		err := w.m.Observe(task.Pass{At: w.now, Processes: w.table(), Cost: cost, Outside: func(uint64) *task.Outside { return nil }})
+		err := w.m.Observe(task.Pass{At: w.now, Processes: w.table(), Cost: cost, All: true, Outside: outside})
 		if err != nil {
 			t.Fatal(err)
 		}

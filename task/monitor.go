@@ -28,7 +28,8 @@ type Monitor struct {
 	passed  bool
 	lastAt  time.Duration
 	began   uint64 // when the last pass began, by the clock of the processes
-	fresh   bool   // a process was registered since the last pass
+	fresh   bool   // a process was registered whose descendants nobody has looked at
+	late    bool   // one was since the pass began that is being taken up
 	stopped string
 }
 
@@ -167,6 +168,23 @@ func (m *Monitor) Forget(now time.Duration) {
 	})
 }
 
+// DropEnded removes the task that ended first, of the owner or of all for "", and reports whether there was one.
+func (m *Monitor) DropEnded(owner string) bool {
+	var first *entry
+	for _, e := range m.order {
+		if e.Ended != Running && (owner == "" || e.Owner == owner) && (first == nil || e.EndedAt < first.EndedAt) {
+			first = e
+		}
+	}
+	if first == nil {
+		return false
+	}
+	m.order = slices.DeleteFunc(m.order, func(e *entry) bool { return e == first })
+	delete(m.tasks, first.ID)
+	m.bytes -= first.bytes
+	return true
+}
+
 // Next returns when the next pass is due, and whether one is at all. A task whose interval is a multiple of
 // another's is sampled together with it.
 func (m *Monitor) Next() (at time.Duration, ok bool) {
@@ -192,8 +210,10 @@ type Pass struct {
 	Processes *snapshot.Processes // nil where they could not be read
 	Err       error               // why
 	Cost      time.Duration       // how long it took
+	All       bool                // every process was read anew; see Fresh
 
-	// Outside returns what is known besides of the process with the number; nil for nothing.
+	// Outside returns what is known besides of the process with the number; nil for one that was registered since
+	// the pass began, of which nothing is known yet.
 	Outside func(number uint64) *Outside
 }
 
@@ -214,28 +234,37 @@ func (m *Monitor) Observe(p Pass) error {
 	clear(p.Processes.Watch)
 	m.forest.grow(p.Processes)
 	m.health.Processes, m.health.Unreadable = p.Processes.Len(), p.Processes.Unreadable
-	m.health.Lag = 0
+	m.health.Lag, m.late = 0, false
 	for _, e := range m.order {
 		if e.Ended == Running {
 			m.observe(e, &p)
 		}
 	}
-	m.passed, m.lastAt, m.began, m.fresh = true, p.At, p.Processes.Began, false
+	m.passed, m.lastAt, m.began = true, p.At, p.Processes.Began
+	m.fresh = m.late || m.fresh && !p.All
 	m.shrink()
 	return nil
 }
 
 func (m *Monitor) observe(e *entry, p *Pass) {
 	gap := e.sampled && p.At-e.at > gapAfter*max(e.Interval, costShare*p.Cost)
-	e.ProcessesEnded = len(e.accounts) > 0
+	seen, ended := 0, 0
 	for i := range e.accounts {
 		a := &e.accounts[i]
 		out := p.Outside(a.number)
 		if out == nil {
-			out = &Outside{Ended: true}
+			m.late = true
+			continue
 		}
+		seen++
 		a.observe(p.At, &m.forest, out, m.began, gap)
-		e.ProcessesEnded = e.ProcessesEnded && a.ended
+		if a.ended {
+			ended++
+		}
+	}
+	e.ProcessesEnded = ended > 0 && ended == len(e.accounts)
+	if seen == 0 {
+		return
 	}
 	e.sampled, e.at, e.wall, e.stale = true, p.At, p.Time, ""
 	if p.At < e.due {

@@ -26,6 +26,9 @@ func (e *entry) info() Info {
 	return info
 }
 
+// Len returns how many tasks are known, those that have ended among them.
+func (m *Monitor) Len() int { return len(m.order) }
+
 // List returns all tasks in the order in which they were registered, those that have ended among them.
 func (m *Monitor) List() []Info {
 	all := make([]Info, 0, len(m.order))
@@ -247,4 +250,17 @@ func (m *Monitor) SetPSS(now time.Duration, id string, number uint64, bytes int6
 			a.last.PSS, a.last.PSSAt, a.last.PSSKnown = bytes, now, known
 		}
 	}
+}
+
+// Numbers returns the numbers of the processes of a task, in the order of its Processes.
+func (m *Monitor) Numbers(id string) []uint64 {
+	e := m.tasks[id]
+	if e == nil {
+		return nil
+	}
+	numbers := make([]uint64, len(e.accounts))
+	for i := range e.accounts {
+		numbers[i] = e.accounts[i].number
+	}
+	return numbers
 }

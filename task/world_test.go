@@ -77,8 +77,11 @@ func (w *world) pass(d time.Duration) {
 	w.t.Helper()
 	w.now += d
 	p := w.table()
-	err := w.m.Observe(task.Pass{At: w.now, Time: w.wall(), Processes: p, Outside: func(n uint64) *task.Outside {
-		return w.outside[n]
+	err := w.m.Observe(task.Pass{At: w.now, Time: w.wall(), Processes: p, All: true, Outside: func(n uint64) *task.Outside {
+		if out := w.outside[n]; out != nil {
+			return out
+		}
+		return &task.Outside{Ended: true}
 	}})
 	if err != nil {
 		w.t.Fatal(err)

@@ -40,11 +40,15 @@ func someTask() (task.Info, time.Time, task.Sample) {
 func TestTaskRoundTrip(t *testing.T) {
 	const now = 100 * time.Second
 	for name, change := range map[string]func(*task.Info, *task.Sample){
-		"all of it":    func(*task.Info, *task.Sample) {},
-		"running":      func(i *task.Info, _ *task.Sample) { i.Ended, i.EndedTime, i.ExitCode = task.Running, time.Time{}, nil },
-		"unknown":      func(_ *task.Info, s *task.Sample) { s.Usage, s.Processes = task.Usage{}, nil },
-		"no folder":    func(_ *task.Info, s *task.Sample) { s.Disk, s.DiskAt, s.DiskTime = snapshot.DiskReading{}, 0, time.Time{} },
-		"unknown disk": func(_ *task.Info, s *task.Sample) { s.Disk, s.DiskAt, s.DiskTime = snapshot.DiskReading{Reason: "r"}, 0, time.Time{} },
+		"all of it": func(*task.Info, *task.Sample) {},
+		"running":   func(i *task.Info, _ *task.Sample) { i.Ended, i.EndedTime, i.ExitCode = task.Running, time.Time{}, nil },
+		"unknown":   func(_ *task.Info, s *task.Sample) { s.Usage, s.Processes = task.Usage{}, nil },
+		"no folder": func(_ *task.Info, s *task.Sample) {
+			s.Disk, s.DiskAt, s.DiskTime = snapshot.DiskReading{}, 0, time.Time{}
+		},
+		"unknown disk": func(_ *task.Info, s *task.Sample) {
+			s.Disk, s.DiskAt, s.DiskTime = snapshot.DiskReading{Reason: "r"}, 0, time.Time{}
+		},
 	} {
 		info, expire, sample := someTask()
 		change(&info, &sample)
