@@ -21,8 +21,18 @@ func (h *history) RatioAtNewest(window, floor time.Duration) (float64, int) {
 }
 
 func (h *history) RatioAtNow(window, now time.Duration) (float64, int, bool) {
-	return h.ratioAtNow(window, now)
+	return h.ratioAtNow(new(tally), window, now)
 }
+
+// A Tally keeps the sums of one window of a Ring.
+type Tally = tally
+
+func (t *tally) RatioAtNow(h *Ring, window, now time.Duration) (float64, int, bool) {
+	return h.ratioAtNow(t, window, now)
+}
+
+func (h *history) DropAfter(at time.Duration) { h.dropAfter(at) }
+func (h *history) Clear()                     { h.clear() }
 
 var RoundToThousandths = roundToThousandths
 

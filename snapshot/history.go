@@ -17,6 +17,9 @@ type history struct {
 	mask  int // len-1; the length is a power of two
 	head  int // the slot of the oldest
 	n     int
+
+	gone  int // how many were dropped at the head
+	edits int // how often it changed other than at the head and by a newest one
 }
 
 // flags is what a judgement needs of one snapshot beside its time.
@@ -62,7 +65,10 @@ func newHistory(keep, interval time.Duration) *history {
 }
 
 // clear forgets every snapshot.
-func (h *history) clear() { h.head, h.n = 0, 0 }
+func (h *history) clear() {
+	h.head, h.n = 0, 0
+	h.edits++
+}
 
 func (h *history) slot(i int) int { return (h.head + i) & h.mask }
 
@@ -79,11 +85,13 @@ func (h *history) insert(s *Snapshot) bool {
 		if s.At < h.at[h.head] {
 			return false
 		}
-		h.head = h.slot(1)
-		h.n--
+		h.drop()
 	}
 	i := h.n
 	h.n++
+	if i > 0 && h.at[h.slot(i-1)] > s.At {
+		h.edits++
+	}
 	for ; i > 0; i-- {
 		from := h.slot(i - 1)
 		if h.at[from] <= s.At {
@@ -97,16 +105,23 @@ func (h *history) insert(s *Snapshot) bool {
 
 	oldest := h.newest() - h.keep
 	for h.at[h.head] < oldest {
-		h.head = h.slot(1)
-		h.n--
+		h.drop()
 	}
 	return true
+}
+
+// drop drops the oldest.
+func (h *history) drop() {
+	h.head = h.slot(1)
+	h.n--
+	h.gone++
 }
 
 // dropAfter drops the snapshots that are later than at.
 func (h *history) dropAfter(at time.Duration) {
 	for h.n > 0 && h.newest() > at {
 		h.n--
+		h.edits++
 	}
 }
 

@@ -28,6 +28,8 @@ type evidence struct {
 	good    time.Duration
 	hasGood bool
 	held    [windows]judgement
+
+	tallies [windows]tally // of history
 }
 
 // window is one of the two spans of time that are judged.
@@ -79,7 +81,7 @@ func (e *evidence) lastHeard() time.Duration {
 }
 
 func (e *evidence) judgeAtNow(w window, length, now time.Duration) judgement {
-	actual, count, known := e.history.ratioAtNow(length, now)
+	actual, count, known := e.history.ratioAtNow(&e.tallies[w], length, now)
 	if e.isStale(now) {
 		switch {
 		case e.stale == StaleOverloaded:
@@ -138,29 +140,26 @@ func (h *history) ratioAtNewest(window, floor time.Duration) (ratio float64, cou
 // ratioAtNow returns the share of overloaded time within the window that ends at now, and the number of
 // snapshots in it. The time between two snapshots is billed to the later one, as far as it lies in the
 // window, unless the later one is unknown or follows a gap. Without any such time the newest good snapshot
-// gives its own verdict; known is false when there is none.
-func (h *history) ratioAtNow(window, now time.Duration) (ratio float64, count int, known bool) {
+// gives its own verdict; known is false when there is none. Of the last window asked for the sums are kept in t.
+func (h *history) ratioAtNow(t *tally, window, now time.Duration) (ratio float64, count int, known bool) {
 	if h.n == 0 {
 		return 0, 0, false
 	}
 	// A clock that stepped back must not cut off the newest snapshots.
 	begin := max(now, h.newest()) - window
-	var over, total time.Duration
-	for i := h.n - 1; i >= 0; i-- {
-		slot := h.slot(i)
-		if h.at[slot] < begin {
-			break
-		}
-		count++
-		if i == 0 || h.flags[slot]&flagsUnjudged != 0 {
-			continue
-		}
-		d := h.at[slot] - max(h.at[h.slot(i-1)], begin)
-		total += d
-		if h.flags[slot]&flagOverloaded != 0 {
-			over += d
+	t.follow(h, window, begin)
+	over, total := t.over, t.total
+	if first := t.first - h.gone; first > 0 && first < h.n {
+		// Of the time before the first one only a part lies in the window.
+		if slot := h.slot(first); h.flags[slot]&flagsUnjudged == 0 {
+			d := h.at[slot] - max(h.at[h.slot(first-1)], begin)
+			total += d
+			if h.flags[slot]&flagOverloaded != 0 {
+				over += d
+			}
 		}
 	}
+	count = h.n - (t.first - h.gone)
 	if total > 0 {
 		return float64(over) / float64(total), count, true
 	}
@@ -170,6 +169,48 @@ func (h *history) ratioAtNow(window, now time.Duration) (ratio float64, count in
 		}
 	}
 	return 0, count, false
+}
+
+// tally holds the sums of a window, so that a judgement costs as much as there are new snapshots and not as there are
+// in the window. The zero value holds none. Snapshots count from the first one that the history ever had.
+type tally struct {
+	edits       int           // of the history, when the sums were made; they do not hold after another one
+	window      time.Duration // its length
+	begin       time.Duration // where it began
+	first, end  int           // the first snapshot in it, and behind the last
+	over, total time.Duration // between two snapshots that are both in it
+}
+
+// follow brings the sums up to date for the window that begins at begin.
+func (t *tally) follow(h *history, window, begin time.Duration) {
+	if t.edits != h.edits || t.window != window || begin < t.begin || t.first < h.gone {
+		*t = tally{edits: h.edits, window: window, first: h.gone, end: h.gone}
+	}
+	t.begin = begin
+	for ; t.end < h.gone+h.n; t.end++ {
+		t.add(h, t.end, 1)
+	}
+	for t.first < t.end && h.at[h.slot(t.first-h.gone)] < begin {
+		t.first++
+		t.add(h, t.first, -1)
+	}
+}
+
+// add adds the time between a snapshot and the one before it, or takes it away again, if both are in the window.
+func (t *tally) add(h *history, snapshot int, sign time.Duration) {
+	i := snapshot - h.gone
+	if i <= t.first-h.gone && sign > 0 || i >= h.n {
+		return
+	}
+	slot := h.slot(i)
+	if h.flags[slot]&flagsUnjudged != 0 {
+		return
+	}
+	d := sign * (h.at[slot] - h.at[h.slot(i-1)])
+	t.total += d
+	if h.flags[slot]&flagOverloaded != 0 {
+		t.over += d
+	}
 }
 
 func asRatio(f flags) float64 {
