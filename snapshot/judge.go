@@ -183,14 +183,16 @@ type tally struct {
 
 // follow brings the sums up to date for the window that begins at begin.
 func (t *tally) follow(h *history, window, begin time.Duration) {
-	if t.edits != h.edits || t.window != window || begin < t.begin || t.first < h.gone {
+	// What was dropped lately is still in its slot.
+	overwritten := h.gone+h.n-t.first >= len(h.at)
+	if t.edits != h.edits || t.window != window || begin < t.begin || overwritten {
 		*t = tally{edits: h.edits, window: window, first: h.gone, end: h.gone}
 	}
 	t.begin = begin
 	for ; t.end < h.gone+h.n; t.end++ {
 		t.add(h, t.end, 1)
 	}
-	for t.first < t.end && h.at[h.slot(t.first-h.gone)] < begin {
+	for t.first < t.end && (t.first < h.gone || h.at[h.slot(t.first-h.gone)] < begin) {
 		t.first++
 		t.add(h, t.first, -1)
 	}
