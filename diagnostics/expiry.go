@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Expiring returns the artifacts that will be deleted by the time at, and beyond them those that are deleted to
-// make room for need bytes, in the order in which they go. It changes nothing.
-func (s *Store) Expiring(at time.Time, need int64) []Artifact {
+// Expiring returns the artifacts, of those that q means, that will be deleted by the time at, and beyond them those
+// that are deleted to make room for need bytes, in the order in which they go. It changes nothing.
+func (s *Store) Expiring(q Query, at time.Time, need int64) []Artifact {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	gone := s.expiredLocked(at)
@@ -17,9 +17,11 @@ func (s *Store) Expiring(at time.Time, need int64) []Artifact {
 	if need > 0 {
 		victims, _ = s.victimsLocked(gone, need, 1)
 	}
-	all := make([]Artifact, 0, len(gone)+len(victims))
+	var all []Artifact
 	for _, a := range append(gone, victims...) {
-		all = append(all, *a)
+		if q.matches(a) {
+			all = append(all, *a)
+		}
 	}
 	return all
 }
@@ -31,7 +33,7 @@ func (s *Store) Expire() ([]Artifact, error) {
 	s.disk.Lock()
 	defer s.disk.Unlock()
 	var deleted []Artifact
-	for _, a := range s.Expiring(s.config.Now(), 0) {
+	for _, a := range s.Expiring(Query{}, s.config.Now(), 0) {
 		if err := s.delete(a.ID); err != nil {
 			errs = append(errs, err)
 			continue

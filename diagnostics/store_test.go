@@ -221,7 +221,7 @@ func TestExpiry(t *testing.T) {
 		{1000 * time.Hour, nil},
 	} {
 		now.now = began.Add(step.after)
-		dry := ids(s.Expiring(now.now, 0))
+		dry := ids(s.Expiring(diagnostics.Query{}, now.now, 0))
 		got, err := s.Expire()
 		if err != nil {
 			t.Fatal(err)
@@ -249,7 +249,7 @@ func TestQuota(t *testing.T) {
 	greedy1 := make("uid:1", "a", 30)
 	honest := make("uid:2", "b", 20)
 	greedy2 := make("uid:1", "c", 30)
-	if got := ids(s.Expiring(now.now, 50)); !slices.Equal(got, []string{greedy1.ID}) {
+	if got := ids(s.Expiring(diagnostics.Query{}, now.now, 50)); !slices.Equal(got, []string{greedy1.ID}) {
 		t.Errorf("for 50 bytes %v would go, want %v: of who has most, the first to expire", got, greedy1.ID)
 	}
 	greedy3 := make("uid:1", "d", 50)

@@ -64,11 +64,22 @@ const (
 	reasonNoGroup         = "CGROUP_NOT_FOUND"
 	reasonTasks           = "TASKS"
 	reasonNoTaskLimit     = "TASK_WITHOUT_LIMIT"
+	reasonDiagnosticsOff  = "DIAGNOSTICS_OFF"
+	reasonNoArtifact      = "ARTIFACT_NOT_FOUND"
+	reasonRange           = "RANGE"
+	reasonForm            = "FORM"
+	reasonNotSealed       = "NOT_SEALED"
+	reasonDamaged         = "ARTIFACT_DAMAGED"
+	reasonRecordings      = "RECORDINGS"
+	reasonProfiles        = "PROFILES"
 	reasonRoleRequired    = "ROLE_REQUIRED"
 	reasonUnknownMethod   = "UNKNOWN_METHOD"
 	reasonDeadline        = "DEADLINE"
 	reasonCancelled       = "CANCELLED"
 	reasonInternal        = "INTERNAL"
+
+	reasonArtifactTooLarge = "ARTIFACT_TOO_LARGE"
+	reasonArtifactsFull    = "ARTIFACTS_FULL"
 )
 
 // reasonCodes is the one place where gRPC codes are assigned.
@@ -114,6 +125,16 @@ var reasonCodes = map[string]codes.Code{
 	reasonNoGroup:             codes.NotFound,
 	reasonTasks:               codes.ResourceExhausted,
 	reasonNoTaskLimit:         codes.FailedPrecondition,
+	reasonDiagnosticsOff:      codes.Unimplemented,
+	reasonNoArtifact:          codes.NotFound,
+	reasonRange:               codes.OutOfRange,
+	reasonForm:                codes.FailedPrecondition,
+	reasonNotSealed:           codes.FailedPrecondition,
+	reasonDamaged:             codes.DataLoss,
+	reasonRecordings:          codes.ResourceExhausted,
+	reasonProfiles:            codes.ResourceExhausted,
+	reasonArtifactTooLarge:    codes.ResourceExhausted,
+	reasonArtifactsFull:       codes.ResourceExhausted,
 	reasonRoleRequired:        codes.PermissionDenied,
 	reasonUnknownMethod:       codes.Unimplemented,
 	reasonDeadline:            codes.DeadlineExceeded,
@@ -269,6 +290,9 @@ func toStatus(ctx context.Context, err error) error {
 		return told
 	}
 	if told := taskStatus(err); told != nil {
+		return told
+	}
+	if told := diagnosticsStatus(err); told != nil {
 		return told
 	}
 	return foreignStatus(err)

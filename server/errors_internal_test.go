@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/headroom-rpc/headroom/diagnostics"
 	"github.com/headroom-rpc/headroom/permit"
 	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -129,6 +130,17 @@ func TestToStatus(t *testing.T) {
 		{&taskLimitError{most: 1}, reasonTasks},
 		{&taskLimitError{most: 1, identity: "uid:1"}, reasonTasks},
 		{errNoLimit, reasonNoTaskLimit},
+		{errDiagnosticsOff, reasonDiagnosticsOff},
+		{&artifactError{id: "x"}, reasonNoArtifact},
+		{&rangeError{offset: 2, size: 1}, reasonRange},
+		{&formError{name: "x", why: "y"}, reasonForm},
+		{diagnostics.ErrNotSealed, reasonNotSealed},
+		{diagnostics.ErrDamaged, reasonDamaged},
+		{&recordingsError{what: "recordings", field: "MaxRecordings", limit: 1}, reasonRecordings},
+		{&profilesError{refused: []diagnostics.Refusal{{Name: "trace", Reason: diagnostics.Busy}}}, reasonProfiles},
+		{&storedError{id: "x", err: diagnostics.ErrTooLarge}, reasonArtifactTooLarge},
+		{diagnostics.ErrFull, reasonArtifactsFull},
+		{&recorderError{name: "trace"}, reasonNotAllowed},
 		{context.DeadlineExceeded, reasonDeadline},
 		{context.Canceled, reasonCancelled},
 		{errors.New("a file of ours is broken"), reasonInternal},

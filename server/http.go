@@ -22,8 +22,9 @@ const (
 	maxScrapes         = 4
 )
 
-func (s *Server) newHTTPServer(l net.Listener) *http.Server {
+func (s *Server) newHTTPServer(l net.Listener, access *accessTable) *http.Server {
 	mux := http.NewServeMux()
+	s.diagnostics.handleArtifacts(mux, access)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             5 * time.Second,

@@ -21,7 +21,7 @@ func TestEveryMethodHasARole(t *testing.T) {
 	limits := Limits{}.WithDefaults()
 	g := newGuard(limits, log)
 	s := &Server{log: log, limits: limits, guard: g, hub: h, service: &statusService{}, health: health.NewServer(),
-		severity: &severityService{}, permits: &permitService{}, tasks: &taskService{},
+		severity: &severityService{}, permits: &permitService{}, tasks: &taskService{}, diagnostics: &diagnosticsService{},
 		metrics: newMetrics("", nil, h, g, newSeverityCollector(nil), &permitCollector{&permitService{}})}
 	served := make(map[string]bool)
 	for _, kind := range []class{classUnix, classTCP, classFixed} {

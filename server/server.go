@@ -1,6 +1,6 @@
-// Package server serves the load of this machine and of tasks, and leases permits, over gRPC:
-// headroom.v1.StatusService, SeverityService, PermitService and TaskService, health, reflection and, on a unix
-// socket, channelz.
+// Package server serves the load of this machine and of tasks, leases permits, and keeps diagnostics, over gRPC:
+// headroom.v1.StatusService, SeverityService, PermitService, TaskService and DiagnosticsService, health, reflection
+// and, on a unix socket, channelz.
 //
 // A [Server] is one unit with one owner: [Server.Run] runs the Snapshotter, every listener and the streams, and
 // returns when all of them have ended. Every caller has an [Identity] and every method needs a [Role]; what no
@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,9 @@ type Config struct {
 	// Tasks says how tasks are sampled.
 	Tasks TaskConfig
 
+	// Diagnostics says what may be recorded of tasks. The zero value records nothing.
+	Diagnostics DiagnosticsConfig
+
 	// Access says who may do what. The zero value is the default.
 	Access Access
 
@@ -116,7 +120,8 @@ func (c Config) validate() error {
 	for _, part := range []struct {
 		name string
 		err  error
-	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}, {"Permits", c.Permits.validate()}, {"Tasks", c.Tasks.validate()}} {
+	}{{"Access", c.Access.validate()}, {"Limits", c.Limits.validate()}, {"Permits", c.Permits.validate()},
+		{"Tasks", c.Tasks.validate()}, {"Diagnostics", c.Diagnostics.validate()}} {
 		if part.err != nil {
 			fault(part.name, "%w", part.err)
 		}
@@ -134,6 +139,7 @@ type Server struct {
 	severity     *severityService
 	permits      *permitService
 	tasks        *taskService
+	diagnostics  *diagnosticsService
 	hub          *hub
 	metrics      *metrics
 	health       *health.Server
@@ -170,6 +176,8 @@ func New(c Config) (*Server, error) {
 		&headroomv1.ListSessionsRequest{}, &headroomv1.SetLimitRequest{}, &headroomv1.KickSessionRequest{},
 		&headroomv1.RegisterTaskRequest{}, &headroomv1.UnregisterTaskRequest{}, &headroomv1.ListTasksRequest{},
 		&headroomv1.GetTaskSampleRequest{}, &headroomv1.GetProcessSampleRequest{}, &headroomv1.WatchTaskRequest{},
+		&headroomv1.StartDiagnosticsRequest{}, &headroomv1.ListArtifactsRequest{}, &headroomv1.UploadArtifactRequest{},
+		&headroomv1.DownloadArtifactRequest{}, &headroomv1.PinArtifactRequest{}, &headroomv1.DeleteArtifactRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("server: compile the validation rules: %w", err)
@@ -213,7 +221,8 @@ func New(c Config) (*Server, error) {
 		view, _, err := c.Snapshotter.View()
 		return view, err
 	}, s.hub, s.guard, s.severity.metrics, &permitCollector{s.permits}, &taskCollector{s.tasks})
-	for _, collector := range c.Collectors {
+	s.diagnostics = s.newDiagnosticsService(c.Diagnostics)
+	for _, collector := range append(slices.Clone(c.Collectors), diagnosticsCollector{s.diagnostics}) {
 		if err := s.metrics.registry.Register(collector); err != nil {
 			return nil, fmt.Errorf("server: Collectors: %w", err)
 		}
@@ -225,6 +234,7 @@ func New(c Config) (*Server, error) {
 	for _, service := range []string{
 		"", headroomv1.StatusService_ServiceDesc.ServiceName, headroomv1.SeverityService_ServiceDesc.ServiceName,
 		headroomv1.PermitService_ServiceDesc.ServiceName, headroomv1.TaskService_ServiceDesc.ServiceName,
+		headroomv1.DiagnosticsService_ServiceDesc.ServiceName,
 	} {
 		s.health.SetServingStatus(service, healthv1.HealthCheckResponse_NOT_SERVING)
 	}
@@ -234,7 +244,7 @@ func New(c Config) (*Server, error) {
 		s.endpoints = append(s.endpoints, endpoint{listener: l, grpc: s.newGRPCServer(l, access, validator)})
 	}
 	if c.HTTP != nil {
-		s.httpServer = s.newHTTPServer(c.HTTP)
+		s.httpServer = s.newHTTPServer(c.HTTP, access)
 	}
 	return s, nil
 }
@@ -255,6 +265,7 @@ func (s *Server) newGRPCServer(l *Listener, access *accessTable, validator proto
 	headroomv1.RegisterSeverityServiceServer(srv, s.severity)
 	headroomv1.RegisterPermitServiceServer(srv, s.permits)
 	headroomv1.RegisterTaskServiceServer(srv, s.tasks)
+	headroomv1.RegisterDiagnosticsServiceServer(srv, s.diagnostics)
 	healthv1.RegisterHealthServer(srv, s.health)
 	if l.class == classUnix {
 		channelz.RegisterChannelzServiceToServer(srv)
@@ -301,6 +312,11 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error {
 		s.health.SetServingStatus(headroomv1.TaskService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 		return s.tasks.run(working)
+	})
+	group.Go(func() error {
+		return s.diagnostics.run(working, func() {
+			s.health.SetServingStatus(headroomv1.DiagnosticsService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+		})
 	})
 	for _, e := range s.endpoints {
 		group.Go(func() error { return s.serve(e) })

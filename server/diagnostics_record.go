@@ -1,0 +1,262 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/headroom-rpc/headroom/diagnostics"
+	"github.com/headroom-rpc/headroom/internal/wire"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/snapshot/host"
+)
+
+// A recording is one call of StartDiagnostics.
+type recording struct {
+	service  *diagnosticsService
+	store    *diagnostics.Store
+	identity Identity
+	start    *headroomv1.DiagnosticsStart
+	run      string
+	interval time.Duration
+	chosen   []diagnostics.Recorder
+	refused  []diagnostics.Refusal
+	profiled *profiled // whose slot it has; nil for none
+	tree     *tree     // that the memory log is of; nil for none
+
+	stop   context.CancelFunc // of the memory log
+	memory chan error         // gets why the memory log ended; nil where there is none
+	writer *diagnostics.Writer
+}
+
+// StartDiagnostics implements the RPC.
+func (s *diagnosticsService) StartDiagnostics(
+	stream grpc.BidiStreamingServer[headroomv1.StartDiagnosticsRequest, headroomv1.StartDiagnosticsResponse],
+) error {
+	ctx := stream.Context()
+	store, identity, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	exit, err := s.recordings.enter(identity)
+	if err != nil {
+		return err
+	}
+	defer exit()
+	requests := receive(ctx, stream.Recv)
+	start, err := s.first(ctx, requests)
+	if err != nil {
+		return err
+	}
+	r := &recording{service: s, store: store, identity: identity, start: start, run: newInstanceID()}
+	defer r.release()
+	if err := r.choose(ctx); err != nil {
+		return err
+	}
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	failed := true
+	defer func() { r.end(failed, "") }() // of whatever ends the call from here
+	if err := s.send(stream, &headroomv1.StartDiagnosticsResponse{Started: r.started()}); err != nil {
+		return err
+	}
+	select {
+	case got := <-requests:
+		if got.err != nil && !errors.Is(got.err, io.EOF) {
+			return got.err
+		}
+		failed = got.message.GetFinish().GetFailed()
+		r.end(failed, "")
+	case <-s.ended:
+		failed = false
+		r.end(failed, "the server shut down")
+		return errDraining
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	all := store.List(diagnostics.Query{Owner: identity.Name, Task: start.GetTaskId(), Run: r.run}, "", maxPage)
+	return s.send(stream, &headroomv1.StartDiagnosticsResponse{
+		Finished: &headroomv1.DiagnosticsFinished{Artifacts: wire.Artifacts(all)},
+	})
+}
+
+// first returns what the first request asks for.
+func (s *diagnosticsService) first(
+	ctx context.Context, requests <-chan received[headroomv1.StartDiagnosticsRequest],
+) (*headroomv1.DiagnosticsStart, error) {
+	select {
+	case got := <-requests:
+		if got.err != nil {
+			return nil, got.err
+		}
+		start, invalid := got.message.GetStart(), &invalidError{}
+		if start == nil {
+			invalid.add("start", "must be set in the first request")
+		} else if !diagnostics.ValidText(start.GetTaskId(), diagnostics.MaxTask) {
+			invalid.add("start.task_id", "must be printable text of 1 to %d bytes", diagnostics.MaxTask)
+		}
+		if len(invalid.violations) > 0 {
+			return nil, invalid
+		}
+		return start, nil
+	case <-s.ended:
+		return nil, errDraining
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// choose decides what is recorded. An error is a process that the caller may not name, or that nothing of what was
+// asked for can be recorded now.
+func (r *recording) choose(ctx context.Context) error {
+	s := r.service
+	r.interval = max(s.config.MemoryInterval, r.start.GetMemoryInterval().AsDuration())
+	var root *host.Process
+	if pid := r.start.GetPid(); pid != 0 {
+		var err error
+		if root, err = r.process(ctx, pid); err != nil {
+			return err
+		}
+	}
+	var candidates []diagnostics.Recorder
+	candidates, r.refused = diagnostics.Choose(r.start.GetRecorders(), s.config.Allow, s.config.Always)
+	level, now := s.severity(), false
+	for _, c := range candidates {
+		always := diagnostics.Allows(s.config.Always, c)
+		switch {
+		case c.Outside && root == nil:
+			r.refuse(c, diagnostics.NoProcess, !always)
+		case c.Profile && !always && level >= s.config.MaxSeverity:
+			r.refuse(c, diagnostics.Severe, true)
+			now = true
+		case c.Profile && !always && !r.takeProfile():
+			r.refuse(c, diagnostics.Busy, true)
+			now = true
+		default:
+			r.chosen = append(r.chosen, c)
+		}
+	}
+	records := slices.ContainsFunc(r.chosen, func(c diagnostics.Recorder) bool { return c.Outside })
+	if root != nil && records {
+		r.tree = s.trees.open(root)
+	} else if root != nil {
+		root.Close()
+	}
+	if len(r.chosen) == 0 && now {
+		return &profilesError{refused: r.refused}
+	}
+	return nil
+}
+
+// refuse notes a recorder that is not used, where it was asked for.
+func (r *recording) refuse(c diagnostics.Recorder, why diagnostics.Reason, asked bool) {
+	if asked || diagnostics.Allows(r.start.GetRecorders(), c) {
+		r.refused = append(r.refused, diagnostics.Refusal{Name: c.Name, Reason: why})
+	}
+}
+
+// takeProfile takes a slot for the caller's process, unless the recording has one.
+func (r *recording) takeProfile() bool {
+	if r.profiled != nil {
+		return true
+	}
+	of := profiled{uid: r.identity.UID, pid: r.identity.PID}
+	if of.pid <= 0 {
+		of.run = r.run
+	}
+	if !r.service.profiles.take(of) {
+		return false
+	}
+	r.profiled = &of
+	return true
+}
+
+// process returns the process of the pid, if the caller may have it watched.
+func (r *recording) process(ctx context.Context, pid int64) (*host.Process, error) {
+	any := r.identity.Role >= RoleObserver
+	if !any && r.identity.UID < 0 {
+		return nil, &deniedError{
+			method: headroomv1.DiagnosticsService_StartDiagnostics_FullMethodName, identity: r.identity, need: RoleObserver,
+			hint: "without it, name a process of your own user over the unix socket",
+		}
+	}
+	p, err := host.OpenProcess(ctx, int(pid))
+	if err == nil && !any && !p.OwnedBy(r.identity.UID) {
+		p.Close()
+		err = host.ErrNoProcess
+	}
+	if errors.Is(err, host.ErrNoProcess) {
+		return nil, &processError{pid: pid}
+	}
+	return p, err
+}
+
+// begin begins what the server records itself.
+func (r *recording) begin(ctx context.Context) error {
+	if r.tree == nil {
+		return nil
+	}
+	memory, _ := diagnostics.Lookup(diagnostics.RecorderMemory)
+	writer, err := r.store.Create(diagnostics.Header{
+		Owner: r.identity.Name, Task: r.start.GetTaskId(), Run: r.run, Name: memory.Artifact, Recorder: memory.Name,
+		Begin: time.Now(), With: names(r.chosen, memory.Artifact),
+	})
+	if err != nil {
+		return storeError("", err)
+	}
+	r.writer, r.memory = writer, make(chan error, 1)
+	sampling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	go func() {
+		r.memory <- diagnostics.RecordMemory(sampling, diagnostics.MemoryRecording{
+			Interval: r.interval, Read: r.tree.memory, Append: writer.Append,
+		})
+	}()
+	return nil
+}
+
+// end ends the recording, once: the memory log gets its last sample and is sealed.
+func (r *recording) end(failed bool, truncated string) {
+	if r.memory != nil {
+		r.stop()
+		<-r.memory // an error of the log is one of its writer, which Seal tells
+		r.memory = nil
+		if _, err := r.writer.Seal(diagnostics.End{Failed: failed, Truncated: truncated}); err != nil {
+			r.service.log.Error("a memory log could not be sealed yet", "artifact", r.writer.ID(), "error", err.Error())
+		}
+	}
+	if failed {
+		if err := r.store.Fail(r.identity.Name, r.run); err != nil {
+			r.service.log.Error("artifacts of a failed task expire as others do", "error", err.Error())
+		}
+	}
+}
+
+// release gives back what the recording holds.
+func (r *recording) release() {
+	if r.tree != nil {
+		r.tree.close()
+	}
+	if r.profiled != nil {
+		r.service.profiles.release(*r.profiled)
+	}
+}
+
+func (r *recording) started() *headroomv1.DiagnosticsStarted {
+	started := &headroomv1.DiagnosticsStarted{
+		RunId: r.run, MemoryInterval: durationpb.New(r.interval), MaxArtifactBytes: r.service.config.MaxArtifactBytes,
+	}
+	for _, c := range r.chosen {
+		started.Recorders = append(started.Recorders, wire.Recorder(c, true, diagnostics.Allows(r.service.config.Always, c)))
+	}
+	for _, refused := range r.refused {
+		started.Refused = append(started.Refused, wire.Refused(refused))
+	}
+	return started
+}
