@@ -65,8 +65,12 @@ func RecordMemory(ctx context.Context, r MemoryRecording) error {
 	}
 	ticker := time.NewTicker(r.Interval)
 	defer ticker.Stop()
-	for {
-		ended, err := m.sample(ctx)
+	for first := true; ; first = false {
+		sampling := ctx
+		if first {
+			sampling = context.WithoutCancel(ctx) // however short the task is, there are two samples
+		}
+		ended, err := m.sample(sampling)
 		if ended || err != nil {
 			return err
 		}

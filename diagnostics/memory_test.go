@@ -88,6 +88,14 @@ func TestMemoryLog(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a task that is over at once has two samples", func(t *testing.T) {
+		log := parse(t, record(t, 0, 0, func(ctx context.Context) (diagnostics.Memory, error) {
+			return diagnostics.Memory{RSS: mb, Processes: 1}, ctx.Err()
+		}))
+		if len(log.Samples) != 2 {
+			t.Errorf("%d samples, want 2", len(log.Samples))
+		}
+	})
 	t.Run("what is not known is told once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			text := record(t, 9*time.Second, 0, func(context.Context) (diagnostics.Memory, error) {
