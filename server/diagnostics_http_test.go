@@ -50,8 +50,8 @@ func TestProfileArtifactURLs(t *testing.T) {
 		return server.Token{Name: name, Role: role, SHA256: sha256.Sum256([]byte(text))}
 	}
 	owner := aWorker("token:owner")
-	var r *recorded
-	r = &recorded{dir: t.TempDir()}
+
+	r := &recorded{dir: t.TempDir()}
 	r.fixture = start(t, settings{identity: owner, server: func(c *server.Config) {
 		c.HTTP = lis
 		c.Diagnostics = server.DiagnosticsConfig{Allow: all, Dir: r.dir}
