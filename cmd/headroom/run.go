@@ -37,6 +37,7 @@ type runCommand struct {
 	killAfter time.Duration
 	many      *manyFlags
 	plan      *plan // nil for one command
+	asked     bool  // whether the needs were given
 	stderr    io.Writer
 }
 
@@ -170,7 +171,9 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 	if err := dog.watch(command, r.killAfter, held.lost, held.leaseLeft); err != nil {
 		fmt.Fprintln(r.stderr, "headroom: warning: nothing ends the command if headroom is killed or stopped:", err)
 	}
-	err = command.supervise(held.lost, signals, r.killAfter, r.stderr)
+	lost, stop := r.many.limitTime(held.lost)
+	defer stop()
+	err = command.supervise(lost, signals, r.killAfter, r.stderr)
 	var exit *exitError
 	if dog.dismiss() && !(errors.As(err, &exit) && exit.code == exitRun) {
 		fmt.Fprintf(r.stderr, "headroom: the lease ended while headroom was stopped; its watchdog ended %s\n", clean(args[0]))

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/internal/jobs"
 	"github.com/headroom-rpc/headroom/internal/spawn"
 	"github.com/headroom-rpc/headroom/pool"
@@ -27,10 +29,8 @@ type many struct {
 	flags     *manyFlags
 	plan      *plan
 	killAfter time.Duration
+	share     *share
 	stderr    io.Writer
-
-	// hold returns what a command runs under beside the permit of the pool. It blocks until that is to be had.
-	hold func(ctx context.Context) (*lease, error)
 
 	environ  []string
 	null     *os.File
@@ -75,7 +75,8 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	m.output = out
 	m.spawner = spawn.Open()
 	options.Usage = usageOf(m.spawner)
-	options.Max = m.flags.most.most
+	options.Permits = m.share.permits
+	options.Max = m.flags.most.most * m.share.weight()
 	options.Grace = m.killAfter + 2*killDelay // each command is killed long before
 	if m.group, err = pool.NewGroup(ctx, options); err != nil {
 		m.spawner.Close()
@@ -91,6 +92,7 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	var watch sync.WaitGroup
 	var ending os.Signal
 	watch.Go(func() { ending = m.passSignals(signals, over) })
+	watch.Go(func() { m.heedEnd(over) })
 	m.mu.Lock()
 	for !m.ended && !m.over {
 		m.room.Wait()
@@ -115,14 +117,23 @@ func (m *many) exit(err error, ending os.Signal) error {
 	case errors.Is(err, syscall.EPIPE):
 		return err
 	case err != nil:
-		return &exitError{exitRun, err}
+		return manyError(err)
 	case m.wrong != nil:
-		return &exitError{exitRun, m.wrong}
+		return manyError(m.wrong)
 	case m.met && m.flags.halt.On == jobs.Success, m.failed == 0:
 		return nil
 	default:
 		return &exitError{int(min(m.failed, mostFailed+1)), nil}
 	}
+}
+
+// manyError is the exitError for what kept the pool from going on.
+func manyError(err error) error {
+	var refused *client.RefusedError
+	if errors.As(err, &refused) {
+		return runError(err)
+	}
+	return &exitError{exitRun, &described{strings.TrimPrefix(strings.TrimPrefix(err.Error(), "pool: "), "client: "), err}}
 }
 
 // mostFailed is the most failed commands that an exit code tells apart, as GNU parallel has it.
@@ -173,7 +184,7 @@ func (m *many) offer(j *manyJob) error {
 	m.waiting, m.bytes, j.order = m.waiting+1, m.bytes+size, m.submitted
 	m.mu.Unlock()
 	first := true
-	return m.group.Go(func(ctx context.Context) error {
+	return m.group.Submit(pool.Task{Weight: m.share.weight(), Run: func(ctx context.Context) error {
 		if first { // the pool may run it again
 			first = false
 			m.mu.Lock()
@@ -182,12 +193,12 @@ func (m *many) offer(j *manyJob) error {
 			m.room.Broadcast()
 		}
 		return m.task(ctx, j)
-	})
+	}})
 }
 
 // submit submits a job once more.
 func (m *many) submit(j *manyJob) error {
-	err := m.group.Go(func(ctx context.Context) error { return m.task(ctx, j) })
+	err := m.group.Submit(pool.Task{Weight: m.share.weight(), Run: func(ctx context.Context) error { return m.task(ctx, j) }})
 	if errors.Is(err, pool.ErrStopped) {
 		return nil // --resume runs it
 	}
@@ -209,6 +220,28 @@ func (m *many) stopLocked(now bool) {
 		close(m.halted)
 	}
 	go m.group.Pool().Drain(context.Background()) // Wait tells how it ended
+}
+
+// heedEnd lets no more be started once no permits will be had any more.
+func (m *many) heedEnd(over <-chan struct{}) {
+	if m.share.permits == nil {
+		return
+	}
+	for {
+		changed := m.share.permits.Changed()
+		if m.share.permits.Err() != nil {
+			m.mu.Lock()
+			m.over = true // the pool has stopped
+			m.mu.Unlock()
+			m.room.Broadcast()
+			return
+		}
+		select {
+		case <-changed:
+		case <-over:
+			return
+		}
+	}
 }
 
 // passSignals passes signals on to the commands until over is closed. The first that ends lets no more be started, and

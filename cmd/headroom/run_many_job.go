@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/internal/jobs"
 	"github.com/headroom-rpc/headroom/internal/spawn"
-	"github.com/headroom-rpc/headroom/pool"
 )
 
 // A manyJob is one of many commands.
@@ -31,13 +31,21 @@ type manyEnd struct {
 
 func (o *manyEnd) failed() bool { return o.late || o.exit.Code != 0 }
 
-// task is run as a task of the pool. An error ends everything, but for [pool.ErrShed].
+// task is run as a task of the pool. An error ends everything, but for one that is the fault of the context, such as that
+// the permit was lost: the pool runs the task again.
 func (m *many) task(ctx context.Context, j *manyJob) error {
 	err := m.run(ctx, j)
-	if err != nil && !errors.Is(err, pool.ErrShed) {
-		m.mu.Lock()
-		m.over = true
-		m.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case errors.Is(err, client.ErrKicked): // whoever did so did not mean that all begins anew
+		m.wrong = err
+		if !m.over {
+			m.stopLocked(true)
+		}
+		return nil
+	case err != nil && ctx.Err() == nil:
+		m.over = true // the pool stops
 		m.room.Broadcast()
 	}
 	return err
@@ -72,7 +80,7 @@ func (m *many) run(ctx context.Context, j *manyJob) error {
 
 // try runs the command of a job once. last is whether what it prints is wanted even if it fails.
 func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error) {
-	held, err := m.hold(ctx)
+	held, err := m.share.hold(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,8 +146,8 @@ func (m *many) await(ctx context.Context, held *lease, p *spawn.Process, o *many
 	case <-m.halted:
 	case <-ctx.Done():
 		lost = context.Cause(ctx)
-	case <-held.lost:
-		lost = held.cause()
+	case <-held.lost():
+		lost = context.Cause(held.others.lost)
 	}
 	p.Terminate()
 	kill := time.NewTimer(m.killAfter)

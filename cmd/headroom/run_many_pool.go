@@ -2,27 +2,111 @@ package main
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/internal/spawn"
+	"github.com/headroom-rpc/headroom/permit"
 	"github.com/headroom-rpc/headroom/pool"
 	"github.com/headroom-rpc/headroom/snapshot"
 	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
-// A lease is what a command runs under beside the permit of the pool. One of nothing is never lost.
+// A share is what many commands may use of a server's permits. Without a server it is nothing.
+type share struct {
+	client  *client.Client
+	needs   *needs
+	first   *client.Permits // the pool takes permits of this resource
+	permits pool.Permits
+	rest    map[string]int64 // each command takes those of the others by itself
+}
+
+// share finds the server. Where none runs and no permits were asked for, there is no share.
+func (r *runCommand) share(ctx context.Context, program string) (*share, error) {
+	dialing, cancel := context.WithTimeout(ctx, r.server.timeout)
+	defer cancel()
+	c, err := r.server.dial(dialing, client.WithName(runName(program)))
+	if err != nil {
+		var exit *exitError
+		if nobody := errors.As(err, &exit) && exit.code == exitUnknown; nobody && !r.asked && r.server.addr == "" {
+			return &share{}, nil
+		}
+		return nil, runError(err)
+	}
+	s := &share{client: c, needs: &r.needs, rest: maps.Clone(r.needs.counts)}
+	if err = r.possible(dialing, c); err == nil {
+		// In the order that AcquireAll has, so that two programs never wait for each other.
+		name := r.needs.sorted()[0]
+		delete(s.rest, name)
+		if s.first, err = c.Permits(name); err != nil {
+			err = runError(err)
+		}
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.permits = s.first.Pool()
+	return s, nil
+}
+
+func (s *share) close() {
+	if s.client != nil {
+		s.client.Close()
+	}
+}
+
+// weight is how many permits of the pool a command takes.
+func (s *share) weight() int64 {
+	if s.first == nil {
+		return 1
+	}
+	return s.needs.counts[s.first.Resource()]
+}
+
+// A lease is what one command runs under.
 type lease struct {
 	environ []string
-	lost    <-chan struct{}
-	cause   func() error
-	give    func()
+	others  *holding // nil for none
+}
+
+func (l *lease) lost() <-chan struct{} {
+	if l.others == nil {
+		return nil
+	}
+	return l.others.lost.Done()
 }
 
 func (l *lease) release() {
-	if l.give != nil {
-		l.give()
+	if l.others != nil {
+		l.others.release()
 	}
+}
+
+// hold takes the permits that the pool does not, and says what is held. It blocks until it has them. ctx is that of a task
+// of the pool.
+func (s *share) hold(ctx context.Context) (*lease, error) {
+	if s.first == nil {
+		return &lease{}, nil
+	}
+	l := &lease{}
+	fences := map[string]permit.Fence{s.first.Resource(): pool.FenceOf(ctx)}
+	if len(s.rest) > 0 {
+		permits, err := s.client.AcquireAll(ctx, s.rest)
+		if err != nil {
+			return nil, err
+		}
+		l.others = newHolding(permits, slices.Sorted(maps.Keys(s.rest)))
+		for name, p := range l.others.permits {
+			fences[name] = p.Fence()
+		}
+	}
+	l.environ = heldEnvironment(s.needs.names, s.needs.counts, fences)
+	return l, nil
 }
 
 // machineInterval is the time between two readings of the machine. What the commands use is read more often.

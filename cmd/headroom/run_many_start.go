@@ -35,6 +35,7 @@ func (r *runCommand) checkMany(cmd *cobra.Command, args []string) []error {
 	if len(args) == 0 || len(wrong) > 0 {
 		return wrong
 	}
+	r.asked = len(r.needs.names) > 0
 	plan, err := r.many.newPlan(args, cmd.InOrStdin())
 	switch {
 	case err != nil:
@@ -72,15 +73,18 @@ func (f *manyFlags) wrap(args []string) []string {
 
 // runMany runs many commands.
 func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
+	program, fixed := r.plan.template.Program()
+	if fixed && !r.many.dryRun {
+		if _, err := findCommand(program); err != nil {
+			return err
+		}
+	}
 	log, done, err := r.many.openJobLog()
 	if err != nil {
 		return &exitError{exitRun, err}
 	}
 	defer log.close() // each line was written at once
-	m := &many{
-		flags: r.many, plan: r.plan, killAfter: r.killAfter, stderr: r.stderr, log: log,
-		hold: func(context.Context) (*lease, error) { return &lease{}, nil },
-	}
+	m := &many{flags: r.many, plan: r.plan, killAfter: r.killAfter, stderr: r.stderr, log: log}
 	if done != nil {
 		m.skip = func(seq int64) bool { return done.Skip(seq, r.many.resumeFailed) }
 	}
@@ -94,6 +98,12 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 			signal.Notify(signals, sig)
 		}
 	}
+	share, err := r.share(ctx, program)
+	if err != nil {
+		return err
+	}
+	defer share.close()
+	m.share = share
 	machine, stop, err := newMachine()
 	if err != nil {
 		return &exitError{exitRun, err}

@@ -122,15 +122,22 @@ func (h *holding) release() {
 
 // environment says to a command what is held for it. names are in the order of the command line.
 func (h *holding) environment(names []string) []string {
-	counts, fences := make([]string, len(names)), make([]string, len(names))
+	counts, fences := map[string]int64{}, map[string]permit.Fence{}
+	for name, p := range h.permits {
+		counts[name], fences[name] = p.Count(), p.Fence()
+	}
+	return heldEnvironment(names, counts, fences)
+}
+
+func heldEnvironment(names []string, counts map[string]int64, fences map[string]permit.Fence) []string {
+	held, orders := make([]string, len(names)), make([]string, len(names))
 	for i, name := range names {
-		p := h.permits[name]
-		counts[i] = name + "=" + strconv.FormatInt(p.Count(), 10)
-		fences[i] = name + "=" + p.Fence().String()
+		held[i] = name + "=" + strconv.FormatInt(counts[name], 10)
+		orders[i] = name + "=" + fences[name].String()
 	}
 	return []string{
-		"HEADROOM_PERMITS=" + strings.Join(counts, ","),
-		"HEADROOM_FENCE=" + h.permits[names[0]].Fence().String(),
-		"HEADROOM_FENCES=" + strings.Join(fences, ","),
+		"HEADROOM_PERMITS=" + strings.Join(held, ","),
+		"HEADROOM_FENCE=" + fences[names[0]].String(),
+		"HEADROOM_FENCES=" + strings.Join(orders, ","),
 	}
 }

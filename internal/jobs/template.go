@@ -130,6 +130,18 @@ func parse(word string) []piece {
 	return pieces
 }
 
+// Program returns the name of the program, where that is the same for all jobs.
+func (t *Template) Program() (name string, ok bool) {
+	switch {
+	case t.shell:
+		return "sh", true
+	case len(t.words[0]) == 1 && t.words[0][0].kind == 0:
+		return t.words[0][0].text, true
+	default:
+		return "", false
+	}
+}
+
 // HasPlaceholder reports whether the command has a placeholder.
 func (t *Template) HasPlaceholder() bool { return t.found }
 

@@ -77,6 +77,28 @@ func TestTemplateRefuses(t *testing.T) {
 	}
 }
 
+func TestProgram(t *testing.T) {
+	for _, tt := range []struct {
+		words []string
+		shell bool
+		want  string
+		ok    bool
+	}{
+		{[]string{"echo", "{}"}, false, "echo", true},
+		{[]string{"{}", "a"}, false, "", false},
+		{[]string{"bin/{1}", "a"}, false, "", false},
+		{[]string{"{} | wc"}, true, "sh", true},
+	} {
+		template, err := jobs.NewTemplate(tt.words, tt.shell)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := template.Program(); got != tt.want || ok != tt.ok {
+			t.Errorf("%q: %q, %t, want %q, %t", tt.words, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
 func TestHasPlaceholder(t *testing.T) {
 	for word, want := range map[string]bool{
 		"{}": true, "a{/.}b": true, "{#}": true, "{%}": true, "{12//}": true, "${1}": false, "{": false, "{a}": false, "": false,
