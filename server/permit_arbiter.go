@@ -17,6 +17,10 @@ const (
 	// maxBatch bounds how many changes wait for one pass of the ledger.
 	maxBatch = 64
 
+	// mostPasses bounds how often the ledger decides anew on what the queues made of what it decided, which settles
+	// after a few times. Should it not, others have their turn before it goes on.
+	mostPasses = 64
+
 	// endingDelay is how long the end of a lease may stay unwritten. Where leases come and go it is written with
 	// the next one.
 	endingDelay = 50 * time.Millisecond
@@ -42,25 +46,26 @@ type arbiter struct {
 	wake   chan struct{} // holds one token, for the loop
 	writes sync.WaitGroup
 
-	mu       sync.Mutex
-	ledger   *permit.Ledger
-	changed  bool  // the ledger has something to decide
-	batch    int   // changes since the last pass
-	passes   int   // begun
-	passing  bool  // somebody is in pass
-	writing  bool  // what the targets rest on is being written down: they must not be sent yet
-	frozen   bool  // the server ends: nothing is granted any more
-	failure  error // why it has to; or nil
-	broken   bool  // the account may not hold: it is not used any more
-	unkept   bool  // the journal cannot be written
-	due      time.Duration
-	streams  map[permit.SessionID]*attached
-	queues   *queues
-	records  []permit.Record
-	entries  []journalEntry // to be written down before what was granted is told
-	endings  []journalEntry // to be written down with them, or in endingDelay: without them too much is charged
-	dirty    []permit.SessionID
-	counters arbiterCounters
+	mu        sync.Mutex
+	ledger    *permit.Ledger
+	changed   bool  // the ledger has something to decide
+	batch     int   // changes since the last pass
+	passes    int   // begun
+	passing   bool  // somebody is in pass
+	unsettled bool  // the last pass was broken off, to go on in a while
+	writing   bool  // what the targets rest on is being written down: they must not be sent yet
+	frozen    bool  // the server ends: nothing is granted any more
+	failure   error // why it has to; or nil
+	broken    bool  // the account may not hold: it is not used any more
+	unkept    bool  // the journal cannot be written
+	due       time.Duration
+	streams   map[permit.SessionID]*attached
+	queues    *queues
+	records   []permit.Record
+	entries   []journalEntry // to be written down before what was granted is told
+	endings   []journalEntry // to be written down with them, or in endingDelay: without them too much is charged
+	dirty     []permit.SessionID
+	counters  arbiterCounters
 }
 
 // arbiterCounters are the counters of an arbiter, for metrics.
@@ -140,7 +145,11 @@ func (a *arbiter) breakLocked(p any) error {
 // to a goroutine of its own, unless it may wait: whoever has a change must not wait for a disk.
 func (a *arbiter) passLocked(wait bool) {
 	a.passing = true
-	for a.changed {
+	for pass := 0; a.changed; pass++ {
+		if pass == mostPasses {
+			a.unsettled = true
+			break
+		}
 		a.changed, a.batch = false, 0
 		a.passes++
 		if now := a.clock(); !a.frozen {
@@ -154,6 +163,9 @@ func (a *arbiter) passLocked(wait bool) {
 		}
 	}
 	a.passing = false
+	if a.unsettled && !wait {
+		a.poke()
+	}
 	if at, ok := a.ledger.Next(); ok && (a.due == 0 || at < a.due) {
 		a.poke()
 	}
@@ -337,7 +349,11 @@ func (a *arbiter) lookLocked(now time.Duration) time.Duration {
 				a.keepLocked(nil) // it may be begun anew
 			}
 			if a.changed {
+				a.unsettled = false
 				a.passLocked(true)
+			}
+			if a.unsettled {
+				next = now
 			}
 		}
 		if at, ok := a.ledger.Next(); ok {
