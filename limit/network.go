@@ -7,9 +7,8 @@ import "math"
 // depends on the distributions of the two times only by their means (Baskett, Chandy, Muntz and Palacios,
 // 1975), so that one measurable ratio says all.
 type network struct {
-	cores  float64 // of the CPU; over 0
-	gamma  float64 // time outside the CPU per time of CPU, of a task
-	always float64 // tasks of others that are always at the CPU
+	cores float64 // of the CPU; over 0
+	gamma float64 // time outside the CPU per time of CPU, of a task
 }
 
 // occupancy is what a network comes to on average.
@@ -26,21 +25,15 @@ const maxGamma = 1000
 // negligible is the probability, against the most likely state, at which a distribution is cut off.
 const negligible = 1e-9
 
-// rate is the cores that k tasks of the network get.
-func (w network) rate(k float64) float64 {
-	return min(k+w.always, w.cores) * k / (k + w.always)
-}
-
 // step is the probability of k+1 tasks at the CPU over that of k, of n in all; it falls with k.
-func (w network) step(n, k float64) float64 { return (n - k) / (w.gamma * w.rate(k+1)) }
+func (w network) step(n, k float64) float64 { return (n - k) / (w.gamma * min(k+1, w.cores)) }
 
 // occupy returns what n tasks come to, and the probability of more than most at the CPU. It adds up outwards
 // from the most likely state, so that it neither overflows nor takes longer than a few times the standard
 // deviation.
 func (w network) occupy(n, most float64) occupancy {
 	if w.gamma <= 1e-6 {
-		all := n + w.always
-		return occupancy{busy: min(all, w.cores), queue: all, over: min(1, max(0, all-most))}
+		return occupancy{busy: min(n, w.cores), queue: n, over: min(1, max(0, n-most))}
 	}
 	last := math.Floor(n)
 	low, high := 0.0, last // of the first state that is not less likely than the next
@@ -55,12 +48,11 @@ func (w network) occupy(n, most float64) occupancy {
 	var sum float64
 	var o occupancy
 	add := func(k, p float64) {
-		all := k + w.always
 		sum += p
-		o.busy += p * min(all, w.cores)
-		o.queue += p * all
+		o.busy += p * min(k, w.cores)
+		o.queue += p * k
 		// Between two whole numbers it is in proportion, so that a little less does not count for a whole task.
-		o.over += p * min(1, max(0, all-most))
+		o.over += p * min(1, max(0, k-most))
 	}
 	add(low, 1)
 	for k, p := low, 1.0; k < last; k++ {
@@ -117,34 +109,4 @@ func (w network) fit(g goal) (o occupancy, capped bool) {
 		return w.occupy(float64(n), g.most), true
 	}
 	return o, false
-}
-
-// fitMixed is fit for a mixture: w.gamma is that of the tasks that mostly wait, which are to have part of the
-// cores; the others are always at the CPU. Tasks share a CPU in proportion to how many are there, so both kinds
-// are there in proportion to their parts. What it searches for is how many those are together; if they are too
-// many, both kinds are made less in proportion.
-func (w network) fitMixed(g goal, part float64) (o occupancy, capped bool) {
-	const fine = 4 // steps of the search in a task
-	w.gamma = min(w.gamma, maxGamma)
-	share := part / w.cores
-	occupy := func(queue, scale float64) occupancy {
-		w := w
-		w.always = scale * queue * (1 - share)
-		return w.occupy(scale*(w.gamma*part*g.busy+queue*share), g.most)
-	}
-	most := int64(fine * (w.cores + 6*math.Sqrt(w.gamma*w.cores) + 64))
-	queue := float64(first(1, most, func(i int64) bool {
-		return occupy(float64(i)/fine, 1).busy >= g.busy*w.cores
-	})) / fine
-	o = occupy(queue, 1)
-	if !g.exceeds(o) {
-		o.queue = queue
-		return o, false
-	}
-	const parts = 256
-	scale := float64(first(1, parts, func(i int64) bool {
-		return g.exceeds(occupy(queue, float64(i)/parts))
-	})-1) / parts
-	scale = max(scale, 1.0/parts)
-	return occupancy{busy: scale * g.busy * w.cores, queue: scale * queue}, true
 }

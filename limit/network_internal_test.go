@@ -14,20 +14,17 @@ func TestOccupy(t *testing.T) {
 	}{
 		{network{cores: 2, gamma: 3}, 1}, {network{cores: 2, gamma: 3}, 8}, {network{cores: 1.3, gamma: 0.2}, 5},
 		{network{cores: 2, gamma: 64}, 127}, {network{cores: 32, gamma: 10}, 300}, {network{cores: 0.1, gamma: 50}, 12},
-		{network{cores: 2, gamma: 20, always: 1.7}, 30},
 	} {
 		const most = 4
 		p, sum := 1.0, 0.0
 		var want occupancy
 		for k := range tt.n + 1 {
-			all := float64(k) + tt.w.always
+			all := float64(k)
 			sum += p
 			want.busy += p * min(all, tt.w.cores)
 			want.queue += p * all
 			want.over += p * min(1, max(0, all-most))
-			next := float64(k + 1)
-			rate := min(next+tt.w.always, tt.w.cores) * next / (next + tt.w.always)
-			p *= float64(tt.n-k) / (tt.w.gamma * rate)
+			p *= float64(tt.n-k) / (tt.w.gamma * min(all+1, tt.w.cores))
 		}
 		want.busy /= sum
 		want.queue /= sum
@@ -39,10 +36,8 @@ func TestOccupy(t *testing.T) {
 			}
 		}
 		// Little's law: what is not at the CPU waits, for gamma times the CPU time.
-		if tt.w.always == 0 {
-			if away := float64(tt.n) - got.queue; math.Abs(away-tt.w.gamma*got.busy) > 1e-6*float64(tt.n) {
-				t.Errorf("%+v, n = %d: %v wait, want gamma times %v", tt.w, tt.n, away, got.busy)
-			}
+		if away := float64(tt.n) - got.queue; math.Abs(away-tt.w.gamma*got.busy) > 1e-6*float64(tt.n) {
+			t.Errorf("%+v, n = %d: %v wait, want gamma times %v", tt.w, tt.n, away, got.busy)
 		}
 	}
 }
@@ -89,19 +84,6 @@ func TestFitBusy(t *testing.T) {
 					gamma, cores, o, n)
 			}
 		}
-	}
-}
-
-// Tasks that are always at the CPU and tasks that wait most of the time get the parts that they are due, and few
-// more of the first than cores they are due.
-func TestFitMixed(t *testing.T) {
-	g := goal{busy: 0.95, queue: math.Inf(1), most: math.Inf(1), over: 1}
-	o, _ := network{cores: 2, gamma: 64}.fitMixed(g, 1)
-	if always := o.queue / 2; always < 1 || always > 2 {
-		t.Errorf("%+v: %v tasks that are always at the CPU for one core, want 1 to 2", o, always)
-	}
-	if pure, _ := (network{cores: 2, gamma: 32}).fit(g); o.queue > pure.queue/2 {
-		t.Errorf("%v at the CPU, want far less than %v, with which all waited", o.queue, pure.queue)
 	}
 }
 

@@ -242,7 +242,7 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 		s.settle(in, critical, learn)
 		s.quota = max(low, min(high, s.quota)) // a dead band must not hold it outside
 	}
-	t.round()
+	t.round(learn)
 	for i, s := range t.stations {
 		from := min(s.from, s.limit)
 		d.Shares[i] = Share{
@@ -283,11 +283,11 @@ func (s *station) settle(in *Input, critical, learn bool) {
 }
 
 // bounds returns the bounds of the quota, of so many pools. A pool among others with no guarantee may have less than
-// one permit: it has one for some of the time, at least in every fourth step.
+// one permit: it has one for some of the time, at least as often as if all took turns.
 func (s *station) bounds(pools int) (low, high float64) {
 	low, high = max(1, float64(s.Min)), mostPermits
 	if pools > 1 && s.Min == 0 {
-		low = 0.25
+		low = 1 / float64(pools)
 	}
 	if s.Max > 0 {
 		high = float64(s.Max)
@@ -298,41 +298,52 @@ func (s *station) bounds(pools int) (low, high float64) {
 // fewPermits is the quota under which a permit more or less for some steps makes a difference to a pool among others.
 const fewPermits = 4
 
-// round makes limits of the quotas. Of the pools with few permits, those that have been given too little for the
-// longest have one more, so that all have their quotas on average and the sum stays what it is to be.
-func (t *twostation) round() {
-	var rest float64
+// round makes limits of the quotas. Of the pools with few permits, those that have had too little for the longest
+// have one more, so that all have their quotas on average and the sum stays what it is to be. What a pool had is
+// what was in use: a task outlasts the end of its permit.
+func (t *twostation) round(learn bool) {
 	few := 0
 	for _, s := range t.stations {
+		had := float64(s.limit)
+		if learn && s.Waiting > 0 {
+			had = s.InUse
+		}
+		if s.few {
+			s.owed -= had
+			t.owed -= had
+		}
 		if s.few = len(t.stations) > 1 && s.quota < fewPermits && s.Max == 0; !s.few {
 			s.limit, s.owed = int64(s.quota+0.5), 0
 			continue
 		}
-		s.limit = int64(s.quota)
-		s.owed += s.quota - float64(s.limit)
-		rest += s.quota - float64(s.limit)
 		few++
+		s.owed = max(-1, min(s.owed, 1)) + s.quota
+		t.owed += s.quota
+		s.limit = int64(s.quota)
 	}
-	t.owed += rest
-	for n := int(t.owed + 0.5); n > 0 && few > 0; n-- {
+	if few == 0 {
+		t.owed = 0
+		return
+	}
+	var sum, given float64
+	for _, s := range t.stations {
+		sum += float64(s.limit)
+		if s.few {
+			given += float64(s.limit)
+		}
+	}
+	t.owed = max(given-1, min(t.owed, given+float64(few)))
+	for more := max(int(t.owed-given+0.5), 1-int(sum)); more > 0; more-- {
 		var most *station
 		for _, s := range t.stations {
-			if s.few && (most == nil || s.owed > most.owed) {
+			if s.few && s.limit <= int64(s.quota) && (most == nil || s.owed-float64(s.limit) > most.owed-float64(most.limit)) {
 				most = s
 			}
 		}
+		if most == nil {
+			return
+		}
 		most.limit++
-		most.owed--
-		most.few = most.owed > -1
-		t.owed--
-	}
-	t.owed = max(-1, min(t.owed, 1))
-	var sum int64
-	for _, s := range t.stations {
-		sum += s.limit
-	}
-	if sum == 0 {
-		t.stations[0].limit = 1
 	}
 }
 

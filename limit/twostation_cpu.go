@@ -9,21 +9,21 @@ import (
 
 // The CPU side of the law "twostation".
 const (
-	decay      = 0.93 // of what is known of a pool, in a second
-	quickDecay = 0.75 // of the same in the first seconds
-	quick      = 12   // how many of those there are
-	firstTasks = 2    // for each core are let start before anything is known
-	leastUse   = 0.005
-	leastBurst = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
-	unproven   = 4     // permits for each core and second, before a task that uses its CPU late ended
-	lowGamma   = 0.5   // tasks that wait less than this of their CPU time count as always at the CPU in a mixture
-	smoothing  = 0.2   // of a new mean in what others use, in a window
-	instant    = 0.1   // seconds over which a queue is taken on average
-	mostBrief  = 2     // times as often and one more may the queue be too long for an instant
-	planned    = 0.85  // of the share of crowded time is planned for; changes take the rest
-	leastCores = 0.05  // of the capacity are left to the pools whatever others use, with Latency
-	fairCores  = 0.5   // of the same else, since the kernel takes from others what the pools are due
-	mostQueue  = 8     // times the cores is what the tasks at the CPU may come to on average
+	decay       = 0.93 // of what is known of a pool, in a second
+	quickDecay  = 0.75 // of the same in the first seconds
+	quick       = 12   // how many of those there are
+	firstTasks  = 2    // for each core are let start before anything is known
+	leastUse    = 0.005
+	leastBurst  = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
+	unproven    = 4     // permits for each core and second, before a task that uses its CPU late ended
+	smoothing   = 0.2   // of a new mean in what others use, in a window
+	fewPresence = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
+	instant     = 0.1   // seconds over which a queue is taken on average
+	mostBrief   = 2     // times as often and one more may the queue be too long for an instant
+	planned     = 0.85  // of the share of crowded time is planned for; changes take the rest
+	leastCores  = 0.05  // of the capacity are left to the pools whatever others use, with Latency
+	fairCores   = 0.5   // of the same else, since the kernel takes from others what the pools are due
+	mostQueue   = 8     // times the cores is what the tasks at the CPU may come to on average
 )
 
 // measure learns from a window of dt seconds.
@@ -87,7 +87,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 	t.watchOthers(in, learn)
 	usable := max(in.Host.Cores-t.others, floor*in.Host.Cores)
 	left := t.waterfillCores(usable)
-	var all, gamma, low, high, spare float64
+	var all, atCPU, spare float64
 	for _, s := range t.stations {
 		if s.Waiting == 0 {
 			spare += float64(s.Weight)
@@ -102,12 +102,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 		}
 		if s.known() {
 			all += s.share
-			gamma += s.share * s.gamma()
-			if s.gamma() < lowGamma {
-				low += s.share
-			} else {
-				high += s.share * s.gamma()
-			}
+			atCPU += s.share * s.presence()
 		}
 	}
 	var o occupancy
@@ -117,13 +112,8 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 		g.most = max(2*in.Host.Cores-t.queued, 1.2*usable)
 		g.over = planned * t.config.Crowded * t.brief()
 	}
-	switch {
-	case all <= 0:
-	case low > 0 && low < all:
-		part := (all - low) / all * usable
-		o, capped = network{cores: usable, gamma: high / (all - low)}.fitMixed(g, part)
-	default:
-		o, capped = network{cores: usable, gamma: gamma / all}.fit(g)
+	if all > 0 {
+		o, capped = network{cores: usable, gamma: all/atCPU - 1}.fit(g)
 	}
 	for _, s := range t.stations {
 		n := max(s.InUse, float64(s.Leased))
@@ -143,6 +133,16 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 		}
 	}
 	return fmt.Sprintf("%.3g of %.3g cores are theirs, %.3g used by others", usable, in.Host.Cores, t.others)
+}
+
+// presence is the share of its life that a task of the pool is at the CPU, were it alone there. Of a pool of few
+// permits it is less, as their number changes from step to step.
+func (s *station) presence() float64 {
+	p := 1 / (1 + s.gamma())
+	if s.few {
+		p = min(p, fewPresence)
+	}
+	return p
 }
 
 // brief returns how much more often the queue may be too long at an instant than it may on average over a tenth of a
