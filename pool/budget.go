@@ -139,13 +139,15 @@ func (s *Share) TryAcquire(n int64) (Permit, bool) {
 		b.readLocked(now)
 		b.stepLocked(now)
 	}
-	if !b.fitsLocked(s, n) {
-		s.wants = n
-		return nil, false
+	o := b.firstLocked()
+	if o == s {
+		o = nil
 	}
-	if o := b.neediestLocked(); o != nil && o != s && before(o, o.wants, s, n) && b.fitsLocked(o, o.wants) {
+	if !b.fitsLocked(s, n) || o != nil && before(o, o.next(), s, n) {
 		s.wants = n
-		o.tell()
+		if o != nil {
+			o.tell()
+		}
 		return nil, false
 	}
 	b.turn++
@@ -165,7 +167,6 @@ func (b *Budget) fitsLocked(s *Share, n int64) bool {
 	case s.held > 0 && s.part >= 0 && s.held+n > b.decision.ShareAfter(s.part, elapsed):
 		return false
 	case s.held > 0 && !b.gate.Open(b.used, b.growth):
-		b.freer.free(b.opts.Clock())
 		return false
 	}
 	return true
@@ -176,10 +177,14 @@ func before(a *Share, n int64, b *Share, m int64) bool {
 	return cmp.Or(cmp.Compare((a.held+n)*b.weight, (b.held+m)*a.weight), cmp.Compare(a.turn, b.turn)) < 0
 }
 
-// neediestLocked returns who comes first of those who wait, or nil.
-func (b *Budget) neediestLocked() (first *Share) {
+// next returns how many permits the share would take next; 0 if it waits for none. Between two tasks that it starts
+// it has failed to get none, and yet it waits for more.
+func (s *Share) next() int64 { return max(s.wants, min(s.waiting, 1)) }
+
+// firstLocked returns who comes first of those who wait for what they could have, or nil.
+func (b *Budget) firstLocked() (first *Share) {
 	for _, s := range b.shares {
-		if s.wants > 0 && (first == nil || before(s, s.wants, first, first.wants)) {
+		if n := s.next(); n > 0 && (first == nil || before(s, n, first, first.next())) && b.fitsLocked(s, n) {
 			first = s
 		}
 	}
@@ -195,7 +200,7 @@ func (s *Share) tell() {
 // notifyLocked lets all who wait look again.
 func (b *Budget) notifyLocked() {
 	for _, s := range b.shares {
-		if s.wants > 0 {
+		if s.next() > 0 {
 			s.tell()
 		}
 	}
@@ -230,11 +235,14 @@ func (s *Share) Demand(waiting int64, _ time.Duration) {
 	b := s.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.waiting = waiting; waiting == 0 && s.wants > 0 {
-		s.wants = 0
-		if o := b.neediestLocked(); o != nil {
-			o.tell()
-		}
+	waited := s.next() > 0
+	s.waiting = waiting
+	if waiting > 0 || !waited {
+		return
+	}
+	s.wants = 0
+	if o := b.firstLocked(); o != nil {
+		o.tell()
 	}
 }
 
@@ -262,6 +270,9 @@ func (s *Share) look(grown float64) {
 	b.readLocked(now)
 	if now >= b.stepAt {
 		b.stepLocked(now)
+	}
+	if !b.gate.Open(b.used, b.growth) {
+		b.freer.free(now)
 	}
 	b.notifyLocked() // a rise is made in parts
 }
@@ -352,7 +363,7 @@ func (p *budgetPermit) Release() {
 	if s.closed && s.held == 0 {
 		b.removeLocked(s)
 	}
-	if o := b.neediestLocked(); o != nil && o != s {
+	if o := b.firstLocked(); o != nil && o != s {
 		o.tell()
 	}
 }

@@ -50,14 +50,15 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%d in use by the only pool, want all 12", a.Current())
 		}
 		time.Sleep(time.Second)
-		c := join(t, b, "c", 2, newWork(100, 200*time.Millisecond), pool.Options{})
+		c := join(t, b, "c", 2, newWork(200, 200*time.Millisecond), pool.Options{})
 		d := join(t, b, "d", 1, newWork(1000, 500*time.Millisecond), pool.Options{Max: 2})
 		if c.Current() != 0 || !strings.Contains(c.Explain(), "others hold 12 of 12") {
 			t.Errorf("%d in use by a late pool: %s", c.Current(), c.Explain())
 		}
-		time.Sleep(4 * time.Second)
-		if a.Current() != 3 || c.Current() != 7 && c.left.Load() > 0 || d.Current() != 2 {
-			t.Errorf("in use: %d, %d and %d; want 3, 7 and 2: one takes no more than its maximum", a.Current(), c.Current(), d.Current())
+		time.Sleep(4100 * time.Millisecond)
+		// The tenth of what is left is as much one's as the other's.
+		if n := a.Current(); n < 3 || n > 4 || c.Current() != 10-n || d.Current() != 2 {
+			t.Errorf("in use: %d, %d and %d; want 3 or 4, the rest of 10, and 2: one takes no more than its maximum", a.Current(), c.Current(), d.Current())
 		}
 		for sum := range 100 {
 			if n := a.running.Load() + c.running.Load() + d.running.Load(); n > 12 {
@@ -91,7 +92,7 @@ func TestBudgetStarvesNobody(t *testing.T) {
 		}
 		time.Sleep(40 * time.Second)
 		for i, m := range all {
-			if n := m.done.Load(); n < 98 || n > 102 {
+			if n := m.done.Load(); n < 90 || n > 110 {
 				t.Errorf("pool %d ran %d tasks of 400, want a quarter", i, n)
 			}
 		}
@@ -99,7 +100,7 @@ func TestBudgetStarvesNobody(t *testing.T) {
 		all[0].Pause()
 		before := all[1].done.Load()
 		time.Sleep(30 * time.Second)
-		if n := all[1].done.Load() - before; n < 95 || n > 105 {
+		if n := all[1].done.Load() - before; n < 90 || n > 110 {
 			t.Errorf("%d tasks of 300 in the time in which one of four was paused, want a third", n)
 		}
 		for _, m := range all {
@@ -119,8 +120,8 @@ func TestBudgetLaw(t *testing.T) {
 			Law: law, Host: func() pool.Host { return pool.Host{Cores: 2, Busy: -1, RunQueue: -1, Stalled: -1, MemoryTotal: 1000} },
 		})
 		usage := func() pool.Usage { return pool.Usage{CPU: -1, Runnable: 1, Memory: 5} }
-		a := join(t, b, "a", 3, newWork(1000, time.Second), pool.Options{Usage: usage})
-		c := join(t, b, "c", 1, newWork(1000, time.Second), pool.Options{Usage: usage})
+		a := join(t, b, "a", 3, newWork(1000, 900*time.Millisecond), pool.Options{Usage: usage})
+		c := join(t, b, "c", 1, newWork(1000, 900*time.Millisecond), pool.Options{Usage: usage})
 		time.Sleep(5500 * time.Millisecond)
 		if a.Current() != 7 || c.Current() != 3 || !strings.Contains(c.Explain(), "3 for c") {
 			t.Errorf("in use: %d and %d, want 7 and 3: %s", a.Current(), c.Current(), c.Explain())

@@ -90,16 +90,19 @@ func (r *run) done(w *running, err error) *running {
 	p := r.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.permit != nil {
-		w.permit.Release()
-	}
+	permit := w.permit
 	if p.run != r {
+		giveBack(permit)
 		return nil
 	}
 	c := &p.core
 	now := p.opts.Clock()
 	r.outcomeLocked(now, w, err)
 	c.end(w.task.Weight, now-w.started)
+	if _, ok := permit.(*budgetPermit); ok {
+		r.demandLocked(now) // before others see it free, for the next task may come first
+	}
+	giveBack(permit)
 	r.running.remove(w)
 	*w = running{next: r.free}
 	r.free = w
@@ -113,6 +116,12 @@ func (r *run) done(w *running, err error) *running {
 	}
 	r.dispatching = true
 	return r.dispatchLocked(now)
+}
+
+func giveBack(p Permit) {
+	if p != nil {
+		p.Release()
+	}
 }
 
 // dispatchLocked looks for a task that may start, and returns it as started. Who calls it has the role of the

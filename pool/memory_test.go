@@ -39,8 +39,8 @@ func TestMemoryGate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				frees := pool.CountFrees()
-				defer frees()
+				_, restore := pool.CountFrees()
+				defer restore()
 				var b box
 				b.used.Store(tt.under)
 				w := newWork(1000, 10*time.Second)
@@ -123,14 +123,15 @@ func TestShutGateFreesMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				frees := pool.CountFrees()
+				frees, restore := pool.CountFrees()
+				defer restore()
 				var b box
 				w := newWork(1000, time.Hour)
 				p := newPool(t, pool.Options{Law: fixed(t, 10), Host: b.host, Usage: usage, Run: w.run, Ready: w.ready, Max: 10})
 				b.used.Store(990)
 				result := start(t, p)
 				time.Sleep(10050 * time.Millisecond)
-				got := frees()
+				got := frees.Load()
 				if usage == nil && (got < 15 || got > 21) || usage != nil && got != 0 {
 					t.Errorf("%d collections in 10 s", got)
 				}
