@@ -176,14 +176,14 @@ func (l *taskLoop) pass(ctx context.Context) {
 
 	l.passes++
 	began := time.Now()
-	for i, h := range l.handles {
-		h.looked = l.passes
-		h.keep = i < maxOpenFiles()/heldShare/2/groupFiles
-		h.read()
-	}
 	p := task.Pass{Err: l.opened, Outside: l.outside, All: fresh}
 	if l.scanner != nil {
 		p.Processes, p.Err = l.scanner.Scan(ctx, fresh)
+	}
+	for i, h := range l.handles { // after the pass: a process that has not ended by now was itself in it
+		h.looked = l.passes
+		h.keep = i < maxOpenFiles()/heldShare/2/groupFiles
+		h.read()
 	}
 	p.Cost = time.Since(began)
 	if ctx.Err() != nil {

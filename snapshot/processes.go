@@ -8,7 +8,8 @@ import (
 // Processes is one pass over the processes of a host. Entry i of every column is of one process; the columns are
 // equally long and in ascending order of PID, which is a pid in the namespace of whoever made the pass.
 //
-// A process is identified by PID and Start. What it uses is read for those that somebody watches, and for each
+// A process is identified by PID and Start, and within the passes of one scanner by Serial: in one step of Start a
+// pid may go to another process. What it uses is read for those that somebody watches, and for each
 // that the pass met for the first time: Known says for which.
 type Processes struct {
 	// Began is when the pass began, in the unit and by the clock of Start.
@@ -17,6 +18,7 @@ type Processes struct {
 	PID, Parent []int32
 	Session     []int32  // 0 where the system has none
 	Start       []uint64 // when the process began, in a unit of the system's; 0 where that is not known
+	Serial      []uint64 // of the process among all that the scanner met
 
 	Known []bool
 
@@ -77,7 +79,7 @@ func (p *Processes) Find(pid int32) int {
 func (p *Processes) Reset() {
 	p.Began, p.Unreadable = 0, 0
 	p.PID, p.Parent, p.Session = p.PID[:0], p.Parent[:0], p.Session[:0]
-	p.Start, p.Known, p.Watch = p.Start[:0], p.Known[:0], p.Watch[:0]
+	p.Start, p.Serial, p.Known, p.Watch = p.Start[:0], p.Serial[:0], p.Known[:0], p.Watch[:0]
 	p.User, p.System = p.User[:0], p.System[:0]
 	p.ChildUser, p.ChildSystem = p.ChildUser[:0], p.ChildSystem[:0]
 	p.RSS, p.VMS, p.Threads = p.RSS[:0], p.VMS[:0], p.Threads[:0]
@@ -87,7 +89,8 @@ func (p *Processes) Reset() {
 // Append adds a process. The caller keeps the order of PID.
 func (p *Processes) Append(e ProcessEntry) {
 	p.PID, p.Parent, p.Session = append(p.PID, e.PID), append(p.Parent, e.Parent), append(p.Session, e.Session)
-	p.Start, p.Known, p.Watch = append(p.Start, e.Start), append(p.Known, e.Known), append(p.Watch, e.Watch)
+	p.Start, p.Serial = append(p.Start, e.Start), append(p.Serial, e.Serial)
+	p.Known, p.Watch = append(p.Known, e.Known), append(p.Watch, e.Watch)
 	p.User, p.System = append(p.User, e.User), append(p.System, e.System)
 	p.ChildUser, p.ChildSystem = append(p.ChildUser, e.ChildUser), append(p.ChildSystem, e.ChildSystem)
 	p.RSS, p.VMS, p.Threads = append(p.RSS, e.RSS), append(p.VMS, e.VMS), append(p.Threads, e.Threads)
@@ -97,7 +100,7 @@ func (p *Processes) Append(e ProcessEntry) {
 // ProcessEntry is one entry of [Processes]; its fields are those of the columns.
 type ProcessEntry struct {
 	PID, Parent, Session                 int32
-	Start                                uint64
+	Start, Serial                        uint64
 	Known, Watch                         bool
 	User, System, ChildUser, ChildSystem time.Duration
 	RSS, VMS                             int64

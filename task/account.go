@@ -27,6 +27,8 @@ type account struct {
 	spare    []member
 	sessions []int32 // made by its processes: whoever is in one belongs to it, wherever its parent is
 
+	serial    uint64 // of the root, where rooted is true: it was seen
+	rooted    bool
 	inherited int32 // the session that the root was born in; it has others too
 
 	seen         bool // there was a sample
@@ -52,7 +54,7 @@ type mark struct {
 // member is one process as the last pass saw it.
 type member struct {
 	pid, parent            int32
-	start                  uint64
+	start, serial          uint64
 	known                  bool // the times are
 	user, system           time.Duration
 	childUser, childSystem time.Duration
@@ -81,16 +83,14 @@ type Outside struct {
 	GroupEnded bool    // the cgroup is gone
 	PIDs       []int32 // of the processes in the cgroup
 
-	// Ended is whether the root is known to have ended. One that is not, and is not in the pass, is hidden.
+	// Ended is whether the root is known to have ended, asked after the pass was made. One that is not, and is not in
+	// the pass, is hidden.
 	Ended bool
 }
 
 // observe takes up a pass, and returns what the account uses now.
 func (a *account) observe(now time.Duration, f *forest, out *Outside, since uint64, gap bool) Usage {
-	root := int32(-1)
-	if a.PID != 0 {
-		root = f.same(a.PID, a.Start)
-	}
+	root := a.findRoot(f, out)
 	found := a.collect(f, root, out)
 	a.byGroup = a.byGroup || out.GroupKnown && out.Group.CPUKnown
 	a.count(f.p, found, since)
@@ -124,6 +124,23 @@ func (a *account) observe(now time.Duration, f *forest, out *Outside, since uint
 	return u
 }
 
+// findRoot returns the index of the root, or -1. Once it was seen, its serial tells it apart. Before that it is the
+// one that began when it did, unless it is known to have ended: then another may have its pid.
+func (a *account) findRoot(f *forest, out *Outside) int32 {
+	if a.PID == 0 || a.rooted {
+		if a.PID == 0 {
+			return -1
+		}
+		return f.same(a.PID, a.serial)
+	}
+	i := int32(f.p.Find(a.PID))
+	if i < 0 || f.p.Start[i] != a.Start || out.Ended && f.p.Status[i] != snapshot.ProcessZombie {
+		return -1
+	}
+	a.rooted, a.serial = true, f.p.Serial[i]
+	return i
+}
+
 // collect finds the processes of the account: its root, whoever belonged to it before, those of its cgroup and of
 // the sessions that its processes made, and all descendants of these.
 func (a *account) collect(f *forest, root int32, out *Outside) []int32 {
@@ -137,7 +154,7 @@ func (a *account) collect(f *forest, root int32, out *Outside) []int32 {
 		f.take(root)
 	}
 	for i := range a.members {
-		if at := f.same(a.members[i].pid, a.members[i].start); at >= 0 {
+		if at := f.same(a.members[i].pid, a.members[i].serial); at >= 0 {
 			f.take(at)
 		}
 	}
@@ -186,7 +203,7 @@ func (a *account) count(p *snapshot.Processes, found []int32, since uint64) {
 	next := a.spare[:0]
 	for _, i := range found {
 		next = append(next, member{
-			pid: p.PID[i], parent: p.Parent[i], start: p.Start[i], known: p.Known[i], user: p.User[i],
+			pid: p.PID[i], parent: p.Parent[i], start: p.Start[i], serial: p.Serial[i], known: p.Known[i], user: p.User[i],
 			system: p.System[i], childUser: p.ChildUser[i], childSystem: p.ChildSystem[i],
 		})
 	}
@@ -198,7 +215,7 @@ func (a *account) count(p *snapshot.Processes, found []int32, since uint64) {
 			old++
 		}
 		var was *member
-		if old < len(a.members) && a.members[old].pid == m.pid && a.members[old].start == m.start {
+		if old < len(a.members) && a.members[old].serial == m.serial {
 			was = &a.members[old]
 		}
 		switch {
@@ -227,13 +244,13 @@ func (a *account) count(p *snapshot.Processes, found []int32, since uint64) {
 // giveCredit gives what was counted of each process that has ended to the nearest ancestor that has not.
 func (a *account) giveCredit(next []member) {
 	for i := range next {
-		if was := find(a.members, next[i].pid); was >= 0 && a.members[was].start == next[i].start {
+		if was := find(a.members, next[i].pid); was >= 0 && a.members[was].serial == next[i].serial {
 			next[i].userCredit, next[i].systemCredit = a.members[was].userCredit, a.members[was].systemCredit
 		}
 	}
 	for i := range a.members {
 		gone := &a.members[i]
-		if at := find(next, gone.pid); at >= 0 && next[at].start == gone.start || !gone.known {
+		if at := find(next, gone.pid); at >= 0 && next[at].serial == gone.serial || !gone.known {
 			continue
 		}
 		user := gone.user + gone.childUser + gone.userCredit.now + gone.userCredit.before

@@ -71,9 +71,9 @@ func (f *forest) take(i int32) {
 }
 
 // same returns the index of the process, or -1 where it is not there or another has its pid.
-func (f *forest) same(pid int32, start uint64) int32 {
+func (f *forest) same(pid int32, serial uint64) int32 {
 	i := f.p.Find(pid)
-	if i < 0 || f.p.Start[i] != start {
+	if i < 0 || f.p.Serial[i] != serial {
 		return -1
 	}
 	return int32(i)

@@ -65,7 +65,7 @@ func (w *world) table() *snapshot.Processes {
 			status = snapshot.ProcessSleeping
 		}
 		p.Append(snapshot.ProcessEntry{
-			PID: one.pid, Parent: one.parent, Session: one.session, Start: one.start, Known: !one.unread,
+			PID: one.pid, Parent: one.parent, Session: one.session, Start: one.start, Serial: uint64(one.pid)<<40 | one.start, Known: !one.unread,
 			User: one.user, ChildUser: one.child, RSS: one.rss, Threads: 1, Status: status,
 		})
 	}
@@ -81,7 +81,7 @@ func (w *world) pass(d time.Duration) {
 		if out := w.outside[n]; out != nil {
 			return out
 		}
-		return &task.Outside{Ended: true}
+		return new(task.Outside)
 	}})
 	if err != nil {
 		w.t.Fatal(err)

@@ -37,6 +37,7 @@ type ProcessScanner struct {
 	lastFD    []int32
 	nowInode  []uint64
 	lastInode []uint64
+	serial    uint64 // of the last process that was met
 }
 
 // listed is one process of the list.
@@ -156,12 +157,13 @@ func (s *ProcessScanner) one(l listed, was int, all bool) {
 	}
 	if fd >= 0 {
 		if e, err := s.read(fd); err == nil {
-			e.Watch = true
+			e.Watch, e.Serial = true, s.last.Serial[was]
 			s.add(e, fd, l.inode)
 			return
 		}
 		s.drop(fd)
-		fd = -1
+		fd, was = -1, -1 // it has ended
+		watch = false
 	}
 	e, fd, err := s.open(l.pid, watch)
 	switch {
@@ -172,12 +174,17 @@ func (s *ProcessScanner) one(l listed, was int, all bool) {
 		s.now.Unreadable++
 		return
 	}
-	if watch && s.last.Start[was] != e.Start { // another has its pid
-		s.drop(fd)
-		fd, watch = -1, false
+	// The inode may be another though the process is the same, as the kernel forgets inodes for want of memory. Of
+	// two processes with the pid the later one began after the pass before.
+	if was >= 0 && s.last.Start[was] == e.Start && (same || e.Start+1 < s.last.Began) {
+		e.Serial, e.Watch = s.last.Serial[was], watch
+		s.add(e, fd, l.inode)
+		return
 	}
-	e.Watch = watch
-	s.add(e, fd, l.inode)
+	s.drop(fd)
+	s.serial++
+	e.Serial = s.serial
+	s.add(e, -1, l.inode)
 }
 
 // missing keeps a watched process that is not listed but lives: hidepid may have come to hide it.
@@ -192,7 +199,7 @@ func (s *ProcessScanner) missing(was int) {
 		s.drop(fd)
 		return
 	}
-	e.Watch = s.last.Watch[was]
+	e.Watch, e.Serial = s.last.Watch[was], s.last.Serial[was]
 	s.add(e, fd, s.lastInode[was])
 }
 
@@ -205,7 +212,7 @@ func (s *ProcessScanner) add(e snapshot.ProcessEntry, fd int32, inode uint64) {
 func (s *ProcessScanner) entry(i int) snapshot.ProcessEntry {
 	p := &s.last
 	return snapshot.ProcessEntry{
-		PID: p.PID[i], Parent: p.Parent[i], Session: p.Session[i], Start: p.Start[i], Watch: p.Watch[i],
+		PID: p.PID[i], Parent: p.Parent[i], Session: p.Session[i], Start: p.Start[i], Serial: p.Serial[i], Watch: p.Watch[i],
 		User: p.User[i], System: p.System[i], ChildUser: p.ChildUser[i], ChildSystem: p.ChildSystem[i],
 		RSS: p.RSS[i], VMS: p.VMS[i], Threads: p.Threads[i], Nice: p.Nice[i], Status: p.Status[i],
 	}

@@ -20,6 +20,7 @@ import (
 // safe for concurrent use.
 type ProcessScanner struct {
 	closed    bool
+	serial    uint64 // of the last process that was met
 	now, last snapshot.Processes
 }
 
@@ -45,7 +46,12 @@ func (s *ProcessScanner) Scan(ctx context.Context, all bool) (*snapshot.Processe
 		e := snapshot.ProcessEntry{PID: int32(p.pid), Parent: int32(p.parent), Start: p.start}
 		was := s.last.Find(e.PID)
 		same := was >= 0 && s.last.Start[was] == e.Start
-		e.Watch = same && s.last.Watch[was]
+		if same {
+			e.Watch, e.Serial = s.last.Watch[was], s.last.Serial[was]
+		} else {
+			s.serial++
+			e.Serial = s.serial
+		}
 		if all || !same || e.Watch {
 			readEntry(ctx, &e)
 			if !e.Known {
