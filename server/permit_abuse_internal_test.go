@@ -278,7 +278,7 @@ func (u *abuse) check() {
 // over.
 func TestPermitsUnderAbuse(t *testing.T) {
 	seeds := uint64(8)
-	if raceEnabled {
+	if RaceEnabled {
 		seeds = 2
 	}
 	for seed := range seeds {

@@ -2,5 +2,5 @@
 
 package server
 
-// raceEnabled is whether the race detector makes everything many times slower.
-const raceEnabled = true
+// RaceEnabled is whether the race detector makes everything many times slower.
+const RaceEnabled = true
