@@ -51,13 +51,40 @@ func (l *list) remove(w *running) {
 // as the dispatcher.
 func (r *run) work(w *running) {
 	if w == nil {
-		r.pool.mu.Lock()
-		w = r.dispatchLocked(r.pool.opts.Clock())
-		r.pool.mu.Unlock()
+		w = r.begin()
 	}
 	for w != nil {
 		err := r.exec(w)
 		w = r.done(w, err)
+	}
+}
+
+// begin takes the role of the dispatcher, unless somebody else has it by now, and returns the task to run.
+func (r *run) begin() *running {
+	p := r.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r.coming = false
+	switch {
+	case p.run != r:
+		return nil
+	case r.dispatching:
+		r.again = true
+		return nil
+	case p.core.stopped:
+		r.settleLocked()
+		return nil
+	}
+	r.dispatching = true
+	return r.dispatchLocked(p.opts.Clock())
+}
+
+// callLocked has a goroutine come that looks for the next task. A worker whose task ends before it has come looks by
+// itself, so that short tasks need no goroutine each.
+func (r *run) callLocked() {
+	if !r.coming {
+		r.coming = true
+		go r.lead()
 	}
 }
 
@@ -138,10 +165,14 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 			return r.rest(now, b, until)
 		}
 		// One that runs nothing asks even while nothing may start, to find out whether there will be more.
-		p.mu.Unlock()
+		if p.asksUser {
+			p.mu.Unlock()
+		}
 		overloaded, judged := p.overloaded()
 		task, none, again, err := r.ask(now)
-		p.mu.Lock()
+		if p.asksUser {
+			p.mu.Lock()
+		}
 		if p.run != r {
 			return nil
 		}
@@ -213,7 +244,8 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 		r.look()
 	}
 	if next, at := p.core.block(now, p.opts.Weight); next == BlockNone {
-		go r.lead()
+		r.dispatching = false
+		r.callLocked()
 	} else {
 		r.rest(now, next, at)
 	}

@@ -84,6 +84,6 @@ func fed(q *queue, o []Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.source = q
+	p.source, p.asksUser = q, q.pull != nil || options.Status != nil
 	return p, nil
 }

@@ -22,6 +22,9 @@ type Pool struct {
 	law    limit.Law     // nil where the permits or a crawlee profile decide
 	shadow *limit.Shadow // nil where there is none
 
+	// asksUser is whether source or status may call functions of the user, who may call the pool.
+	asksUser bool
+
 	mu   sync.Mutex
 	core core
 	run  *run // nil while it does not run
@@ -50,7 +53,7 @@ func newPool(o Options) (*Pool, error) {
 		o.Log.Warn("the pool is scaled more often than the load is measured; 5 to 20 s are advised",
 			"autoscale_interval", o.AutoscaleInterval)
 	}
-	p := &Pool{opts: o, core: newCore(&o), law: o.Law}
+	p := &Pool{opts: o, core: newCore(&o), law: o.Law, asksUser: true}
 	if o.Law == nil && o.Permits == nil && !o.Profile.crawlee() {
 		law, err := limit.NewTwoStation(limit.TwoStation{})
 		if err != nil {

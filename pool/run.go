@@ -17,9 +17,10 @@ type run struct {
 	quiet  chan struct{} // closed when nothing runs any more, and nothing will
 	ended  chan struct{} // closed when Run is about to return
 
-	// One goroutine at a time has the role of the dispatcher, who looks for the next task to start. again is whether
-	// something happened since it began to.
+	// One goroutine at a time has the role of the dispatcher, who looks for the next task to start: one whose task has
+	// ended, or else one that was called. again is whether something happened since it began to look.
 	dispatching, again bool
+	coming             bool   // a goroutine was started to be the dispatcher, and has not come yet
 	lead               func() // work as the dispatcher, made once for all goroutines
 	isQuiet            bool
 
@@ -184,11 +185,11 @@ func (r *run) tick() (wait time.Duration, over bool) {
 		r.logAt = nextDue(r.logAt, now, p.opts.LogInterval)
 	}
 	next = min(next, r.logAt)
-	if !r.dispatching && now >= r.until {
+	if !r.dispatching && !r.coming && now >= r.until {
 		r.until = forever
 		p.kickLocked()
 	}
-	if !r.dispatching {
+	if !r.dispatching && !r.coming {
 		next = min(next, r.until)
 	}
 	r.wakeAt = next
@@ -216,7 +217,7 @@ func (p *Pool) kickLocked() {
 	if r == nil {
 		return
 	}
-	if r.dispatching {
+	if r.dispatching || r.coming {
 		r.again = true
 		return
 	}
@@ -225,8 +226,7 @@ func (p *Pool) kickLocked() {
 		r.blockLocked(now, b, until)
 		return
 	}
-	r.dispatching = true
-	go r.lead()
+	r.callLocked()
 }
 
 // stopLocked lets nothing more start.
