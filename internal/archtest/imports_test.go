@@ -45,6 +45,7 @@ var table = map[string]row{
 
 	"client": {floor: 3, imports: []string{"diagnostics", "internal/wire", "internal/boottime", "permit", "pool", "proto/headroom/v1",
 		"severity", "snapshot", "task"}},
+	"client/diagnose": {floor: 3, imports: []string{"client", "diagnostics"}, tests: []string{"proto/headroom/v1"}},
 	"server": {floor: 3, imports: []string{"diagnostics", "internal/wire", "internal/boottime", "limit", "permit",
 		"proto/headroom/v1", "severity", "snapshot", "snapshot/host", "task"}},
 

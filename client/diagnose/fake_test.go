@@ -1,0 +1,151 @@
+package diagnose_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/headroom-rpc/headroom/client"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+)
+
+// fake is a server that takes all that is uploaded.
+type fake struct {
+	headroomv1.UnimplementedStatusServiceServer
+	headroomv1.UnimplementedSeverityServiceServer
+	headroomv1.UnimplementedDiagnosticsServiceServer
+
+	refuse map[string]headroomv1.RefusedReason
+
+	mu       sync.Mutex
+	runs     int
+	whole    map[string][]byte // of run/recorder/name, the newest
+	partial  map[string][]byte // what came of uploads that go on or broke off
+	uploads  map[string]int
+	finished map[string]bool // runs; whether they failed
+
+	step chan struct{} // closed and made anew when one is uploaded
+}
+
+func (f *fake) GetStatus(context.Context, *headroomv1.GetStatusRequest) (*headroomv1.GetStatusResponse, error) {
+	return &headroomv1.GetStatusResponse{InstanceId: "a", ServerVersion: "0.1.0"}, nil
+}
+
+func (f *fake) StartDiagnostics(
+	stream grpc.BidiStreamingServer[headroomv1.StartDiagnosticsRequest, headroomv1.StartDiagnosticsResponse],
+) error {
+	req, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.runs++
+	run := string(rune('0' + f.runs))
+	f.mu.Unlock()
+	started := &headroomv1.DiagnosticsStarted{RunId: run, MaxArtifactBytes: 1 << 20}
+	for _, name := range req.GetStart().GetRecorders() {
+		if reason, ok := f.refuse[name]; ok {
+			started.Refused = append(started.Refused, &headroomv1.RefusedRecorder{Name: name, Reason: reason})
+			continue
+		}
+		started.Recorders = append(started.Recorders, &headroomv1.Recorder{Name: name})
+	}
+	if err := stream.Send(&headroomv1.StartDiagnosticsResponse{Started: started}); err != nil {
+		return err
+	}
+	req, err = stream.Recv()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.finished[run] = req.GetFinish().GetFailed()
+	f.mu.Unlock()
+	return stream.Send(&headroomv1.StartDiagnosticsResponse{Finished: &headroomv1.DiagnosticsFinished{
+		Artifacts: []*headroomv1.Artifact{{ArtifactId: "x", RunId: run}},
+	}})
+}
+
+func (f *fake) UploadArtifact(stream grpc.ClientStreamingServer[headroomv1.UploadArtifactRequest, headroomv1.UploadArtifactResponse]) error {
+	var key string
+	var content []byte
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if start := req.GetStart(); start != nil {
+			key = start.GetRunId() + "/" + start.GetRecorder()
+			if start.GetName() != "" {
+				key += "/" + start.GetName()
+			}
+		}
+		content = append(content, req.GetData()...)
+		f.mu.Lock()
+		f.partial[key] = content
+		f.stepLocked()
+		f.mu.Unlock()
+	}
+	f.mu.Lock()
+	f.whole[key] = content
+	f.uploads[key]++
+	f.stepLocked()
+	f.mu.Unlock()
+	return stream.SendAndClose(&headroomv1.UploadArtifactResponse{Artifact: &headroomv1.Artifact{ArtifactId: key, SizeBytes: int64(len(content))}})
+}
+
+func (f *fake) stepLocked() {
+	close(f.step)
+	f.step = make(chan struct{})
+}
+
+// content returns what was uploaded whole.
+func (f *fake) content(key string) ([]byte, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.whole[key], f.uploads[key]
+}
+
+// await waits until the condition holds, which is given what came, whole and in part.
+func (f *fake) await(holds func(whole, partial map[string][]byte) bool) {
+	for {
+		f.mu.Lock()
+		ok, step := holds(maps.Clone(f.whole), maps.Clone(f.partial)), f.step
+		f.mu.Unlock()
+		if ok {
+			return
+		}
+		<-step
+	}
+}
+
+// serve runs f and returns a client of it.
+func serve(t *testing.T, f *fake) *client.Client {
+	t.Helper()
+	f.whole, f.partial, f.uploads, f.finished = map[string][]byte{}, map[string][]byte{}, map[string]int{}, map[string]bool{}
+	f.step = make(chan struct{})
+	lis := bufconn.Listen(1 << 20)
+	srv := grpc.NewServer(grpc.WaitForHandlers(true))
+	headroomv1.RegisterStatusServiceServer(srv, f)
+	headroomv1.RegisterSeverityServiceServer(srv, f)
+	headroomv1.RegisterDiagnosticsServiceServer(srv, f)
+	go func() { _ = srv.Serve(lis) }()
+	c, err := client.Dial(t.Context(), client.WithDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		srv.Stop()
+	})
+	return c
+}

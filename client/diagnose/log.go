@@ -1,0 +1,108 @@
+package diagnose
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+
+	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/diagnostics"
+)
+
+const (
+	// maxPending bounds what waits to be sent of a log, in lines; more are left out and counted.
+	maxPending = 1024
+)
+
+// logUpload sends lines to the server as they are written, and never keeps their writer waiting.
+type logUpload struct {
+	session *Session
+	lines   chan []byte
+	done    chan error
+
+	mu     sync.Mutex
+	closed bool
+	lost   int
+}
+
+func newLogUpload(s *Session) *logUpload {
+	l := &logUpload{session: s, lines: make(chan []byte, maxPending), done: make(chan error, 1)}
+	go func() { l.done <- l.run() }()
+	return l
+}
+
+func (l *logUpload) run() error {
+	s := l.session
+	// Not of the session's context: the lines that wait at the end are to be sent.
+	ctx := context.WithoutCancel(s.ctx)
+	u, err := s.c.Upload(ctx, client.UploadConfig{
+		Task: s.config.Task, Run: s.recording.Run, Recorder: diagnostics.RecorderLogs, Begin: s.begin,
+	})
+	if err != nil {
+		for range l.lines { // nobody is to wait
+		}
+		return err
+	}
+	for line := range l.lines {
+		_, _ = u.Write(line) // Seal tells why it fails
+	}
+	_, err = u.Seal()
+	return err
+}
+
+// Write takes one line. It never blocks and never fails.
+func (l *logUpload) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return len(line), nil
+	}
+	select {
+	case l.lines <- append([]byte(nil), line...):
+	default:
+		l.lost++
+	}
+	return len(line), nil
+}
+
+// close ends the log once all lines that wait are sent.
+func (l *logUpload) close() error {
+	l.mu.Lock()
+	lost := l.lost
+	if !l.closed {
+		l.closed = true
+		close(l.lines)
+	}
+	l.mu.Unlock()
+	err := <-l.done
+	if lost > 0 {
+		err = errors.Join(err, &lostError{lost})
+	}
+	return err
+}
+
+// lostError reports lines that are not in the log.
+type lostError struct{ lines int }
+
+func (e *lostError) Error() string {
+	return "diagnose: log: " + plural(e.lines) + " left out because the server was behind"
+}
+
+// Handler returns a handler that writes what it handles to the log of the task as well as to next, which keeps its own
+// level. Where logs are not recorded it returns next.
+func (s *Session) Handler(next slog.Handler) slog.Handler {
+	if s == nil || s.log == nil {
+		return next
+	}
+	own := slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: s.config.LogLevel})
+	return slog.NewMultiHandler(next, own)
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return "1 line was"
+	}
+	return strconv.Itoa(n) + " lines were"
+}

@@ -1,0 +1,331 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/headroom-rpc/headroom/diagnostics"
+	"github.com/headroom-rpc/headroom/internal/wire"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+)
+
+// errDigest reports content that is not what the server says it is.
+var errDigest = errors.New("what came is not what the server has: the digests differ")
+
+// artifacts returns the service, which is a name for the connection.
+func (c *Client) artifacts() headroomv1.DiagnosticsServiceClient {
+	return headroomv1.NewDiagnosticsServiceClient(c.conn)
+}
+
+// An ArtifactQuery says which artifacts are meant; a zero field means any.
+type ArtifactQuery struct {
+	// Task, Run and Name are those of [diagnostics.Header].
+	Task, Run, Name string
+
+	// Expiring asks for those only that will be deleted within ExpiringWithin, in the order in which they go, and
+	// for those too that would be deleted to make room for ForBytes: at most 1,000.
+	Expiring       bool
+	ExpiringWithin time.Duration
+	ForBytes       int64
+}
+
+// Artifacts is what [Client.Artifacts] returns.
+type Artifacts struct {
+	// List are those that were asked for, and that the caller may see.
+	List []diagnostics.Artifact
+
+	// UsedBytes is what all artifacts of the server take of MaxBytes.
+	UsedBytes, MaxBytes int64
+
+	// Recorders are what there is to record with, and Allowed and Always name those that a task may ask for and
+	// those that record every task.
+	Recorders       []diagnostics.Recorder
+	Allowed, Always []string
+}
+
+// Artifacts lists artifacts. It blocks until the server answered, once for each thousand, or ctx is done, and retries
+// nothing.
+func (c *Client) Artifacts(ctx context.Context, q ArtifactQuery) (Artifacts, error) {
+	req := &headroomv1.ListArtifactsRequest{TaskId: q.Task, RunId: q.Run, Name: q.Name}
+	if q.Expiring {
+		req.ExpiringWithin, req.ForBytes = durationpb.New(q.ExpiringWithin), q.ForBytes
+	}
+	var all Artifacts
+	for {
+		p, err := c.artifacts().ListArtifacts(ctx, req)
+		if err != nil {
+			return Artifacts{}, c.callError(ctx, "list artifacts", err)
+		}
+		all.List = append(all.List, wire.ArtifactsFrom(p.GetArtifacts())...)
+		if req.PageToken = p.GetNextPageToken(); req.PageToken != "" && len(p.GetArtifacts()) > 0 {
+			continue
+		}
+		all.UsedBytes, all.MaxBytes = p.GetUsedBytes(), p.GetMaxBytes()
+		for _, r := range p.GetRecorders() {
+			known, ok := diagnostics.Lookup(r.GetName())
+			if !ok {
+				continue // of a newer server
+			}
+			all.Recorders = append(all.Recorders, known)
+			if r.GetAllowed() {
+				all.Allowed = append(all.Allowed, known.Name)
+			}
+			if r.GetAlways() {
+				all.Always = append(all.Always, known.Name)
+			}
+		}
+		return all, nil
+	}
+}
+
+// PinArtifact keeps a sealed artifact until it is unpinned or deleted, or unpins it. It blocks until the server
+// answered or ctx is done, and retries nothing.
+func (c *Client) PinArtifact(ctx context.Context, id string, pinned bool) (diagnostics.Artifact, error) {
+	p, err := c.artifacts().PinArtifact(ctx, &headroomv1.PinArtifactRequest{ArtifactId: id, Unpin: !pinned})
+	if err != nil {
+		return diagnostics.Artifact{}, c.callError(ctx, "pin artifact", err)
+	}
+	return wire.ArtifactFrom(p.GetArtifact()), nil
+}
+
+// DeleteArtifact deletes a sealed artifact. It blocks until the server answered or ctx is done, and retries nothing.
+func (c *Client) DeleteArtifact(ctx context.Context, id string) error {
+	if _, err := c.artifacts().DeleteArtifact(ctx, &headroomv1.DeleteArtifactRequest{ArtifactId: id}); err != nil {
+		return c.callError(ctx, "delete artifact", err)
+	}
+	return nil
+}
+
+// A Form is how [Client.Download] gets a memory log.
+type Form int32
+
+// The forms. FormStored is that of every artifact.
+const (
+	FormStored Form = iota
+	FormJSON
+	FormSVG
+)
+
+// Download writes the content of a sealed artifact to w, in the form, from the offset on, and returns what the
+// artifact is. Of the whole content as it is stored it checks the digest; an error of that comes after all was
+// written. It blocks until all came or ctx is done, and retries nothing.
+func (c *Client) Download(ctx context.Context, id string, form Form, offset int64, w io.Writer) (diagnostics.Artifact, error) {
+	const op = "download artifact"
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of what is left of the stream, if w fails
+	stream, err := c.artifacts().DownloadArtifact(ctx, &headroomv1.DownloadArtifactRequest{
+		ArtifactId: id, Offset: offset, Form: headroomv1.ArtifactForm(form),
+	})
+	if err != nil {
+		return diagnostics.Artifact{}, c.callError(ctx, op, err)
+	}
+	var a diagnostics.Artifact
+	sum := sha256.New()
+	for {
+		p, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return a, c.callError(ctx, op, err)
+		}
+		if p.GetArtifact() != nil {
+			a = wire.ArtifactFrom(p.GetArtifact())
+		}
+		sum.Write(p.GetData())
+		if _, err := w.Write(p.GetData()); err != nil {
+			return a, err
+		}
+	}
+	if form == FormStored && offset == 0 && diagnostics.Digest(sum.Sum(nil)) != a.SHA256 {
+		return a, fmt.Errorf("client: %s: %w", op, errDigest)
+	}
+	return a, nil
+}
+
+// UploadConfig says what is uploaded.
+type UploadConfig struct {
+	// Task names the task. Required.
+	Task string
+
+	// Run identifies the recording; see [Recording.Run]. Of two whole artifacts of one run and name the later
+	// replaces the earlier.
+	Run string
+
+	// Recorder names what made it; see [diagnostics.Recorders]. Empty means [diagnostics.RecorderFile].
+	Recorder string
+
+	// Name is what it is called, for RecorderFile.
+	Name string
+
+	// Begin is when what it tells of began; zero means now.
+	Begin time.Time
+
+	// Failed keeps it for the time of failed tasks.
+	Failed bool
+}
+
+// uploadChunk is the content of one message.
+const uploadChunk = 64 << 10
+
+// An Upload is an artifact that is being uploaded, as it is made: what was written is the server's to keep, whatever
+// becomes of this program. It is for one goroutine at a time.
+type Upload struct {
+	c      *Client
+	ctx    context.Context
+	cancel context.CancelFunc
+	stream grpc.ClientStreamingClient[headroomv1.UploadArtifactRequest, headroomv1.UploadArtifactResponse]
+	err    error // of the stream; nothing more is sent
+}
+
+// Upload begins an upload, which lives until [Upload.Seal] or until ctx is done. It does not wait for the server.
+func (c *Client) Upload(ctx context.Context, u UploadConfig) (*Upload, error) {
+	start := &headroomv1.UploadStart{
+		TaskId: u.Task, RunId: u.Run, Recorder: u.Recorder, Name: u.Name, Failed: u.Failed,
+	}
+	if start.Recorder == "" {
+		start.Recorder = diagnostics.RecorderFile
+	}
+	if !u.Begin.IsZero() {
+		start.BeginTime = timestamppb.New(u.Begin)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	up := &Upload{c: c, ctx: ctx, cancel: cancel}
+	stream, err := c.artifacts().UploadArtifact(ctx)
+	if err == nil {
+		up.stream = stream
+		err = stream.Send(&headroomv1.UploadArtifactRequest{Start: start})
+	}
+	if err != nil && !errors.Is(err, io.EOF) { // else Seal tells why
+		cancel()
+		return nil, c.callError(ctx, "upload artifact", err)
+	}
+	return up, nil
+}
+
+// Write sends p. It blocks while the server is behind. After an error nothing more is sent; Seal tells why.
+func (u *Upload) Write(p []byte) (n int, err error) {
+	for len(p) > 0 && u.err == nil {
+		part := p[:min(len(p), uploadChunk)]
+		if u.err = u.stream.Send(&headroomv1.UploadArtifactRequest{Data: part}); u.err == nil {
+			n, p = n+len(part), p[len(part):]
+		}
+	}
+	if u.err != nil {
+		return n, fmt.Errorf("client: upload artifact: %w", u.err)
+	}
+	return n, nil
+}
+
+// Seal ends the upload. It blocks until the server has sealed the artifact, which it returns, or refuses it.
+func (u *Upload) Seal() (diagnostics.Artifact, error) {
+	defer u.cancel()
+	p, err := u.stream.CloseAndRecv()
+	if err != nil {
+		return diagnostics.Artifact{}, u.c.callError(u.ctx, "upload artifact", err)
+	}
+	return wire.ArtifactFrom(p.GetArtifact()), nil
+}
+
+// Abort breaks the upload off: the server keeps what came, as cut short.
+func (u *Upload) Abort() { u.cancel() }
+
+// RecordConfig says what is to be recorded of a task.
+type RecordConfig struct {
+	// Task names the task. Required.
+	Task string
+
+	// Recorders names what is to be recorded; see [diagnostics.Recorders].
+	Recorders []string
+
+	// PID is the root process of the task, for what the server records from outside. 0 means none.
+	PID int
+
+	// MemoryInterval is the time between two samples of the memory. 0 means the server's.
+	MemoryInterval time.Duration
+}
+
+// A Recording is what the server records, or lets be recorded, of one task. Its methods are safe for concurrent use
+// but for Finish, which is called once.
+type Recording struct {
+	// Run identifies it.
+	Run string
+
+	// Recorders are what is recorded; those that are not Outside are the caller's to record and to upload.
+	Recorders []diagnostics.Recorder
+
+	// Refused are what was asked for in vain.
+	Refused []diagnostics.Refusal
+
+	// MaxArtifactBytes bounds an artifact.
+	MaxArtifactBytes int64
+
+	c      *Client
+	ctx    context.Context
+	cancel context.CancelFunc
+	stream grpc.BidiStreamingClient[headroomv1.StartDiagnosticsRequest, headroomv1.StartDiagnosticsResponse]
+}
+
+// Record begins a recording, which lives until [Recording.Finish] or until ctx is done: then the server takes the
+// task for failed. It blocks until the server said what is recorded, and retries nothing.
+func (c *Client) Record(ctx context.Context, r RecordConfig) (*Recording, error) {
+	const op = "start diagnostics"
+	start := &headroomv1.DiagnosticsStart{TaskId: r.Task, Recorders: r.Recorders, Pid: int64(r.PID)}
+	if r.MemoryInterval != 0 {
+		start.MemoryInterval = durationpb.New(r.MemoryInterval)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := c.artifacts().StartDiagnostics(ctx)
+	var p *headroomv1.StartDiagnosticsResponse
+	if err == nil {
+		// An error of Send is that of Recv, which tells why.
+		_ = stream.Send(&headroomv1.StartDiagnosticsRequest{Start: start})
+		p, err = stream.Recv()
+	}
+	if err != nil {
+		cancel()
+		return nil, c.callError(ctx, op, err)
+	}
+	started := p.GetStarted()
+	recording := &Recording{
+		Run: started.GetRunId(), Refused: wire.RefusalsFrom(started.GetRefused()), MaxArtifactBytes: started.GetMaxArtifactBytes(),
+		c: c, ctx: ctx, cancel: cancel, stream: stream,
+	}
+	for _, one := range started.GetRecorders() {
+		if known, ok := diagnostics.Lookup(one.GetName()); ok {
+			recording.Recorders = append(recording.Recorders, known)
+		}
+	}
+	return recording, nil
+}
+
+// Records reports whether the recorder of that name records.
+func (r *Recording) Records(name string) bool {
+	for _, one := range r.Recorders {
+		if one.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Finish ends the recording of a task that has ended, and returns its artifacts. It blocks until they are sealed, the
+// connection is lost or ctx is done.
+func (r *Recording) Finish(ctx context.Context, failed bool) ([]diagnostics.Artifact, error) {
+	defer r.cancel()
+	defer context.AfterFunc(ctx, r.cancel)()
+	_ = r.stream.Send(&headroomv1.StartDiagnosticsRequest{Finish: &headroomv1.DiagnosticsFinish{Failed: failed}})
+	p, err := r.stream.Recv()
+	if err != nil {
+		return nil, r.c.callError(ctx, "finish diagnostics", err)
+	}
+	return wire.ArtifactsFrom(p.GetFinished().GetArtifacts()), nil
+}
