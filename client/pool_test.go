@@ -71,6 +71,17 @@ func TestPool(t *testing.T) {
 		if f := b.fence.Load(); f.Epoch != 1 || f.Counter == 0 {
 			t.Errorf("fence of a task = %v", f)
 		}
+		var told []permit.Report
+		for _, f := range l.streams()[0].received() {
+			for _, r := range f.Reports {
+				if r.HasUsage && (len(told) == 0 || r.Usage.Uptime != told[len(told)-1].Usage.Uptime) {
+					told = append(told, r)
+				}
+			}
+		}
+		if len(told) < 4 {
+			t.Errorf("the usage was told %d times in 5.5 s, want with every heartbeat", len(told))
+		}
 		l.give("host", 1)
 		if time.Sleep(2 * time.Second); p.Current() != 1 {
 			t.Errorf("%d in use after the target fell to 1", p.Current())

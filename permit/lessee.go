@@ -104,7 +104,8 @@ func (w *Lessee) slot(resource string) *slot {
 }
 
 // Demand states what the worker wants of a resource from now on. More than was reported, or something asked in
-// another way, is due at once; anything else with the next frame, or 100 ms after the last report.
+// another way, is due at once; another usage a heartbeat after the last report; anything else with the next frame, or
+// 100 ms after the last report.
 func (w *Lessee) Demand(resource string, d Demand) {
 	s := w.slot(resource)
 	before, first := s.demand, !s.asked
@@ -115,6 +116,8 @@ func (w *Lessee) Demand(resource string, d Demand) {
 		s.due = atOnce
 	case d.Waiting != before.Waiting, d.Need != before.Need: // as when work that waited has started
 		s.due = min(s.due, s.sent+reportDelay)
+	case d.HasUsage && d.Usage != before.Usage:
+		s.due = min(s.due, s.sent+w.heartbeat())
 	}
 }
 
