@@ -15,10 +15,10 @@ GOBUILD = CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=true \
 	-ldflags '-s -w -buildid= -X main.version=$(VERSION:v%=%)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate bench fuzz sim chaos check release
+.PHONY: help build test race lint generate bench fuzz sim sim-report chaos check release
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the static binary bin/headroom
 	$(GOBUILD) -o bin/headroom ./cmd/headroom
@@ -49,8 +49,14 @@ fuzz: ## Run every fuzz target for FUZZTIME
 sim: ## Simulate permits in SEEDS worlds; a fault prints the command that replays it
 	go test ./internal/sim -count 1 -timeout 1h -run '^TestPermit' -sim.seeds $(SEEDS) -v
 
+sim-report: ## Try the limit laws on simulated hosts, and write the tables of docs/limit-laws.md
+	go test ./internal/sim -count 1 -timeout 1h -run '^TestSimReport$$' -hostsim.report -v
+
 chaos: ## Kill, stop and restart real workers and servers for CHAOS
 	go test ./internal/chaos -count 1 -timeout 1h -run '^TestChaos$$' -chaos.for $(CHAOS) -v
+
+realhost: ## Try headroom run on this machine beside xargs and GNU parallel; needs root and cgroup v1
+	go test ./internal/realhost -count 1 -timeout 1h -run '^TestReal' -realhost -v
 
 check: ## Run everything that the continuous integration runs
 	.ci/run

@@ -52,6 +52,7 @@ var table = map[string]row{
 	"cmd/headroom":      {floor: 4, any: true},
 	"internal/sim":      {floor: 4, any: true},
 	"internal/bench":    {floor: 4, any: true},
+	"internal/realhost": {floor: 4, any: true},
 	"internal/chaos":    {floor: 4, any: true},
 	"internal/archtest": {floor: 4},
 }

@@ -1,0 +1,147 @@
+package realhost
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var full = flag.Bool("realhost", false, "try everything, for about a quarter of an hour")
+
+// memoryLimit is that of the cgroup in which all runs.
+const memoryLimit = 1 << 30
+
+// headroom builds the program once.
+var headroom = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "realhost")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "headroom")
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/headroom").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func headroomPath(t *testing.T) string {
+	t.Helper()
+	path, err := headroom()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// An outcome is what a run of many pieces of work took.
+type outcome struct {
+	total time.Duration
+	rate  float64 // pieces a second while the middle of them ended, from 30 to 90 %
+	cpu   time.Duration
+	peak  int64
+	kills int64
+	done  int // pieces that came to their end
+}
+
+// A contestant says how many pieces of work are run.
+type contestant struct {
+	name string
+	line func(headroom, self, kind string) []string // reads the seeds
+	env  []string
+}
+
+func xargs(n int) contestant {
+	return contestant{name: fmt.Sprintf("xargs -P %d", n), line: func(_, self, kind string) []string {
+		return []string{"xargs", "-P", strconv.Itoa(n), "-n", "1", self, kind}
+	}}
+}
+
+var (
+	byHeadroom = contestant{name: "headroom run", line: func(headroom, self, kind string) []string {
+		return []string{headroom, "run", "-n", "1", "--", self, kind}
+	}, env: []string{"HEADROOM_ADDR=unix:///nonexistent"}}
+	byParallel = contestant{name: "parallel --load --memfree", line: func(_, self, kind string) []string {
+		return []string{"parallel", "--will-cite", "-j", "250", "--load", "100%", "--memfree", "200M", self, kind}
+	}}
+	byCrawlee = contestant{name: "crawlee", line: func(_, self, kind string) []string { return []string{self, kind} },
+		env: []string{roleEnv + "=pool"}}
+)
+
+// run has a contestant do n pieces of work in a cgroup of their own.
+func (c contestant) run(t *testing.T, k kind, n int) outcome {
+	t.Helper()
+	if _, err := exec.LookPath(c.line("headroom", "", "")[0]); err != nil && !strings.HasPrefix(c.name, "headroom") && c.name != "crawlee" {
+		t.Skip(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGroup(t, memoryLimit)
+	log := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var seeds strings.Builder
+	for i := range n {
+		fmt.Fprintln(&seeds, i)
+	}
+	cmd := inGroup(g, c.line(headroomPath(t), self, k.name)...)
+	cmd.Stdin = strings.NewReader(seeds.String())
+	cmd.Env = append(os.Environ(), roleEnv+"=work", logEnv+"="+log)
+	cmd.Env = append(cmd.Env, c.env...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	began := time.Now()
+	_ = cmd.Run() // the number of those that failed, which are counted below
+	o := outcome{total: time.Since(began), cpu: g.cpuTime(t), peak: g.peak(t)}
+	// headroom takes its own cgroup away, and says so of each.
+	o.kills = g.kills(t) + int64(strings.Count(said.String(), "killed for want of memory"))
+	o.done, o.rate = readLog(t, log)
+	if o.done < n && o.kills == 0 {
+		t.Errorf("%s: %d of %d came to their end\n%s", c.name, o.done, n, &said)
+	}
+	return o
+}
+
+// inGroup returns a command that runs in a group.
+func inGroup(g *group, line ...string) *exec.Cmd {
+	enter := fmt.Sprintf("echo 0 > %s/tasks && echo 0 > %s/tasks && exec \"$@\"", g.cpu, g.memory)
+	return exec.Command("sh", append([]string{"-c", enter, "sh"}, line...)...)
+}
+
+// readLog returns how many pieces of work ended, and their rate in the middle.
+func readLog(t *testing.T, file string) (n int, rate float64) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends []int64
+	for line := range strings.Lines(string(text)) {
+		micros, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, micros)
+	}
+	slices.Sort(ends)
+	from, to := len(ends)*3/10, len(ends)*9/10
+	if to <= from || ends[to] == ends[from] {
+		return len(ends), 0
+	}
+	return len(ends), float64(to-from) / (float64(ends[to]-ends[from]) / 1e6)
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("total %6.2f s, %6.1f a second, CPU %6.2f s, peak %4d MiB, %d OOM kills",
+		o.total.Seconds(), o.rate, o.cpu.Seconds(), o.peak>>20, o.kills)
+}
