@@ -41,8 +41,8 @@ const exitHelp = `Exit codes:
   64   wrong usage or settings
   75   run --or-fail: no permit is free
   77   the server refused the caller
-  124  status --wait-idle: still not idle after --timeout; run --wait: no permit;
-       run --timeout: the command took too long
+  124  status --wait-idle: still not idle after --timeout; run --wait: no
+       permit; run --timeout: the command took too long
   125  run: headroom failed, or lost the permit and ended the command
   126  run, severity --exec: the command cannot be run
   127  run, severity --exec: there is no such command

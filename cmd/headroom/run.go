@@ -69,10 +69,8 @@ it, and waits for ever where these are all there are.
 
 ` + manyHelp,
 		Example: examples(
-			"headroom run -- make                           # when the machine has room",
 			"headroom run --permit api=2 --wait 1m -- sync  # or exit with 124",
-			"headroom run -- convert {} {.}.webp ::: *.png  # as many as it takes",
-			"find . -name '*.log' -print0 | headroom run -0 -- gzip",
+			"headroom run -- convert {} {.}.webp ::: *.png  # as many as there is room for",
 		),
 	}
 	r := &runCommand{server: addAddressFlags(cmd), many: addManyFlags(cmd), killAfter: killDelay}
