@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,250 +47,6 @@ func TestTryAcquire(t *testing.T) {
 			t.Errorf("held %d after the zero Permit was released, want 0", h.Held())
 		}
 	})
-}
-
-// What is not to be had now is wanted for a second, or a server would never hear of it.
-func TestFailedTryAcquireIsADemand(t *testing.T) {
-	l := newLessor(1)
-	l.give("host", 0)
-	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
-		h := permits(t, m.client(t), "host")
-		if r := l.report("host"); r.Resource == "" || r.Want != 0 {
-			t.Fatalf("report = %+v, want one that wants nothing", r)
-		}
-		h.TryAcquire(3)
-		synctest.Wait()
-		if r := l.report("host"); r.Want != 3 || r.Need != 3 {
-			t.Errorf("%d wanted, %d at once, want 3 and 3", r.Want, r.Need)
-		}
-		time.Sleep(3 * time.Second)
-		if r := l.report("host"); r.Want != 0 {
-			t.Errorf("%d wanted 3 s later, want 0", r.Want)
-		}
-	})
-}
-
-func TestAcquireIsFirstComeFirstServed(t *testing.T) {
-	l := newLessor(1)
-	l.give("host", 4)
-	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
-		h := permits(t, m.client(t), "host")
-		held := []*client.Permit{take(t, h), take(t, h), take(t, h), take(t, h)}
-		var mu sync.Mutex
-		var order []int
-		var got []client.Permit
-		for i, n := range []int64{1, 3, 1} { // the second must not be overtaken by the third
-			go func() {
-				p, err := h.Acquire(t.Context(), n)
-				if err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				order, got = append(order, i), append(got, p)
-			}()
-			synctest.Wait()
-		}
-		for i, want := range []int{1, 1, 1, 2} {
-			held[i].Release()
-			synctest.Wait()
-			mu.Lock()
-			if len(order) != want || !slices.IsSorted(order) {
-				t.Errorf("after %d releases %v were served, want the first %d", i+1, order, want)
-			}
-			mu.Unlock()
-			if _, ok := h.TryAcquire(1); ok {
-				t.Error("TryAcquire overtook who waits")
-			}
-		}
-		mu.Lock()
-		for i := range got {
-			got[i].Release()
-		}
-		mu.Unlock()
-		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
-		if len(got) != 3 || h.Held() != 1 {
-			t.Fatalf("%d served and %d held, want 3 and the last 1", len(got), h.Held())
-		}
-		got[2].Release()
-	})
-}
-
-// A call that gives up leaves nothing behind, and is in nobody's way.
-func TestAcquireGivesUp(t *testing.T) {
-	l := newLessor(1)
-	l.give("host", 2)
-	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
-		h := permits(t, m.client(t), "host")
-		p := take(t, h)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		gone := errors.New("gone")
-		large, small := make(chan error), make(chan error)
-		go func() {
-			_, err := h.Acquire(ctx, 2)
-			large <- err
-		}()
-		synctest.Wait()
-		go func() {
-			p, err := h.Acquire(t.Context(), 1)
-			p.Release()
-			small <- err
-		}()
-		synctest.Wait()
-		if r := l.report("host"); r.Want < 3 || r.Need != 2 {
-			t.Errorf("%d wanted, %d at once; want at least 3 and 2", r.Want, r.Need)
-		}
-		cancel(gone)
-		if err := <-large; !errors.Is(err, gone) || !strings.Contains(err.Error(), `acquire "host"`) {
-			t.Errorf("Acquire = %v, want the cause with the resource", err)
-		}
-		if err := <-small; err != nil {
-			t.Errorf("the call behind = %v, want a permit", err)
-		}
-		p.Release()
-		time.Sleep(3 * time.Second)
-		if r := l.report("host"); r.Want != 0 || r.Held != 0 {
-			t.Errorf("report = %+v, want nothing held and wanted", r)
-		}
-		done, cancelNow := context.WithCancel(t.Context())
-		cancelNow()
-		if _, err := h.Acquire(done, 1); !errors.Is(err, context.Canceled) || h.Held() != 0 {
-			t.Errorf("Acquire with a context that is done = %v, held %d", err, h.Held())
-		}
-		for _, n := range []int64{0, -1, permit.MaxLimit + 1} {
-			if _, err := h.Acquire(t.Context(), n); err == nil {
-				t.Errorf("Acquire(%d) gave permits", n)
-			}
-		}
-	})
-}
-
-// Whether a call is served or gives up in the same instant, no permit is lost.
-func TestAcquireRace(t *testing.T) {
-	l := newLessor(1)
-	l.give("host", 3)
-	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
-		h := permits(t, m.client(t), "host")
-		var all sync.WaitGroup
-		for i := range 200 {
-			all.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%7)*time.Millisecond)
-				defer cancel()
-				p, err := h.Acquire(ctx, int64(1+i%3))
-				if err == nil {
-					time.Sleep(time.Duration(i%5) * time.Millisecond)
-				}
-				p.Release()
-			})
-		}
-		all.Wait()
-		three, ok := h.TryAcquire(3)
-		if !ok || h.Held() != 3 {
-			t.Errorf("took all: %v, held %d, want 3", ok, h.Held())
-		}
-		three.Release()
-	})
-}
-
-func TestManyWaiters(t *testing.T) {
-	const n = 20_000 // the benchmark has more
-	l := newLessor(1)
-	l.give("host", 1)
-	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
-		h := permits(t, m.client(t), "host")
-		first := take(t, h)
-		var all sync.WaitGroup
-		for range n {
-			all.Go(func() {
-				p, err := h.Acquire(t.Context(), 1)
-				if err != nil {
-					t.Error(err)
-				}
-				p.Release()
-			})
-		}
-		time.Sleep(time.Second)
-		if r := l.report("host"); r.Want != n+1 {
-			t.Errorf("%d wanted, want %d", r.Want, n+1)
-		}
-		first.Release()
-		all.Wait()
-		if h.Held() != 0 {
-			t.Errorf("held %d in the end, want 0", h.Held())
-		}
-	})
-}
-
-func TestReportSaysWhatIsWanted(t *testing.T) {
-	l := newLessor(1)
-	l.give("host", 1)
-	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
-		h := permits(t, m.client(t), "host", client.WithWeight(7), client.WithPriority(-3), client.WithGuarantee(2))
-		p := take(t, h)
-		time.Sleep(2 * time.Second)
-		p.Release()
-		h.Demand(5, 3*time.Second)
-		time.Sleep(2 * time.Second)
-		r := l.report("host")
-		if r.Want != 5 || r.Weight != 7 || r.Priority != -3 || r.Guarantee != 2 {
-			t.Errorf("report = %+v, want 5 wanted with weight 7, priority -3 and a guarantee of 2", r)
-		}
-		if r.OldestWait < 3*time.Second || r.OldestWait > 5*time.Second || r.MeanHold != 2*time.Second {
-			t.Errorf("oldest wait %v and mean hold %v, want 3 to 5 s and 2 s", r.OldestWait, r.MeanHold)
-		}
-		h.Close()
-		time.Sleep(3 * time.Second)
-		if r := l.report("host"); r.Want != 0 {
-			t.Errorf("%d wanted after the handle was closed, want 0", r.Want)
-		}
-	})
-}
-
-// What is held for a short time is measured one time in many, however many permits were taken before, and the mean
-// is that of all.
-func TestMeanHoldOfShortWork(t *testing.T) {
-	l := newLessor(1)
-	l.give("host", 2*permit.FenceBlock)
-	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
-		h := permits(t, m.client(t), "host")
-		all, ok := h.TryAcquire(permit.FenceBlock) // the last fence is repeated from now on
-		if !ok {
-			t.Fatal("refused")
-		}
-		all.Release()
-		for _, held := range []time.Duration{30 * time.Microsecond, 90 * time.Microsecond, 10 * time.Microsecond} {
-			for range 3000 {
-				p := take(t, h)
-				time.Sleep(held)
-				p.Release()
-			}
-			h.Demand(1, 0)
-			time.Sleep(3 * time.Second)
-			h.Demand(0, 0)
-			time.Sleep(3 * time.Second)
-			if got := l.report("host").MeanHold; got < held*97/100 || got > held*103/100 {
-				t.Errorf("mean hold %v, want %v within 3 %%", got, held)
-			}
-		}
-	})
-}
-
-// One permit in 64 is measured, whatever the steps of the clock and the pace of the program.
-func TestSampled(t *testing.T) {
-	for _, step := range []time.Duration{1, 41, 64, 100, 1000, 4096, 15_625_000, time.Second} {
-		const n = 64_000
-		sampled := 0
-		for i := range time.Duration(n) {
-			if client.Sampled(3*time.Hour + i*step) {
-				sampled++
-			}
-		}
-		if sampled < 900 || sampled > 1100 {
-			t.Errorf("%d of %d are measured in steps of %v, want about 1000", sampled, n, step)
-		}
-	}
 }
 
 // A permit keeps its fence, and is lost with all others, also where the server was restarted since or before.
@@ -419,6 +173,29 @@ func TestCancelMode(t *testing.T) {
 			t.Errorf("the next permit: %v, want none", context.Cause(next.Context()))
 		}
 		next.Release()
+	})
+}
+
+// A permit says how long it is leased if nothing more is heard, which is never longer than it then lasts.
+func TestLeaseLeft(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		p := take(t, permits(t, m.client(t), "host"))
+		defer p.Release()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if left := p.LeaseLeft(); left < permit.DefaultTTL-permit.DefaultHeartbeat-permit.DefaultTTL/100 || left > permit.DefaultTTL {
+			t.Errorf("%v are left while the server answers, want about %v", left, permit.DefaultTTL)
+		}
+		l.fallSilent(true)
+		left := p.LeaseLeft()
+		if lasts, _ := lostAfter(t, p); lasts < left {
+			t.Errorf("the permit was lost after %v, and said %v", lasts, left)
+		}
+		if left := p.LeaseLeft(); left != 0 || (&client.Permit{}).LeaseLeft() != 0 {
+			t.Errorf("%v are left of a permit that is lost, want 0", left)
+		}
 	})
 }
 
