@@ -88,6 +88,9 @@ type Party struct {
 	// PID is that of a worker on the same host, for people; 0 when it is not known.
 	PID int
 
+	// Local is whether PID is known to be the worker itself, and not somebody who speaks for it.
+	Local bool
+
 	// Resident is for what the server itself leases for others: its session ends by [Ledger.End] alone, however
 	// long nothing is heard of it, and no bound on sessions holds for it.
 	Resident bool

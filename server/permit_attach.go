@@ -212,12 +212,13 @@ func (s *permitService) begin(w *attached, f *permit.WorkerFrame) error {
 	if err != nil {
 		return err
 	}
-	process, exclusive := f.Hello.Process, f.Hello.Exclusive
+	exclusive := f.Hello.Exclusive
+	who.Local = s.deaths.made(w.stream.Context(), f.Hello.Process)
 	if err := w.join(who, f); err != nil {
 		return err
 	}
 	s.deaths.forget(w.id) // what was watched made another connection
-	if exclusive && s.deaths.made(w.stream.Context(), process) {
+	if exclusive && who.Local {
 		s.deaths.watch(w.stream.Context(), w.id, func() { s.died(w.id) })
 	}
 	return nil

@@ -40,7 +40,8 @@ func (s *permitService) step(a *arbiter) time.Duration {
 	if err != nil {
 		return stepInterval
 	}
-	pools, since := r.windows.look(now, users)
+	s.sensor.want(users)
+	pools, since := r.windows.look(now, users, s.sensor.cpu)
 	law := *s.law.Load()
 	in := limit.Input{
 		At: now, Window: since, Current: view.Current, Historical: view.Historical, Newest: view.Newest,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type permitService struct {
 	running atomic.Pointer[arbiter] // nil before run
 	law     atomic.Pointer[limit.Law]
 	regime  regime
+	sensor  *sensor
 }
 
 // newPermitService returns the service of c, and every fault that the ledger finds in c.
@@ -66,6 +68,7 @@ func (s *Server) newPermitService(c Config) (*permitService, error) {
 	}
 	p.law.Store(&p.config.Host.Law)
 	p.deaths = newDeaths(p.log)
+	p.sensor = newSensor(p.config.Clock, p.log)
 	if _, err := permit.NewLedger(0, p.ledgerConfig(recovered{epoch: 1})); err != nil {
 		return nil, fmt.Errorf("Permits: %w", err)
 	}
@@ -181,7 +184,10 @@ func (s *permitService) run(ctx context.Context, ready func()) error {
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
+		var sensing sync.WaitGroup
+		sensing.Go(func() { s.sensor.run(follow) })
 		s.follow(follow, a)
+		sensing.Wait()
 	}()
 	err = a.run(ctx)
 	stopFollowing()

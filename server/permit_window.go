@@ -21,14 +21,17 @@ type windows struct {
 
 // A window is what was known of one session at the last look.
 type window struct {
-	user permit.User
-	pool limit.Pool
-	at   time.Duration
+	user   permit.User
+	pool   limit.Pool
+	at     time.Duration
+	sensed sensed // what was measured; zero if nothing was
 }
 
-// look returns the pools of the users, in their order, and the time since the last look. What it returns is good
-// until the next call.
-func (w *windows) look(now time.Duration, users []permit.User) (pools []limit.Pool, since time.Duration) {
+// look returns the pools of the users, in their order, and the time since the last look. measured says what was
+// measured of a session, if anything was. What look returns is good until the next call.
+func (w *windows) look(
+	now time.Duration, users []permit.User, measured func(permit.SessionID) (sensed, bool),
+) (pools []limit.Pool, since time.Duration) {
 	seen := make(map[permit.SessionID]window, len(users))
 	w.pools = w.pools[:0]
 	for i := range users {
@@ -38,8 +41,12 @@ func (w *windows) look(now time.Duration, users []permit.User) (pools []limit.Po
 			last = window{user: permit.User{HasUsage: false}, at: now}
 		}
 		p := pool(now, user, &last)
+		one, ok := measured(user.Session)
+		if ok && last.sensed.at > 0 {
+			correct(&p, one, &last)
+		}
 		w.pools = append(w.pools, p)
-		seen[user.Session] = window{user: *user, pool: p, at: now}
+		seen[user.Session] = window{user: *user, pool: p, at: now, sensed: one}
 	}
 	if w.last != nil {
 		since = now - w.at
@@ -104,4 +111,21 @@ func counted(n, before int64) int64 {
 		return 0
 	}
 	return max(n-before, 0)
+}
+
+// correct takes the CPU time that was measured where the worker says less, or nothing: what it hides others would be
+// short of.
+func correct(p *limit.Pool, now sensed, last *window) {
+	cores := last.pool.CPU // while there is nothing newer
+	if span := (now.at - last.sensed.at).Seconds(); span > 0 {
+		cores = max(0, (now.cpu-last.sensed.cpu).Seconds()/span)
+	} else if !last.pool.CPUKnown {
+		return
+	}
+	if !p.CPUKnown || cores > p.CPU {
+		p.CPU, p.CPUKnown = cores, true
+	}
+	if p.RunnableKnown {
+		p.Runnable = min(max(p.Runnable, p.CPU), max(p.InUse, 0))
+	}
 }

@@ -88,7 +88,7 @@ func TestWindows(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var w windows
 			for i, step := range tt.steps {
-				got, since := w.look(step.at, []permit.User{step.user})
+				got, since := w.look(step.at, []permit.User{step.user}, nothing)
 				if len(got) != 1 || got[0] != step.want {
 					t.Errorf("step %d: %+v\nwant %+v", i, got, step.want)
 				}
@@ -108,12 +108,74 @@ func TestWindows(t *testing.T) {
 func TestWindowsForget(t *testing.T) {
 	var w windows
 	user := permit.User{Session: permit.SessionID{1}, Weight: 1, Held: 4, PermitSeconds: 100}
-	w.look(time.Second, []permit.User{user})
-	w.look(2*time.Second, nil)
+	w.look(time.Second, []permit.User{user}, nothing)
+	w.look(2*time.Second, nil, nothing)
 	if len(w.last) != 0 {
 		t.Errorf("%d sessions are remembered, want none", len(w.last))
 	}
-	if got, _ := w.look(3*time.Second, []permit.User{user}); got[0].InUse != 4 {
+	if got, _ := w.look(3*time.Second, []permit.User{user}, nothing); got[0].InUse != 4 {
 		t.Errorf("InUse = %v of a session seen for the first time, want what it holds", got[0].InUse)
+	}
+}
+
+// nothing is measured.
+func nothing(permit.SessionID) (sensed, bool) { return sensed{}, false }
+
+// What was measured of a worker counts where it says less, or nothing.
+func TestWindowsMeasured(t *testing.T) {
+	const s = time.Second
+	report := func(at, cpu time.Duration) permit.User {
+		u := permit.UnknownUsage(at)
+		u.CPU, u.Runnable, u.Permits = cpu, cpu, 4*at
+		return permit.User{
+			Session: permit.SessionID{1}, Weight: 1, Held: 4, PermitSeconds: 4 * at.Seconds(), Usage: u, HasUsage: true, Reported: at,
+		}
+	}
+	silent := func(at time.Duration) permit.User {
+		u := report(at, 0)
+		u.HasUsage = false
+		return u
+	}
+	type step struct {
+		user    permit.User
+		sensed  sensed // none where it is zero
+		cpu     float64
+		known   bool
+		waiting float64 // runnable
+	}
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"it says nothing", []step{
+			{silent(1 * s), sensed{5 * s, 1 * s}, 0, false, 0},
+			{silent(2 * s), sensed{7 * s, 2 * s}, 2, true, 0},
+			{silent(3 * s), sensed{7 * s, 2 * s}, 2, true, 0}, // no newer pass
+		}},
+		{"it says less", []step{
+			{report(1*s, 0), sensed{5 * s, 1 * s}, 0, false, 0},
+			{report(2*s, s/2), sensed{7 * s, 2 * s}, 2, true, 2},
+		}},
+		{"it says more", []step{
+			{report(1*s, 0), sensed{5 * s, 1 * s}, 0, false, 0},
+			{report(2*s, 3*s), sensed{7 * s, 2 * s}, 3, true, 3},
+		}},
+		{"it is measured for the first time", []step{
+			{report(1*s, 0), sensed{}, 0, false, 0},
+			{report(2*s, s), sensed{7 * s, 2 * s}, 1, true, 1},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var w windows
+			for i, step := range tt.steps {
+				pools, _ := w.look(time.Duration(i+1)*s, []permit.User{step.user}, func(permit.SessionID) (sensed, bool) {
+					return step.sensed, step.sensed != (sensed{})
+				})
+				if p := pools[0]; p.CPU != step.cpu || p.CPUKnown != step.known || p.Runnable != step.waiting {
+					t.Errorf("step %d: CPU %v, %v, runnable %v, want %v, %v and %v",
+						i, p.CPU, p.CPUKnown, p.Runnable, step.cpu, step.known, step.waiting)
+				}
+			}
+		})
 	}
 }
