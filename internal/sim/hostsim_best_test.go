@@ -146,7 +146,7 @@ func TestSweep(t *testing.T) {
 	}
 	found := loadBest(t)
 	for i, named := range scenarios(1) {
-		if !strings.Contains(named.name, *hostsimScenario) {
+		if named.like != "" || !strings.Contains(named.name, *hostsimScenario) {
 			continue
 		}
 		for _, cores := range hostsimCoreCounts(t) {
@@ -166,6 +166,9 @@ func TestSweep(t *testing.T) {
 	fmt.Fprintln(&out, "# The best constants, by go test ./internal/sim -run '^TestSweep$' -timeout 1h -hostsim.sweep")
 	fmt.Fprintln(&out, "# scenario\tcores\tobjective\tconstant\twork done a second\tshare of crowded ticks")
 	for _, sc := range scenarios(1) {
+		if sc.like != "" {
+			continue
+		}
 		for _, cores := range hostsimCoreCounts(t) {
 			for _, o := range objectives {
 				b := found[bestKey{sc.name, cores, o}]

@@ -40,7 +40,6 @@ func drive(sc *scenario, cores int, seed uint64, r *rules, constant float64) (*r
 			return nil, err
 		}
 		m.at(0, func() { d.read(); d.step(d.window()) })
-		m.after(windowLength, d.closeWindow)
 		m.after(d.sensors.wait(), d.readAndGate)
 		if sc.restart > 0 {
 			m.at(sc.restart, func() { d.away = true })
@@ -239,7 +238,6 @@ func (d *driver) deal(most int) {
 
 // closeWindow tells the law, a little later, what was seen in the window.
 func (d *driver) closeWindow() {
-	d.m.after(windowLength, d.closeWindow)
 	d.read()
 	in := d.window()
 	d.judge(&in)
@@ -268,6 +266,11 @@ func (d *driver) window() (in limit.Input) {
 }
 
 func (d *driver) step(in limit.Input) {
+	next := windowLength - lateness
+	defer func() { d.m.after(next, d.closeWindow) }()
+	if in.Window == 0 {
+		next = windowLength // nothing was late
+	}
 	if d.away {
 		return
 	}
@@ -282,6 +285,9 @@ func (d *driver) step(in limit.Input) {
 	}
 	in.Current, in.Historical = d.verdicts.status(5*time.Second), d.verdicts.status(30*time.Second)
 	d.decision, d.decidedAt = d.law.Step(in), d.m.now
+	if early := d.decision.Next.Seconds(); early > 0 {
+		next = min(next, max(early-lateness, tickLength))
+	}
 	if *hostsimTrace {
 		fmt.Printf("%6.1f s: limit %d from %d: %s; host %+v\n", d.m.now, d.decision.Limit, d.decision.From, d.decision.Binding, in.Host)
 		for i, q := range in.Pools {

@@ -96,7 +96,7 @@ func TestLawScenarios(t *testing.T) {
 			}
 			for _, cores := range hostsimCoreCounts(t) {
 				sc := &scenarios(cores)[i]
-				m := mean(compare(t, e, sc, cores, *hostsimSeeds, found[bestKey{sc.name, cores, e.objective}]))
+				m := mean(compare(t, e, sc, cores, *hostsimSeeds, found[sc.bestFor(cores, e.objective)]))
 				fmt.Printf("%-32s %-14s %-10s %5d %7.1f %7.1f %7.1f %5.0f %5.0f %6.3f\n",
 					sc.name, e.name, e.objective, cores, 100*m.share, m.soon, 100*m.crowded, m.kills, m.shed, m.jain)
 			}

@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"errors"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -13,153 +12,7 @@ import (
 	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/pool"
 	"github.com/headroom-rpc/headroom/server"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
-
-// liveHost is a machine in the time of a bubble, and the sensors that pools read it by. It is safe for concurrent use.
-type liveHost struct {
-	mu       sync.Mutex
-	m        *machine
-	senses   *sensors
-	verdicts verdicts
-	begin    time.Time
-	wake     chan struct{} // capacity 1: something happens sooner than planned
-	planned  float64       // when the loop looks next
-	busy     float64       // at the last verdict
-	asked    [2]int64      // of the target: refused and all calls, at the last verdict
-	target   *target
-	backlog  []func() bool // of each pool: whether work waits
-	record   *record
-}
-
-func newLiveHost(sc *scenario, cores int, seed uint64) *liveHost {
-	m := newMachine(cores, float64(cores)*memoryPerCore, usual)
-	h := &liveHost{
-		m: m, senses: newSensors(m, seed), begin: time.Now(), wake: make(chan struct{}, 1),
-		target: sc.stage(m, seed), record: &record{m: m},
-	}
-	if h.target != nil {
-		h.target.final = true
-	}
-	for i := range sc.pools {
-		m.grow(i)
-	}
-	m.after(tickLength, h.watch)
-	return h
-}
-
-// watch records at the end of each tick what only the pools know.
-func (h *liveHost) watch() {
-	backlog := false
-	for _, waits := range h.backlog {
-		backlog = backlog || waits()
-	}
-	h.record.backlog = append(h.record.backlog, backlog)
-	h.m.after(tickLength, h.watch)
-}
-
-func (h *liveHost) lock() {
-	h.mu.Lock()
-	h.m.advance(time.Since(h.begin).Seconds())
-}
-
-// unlock has the loop wake when the next thing happens.
-func (h *liveHost) unlock() {
-	sooner := h.m.next() < h.planned
-	h.mu.Unlock()
-	if sooner {
-		select {
-		case h.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// run lets things happen at their time, until ctx is done.
-func (h *liveHost) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		h.lock()
-		h.planned = h.m.next()
-		wait := time.Duration(math.Ceil(h.planned*1e9)) - time.Since(h.begin)
-		h.mu.Unlock()
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-			return
-		case <-h.wake:
-		case <-timer.C:
-		}
-	}
-}
-
-// do runs a job and returns how it ended.
-func (h *liveHost) do(ctx context.Context, index int, plan jobPlan, refusals int) (how fate, backoff time.Duration) {
-	ended := make(chan fate, 1)
-	h.lock()
-	j := h.m.start(index, plan, h.target, func(_ *job, how fate) { ended <- how })
-	j.refusals = refusals
-	h.unlock()
-	select {
-	case how = <-ended:
-	case <-ctx.Done():
-		h.lock()
-		select {
-		case how = <-ended:
-		default:
-			how = shed
-			h.m.leave(j, shed)
-			if errors.Is(context.Cause(ctx), pool.ErrShed) {
-				h.record.shed++
-			}
-		}
-		h.unlock()
-	}
-	if how == killed {
-		h.mu.Lock()
-		h.record.kills++
-		h.mu.Unlock()
-	}
-	return how, seconds(j.backoff)
-}
-
-// usage and host are what a pool reads.
-func (h *liveHost) usage(index int) pool.Usage {
-	h.lock()
-	defer h.unlock()
-	r := h.senses.pool(index)
-	return pool.Usage{CPU: r.CPU, Runnable: r.Runnable, Memory: r.Memory}
-}
-
-func (h *liveHost) host() pool.Host {
-	h.lock()
-	defer h.unlock()
-	r := h.senses.host()
-	return pool.Host{
-		Cores: r.Cores, Busy: r.CPU, RunQueue: r.RunQueue, MemoryUsed: r.MemoryUsed, MemoryTotal: r.MemoryTotal,
-		Stalled: r.Stalled, Kills: r.Kills,
-	}
-}
-
-// judge makes a verdict each second.
-func (h *liveHost) judge(errors int64) {
-	m := h.m
-	v := verdict{cpu: m.busy-h.busy > 0.95*m.cores, memory: m.used() > 0.9*m.memory}
-	h.busy = m.busy
-	if t := h.target; t != nil {
-		v.client = t.refused-h.asked[0] > errors
-		h.asked[0] = t.refused
-	}
-	h.verdicts.add(v)
-	m.after(1, func() { h.judge(errors) })
-}
-
-func (h *liveHost) status() (current, historical snapshot.Status) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.verdicts.status(5 * time.Second), h.verdicts.status(30 * time.Second)
-}
 
 // work is the work of one pool.
 type work struct {
@@ -242,13 +95,11 @@ func (w *work) waits() bool {
 	return begun && (w.plan.tasks == 0 || w.queued > 0)
 }
 
-// runPools runs a scenario by real pools: one alone by a law of its own, and several, or one whose server restarts,
-// by the arbiter of a real server.
+// runPools runs a scenario by real pools and by a law in its place: of the pool, of a budget or of a real server.
 func runPools(t *testing.T, sc *scenario, cores int, seed uint64, r *rules) (result *record) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newLiveHost(sc, cores, seed)
-		arbitrated := len(sc.pools) > 1 || sc.restart > 0
-		if arbitrated { // by a server that has been there for longer than any worker could hold permits of another
+		if sc.arbiter == byServer { // which has been there for longer than any worker could hold permits of another
 			h.begin = h.begin.Add(10 * time.Second)
 		}
 		h.m.after(1, func() { h.judge(r.errors) })
@@ -257,14 +108,19 @@ func runPools(t *testing.T, sc *scenario, cores int, seed uint64, r *rules) (res
 		go func() { defer close(over); h.run(running) }()
 		ctx, cancel := context.WithDeadline(t.Context(), h.begin.Add(seconds(sc.span)))
 		defer cancel()
-		lease := func() (pool.Permits, error) { return nil, nil }
-		if arbitrated {
+		lease := func(int) (pool.Permits, error) { return nil, nil }
+		switch sc.arbiter {
+		case byBudget:
+			lease = h.budget(t, r)
+		case byServer:
 			lease = h.arbitrate(t, ctx, sc, r)
 		}
 		var pools sync.WaitGroup
 		for i := range sc.pools {
 			w := &work{h: h, plan: &sc.pools[i], index: i, random: rand.New(rand.NewPCG(seed, uint64(i)))}
+			h.mu.Lock()
 			h.backlog = append(h.backlog, w.waits)
+			h.mu.Unlock()
 			pools.Go(func() {
 				time.Sleep(time.Until(h.begin.Add(seconds(w.plan.from))))
 				if err := w.runUntil(ctx, r, lease); !errors.Is(err, context.DeadlineExceeded) {
@@ -283,11 +139,11 @@ func runPools(t *testing.T, sc *scenario, cores int, seed uint64, r *rules) (res
 }
 
 // runUntil has a pool do the work by the rules until ctx is done.
-func (w *work) runUntil(ctx context.Context, r *rules, lease func() (pool.Permits, error)) (err error) {
+func (w *work) runUntil(ctx context.Context, r *rules, lease func(int) (pool.Permits, error)) (err error) {
 	o := pool.Options{
-		Host: w.h.host, Usage: func() pool.Usage { return w.h.usage(w.index) }, Memory: pool.Memory{Shed: true},
+		Clock: w.h.clock, Host: w.h.host, Usage: func() pool.Usage { return w.h.usage(w.index) }, Memory: pool.Memory{Shed: true},
 	}
-	o.Permits, err = lease()
+	o.Permits, err = lease(w.index)
 	switch {
 	case err != nil:
 		return err
@@ -303,19 +159,31 @@ func (w *work) runUntil(ctx context.Context, r *rules, lease func() (pool.Permit
 	return w.run(ctx, o)
 }
 
-// arbitrate runs a server with the law, and returns what gives a pool permits of it.
-func (h *liveHost) arbitrate(t *testing.T, ctx context.Context, sc *scenario, r *rules) func() (pool.Permits, error) {
-	law := func() limit.Law {
-		law, err := limit.Parse(r.law)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return law
+// parse returns a new law.
+func (r *rules) parse(t *testing.T) limit.Law {
+	law, err := limit.Parse(r.law)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return law
+}
+
+// budget returns what gives the pools permits of a budget with the law.
+func (h *liveHost) budget(t *testing.T, r *rules) func(int) (pool.Permits, error) {
+	b, err := pool.NewBudget(pool.BudgetOptions{Law: r.parse(t), Host: h.host, Status: h.status, Clock: h.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(i int) (pool.Permits, error) { return b.Share(string(rune('a'+i)), 1) }
+}
+
+// arbitrate runs a server with the law, and returns what gives a pool permits of it.
+func (h *liveHost) arbitrate(t *testing.T, ctx context.Context, sc *scenario, r *rules) func(int) (pool.Permits, error) {
 	s := &service{t: t, host: newHost(), sources: h.sources}
-	s.permits = server.PermitConfig{Host: server.HostPermits{Law: law()}, Clock: s.host.clock}
+	s.permits = server.PermitConfig{Host: server.HostPermits{Law: r.parse(t)}, Clock: s.host.clock}
 	s.start()
 	t.Cleanup(s.end)
+	next := r.parse(t)
 	if sc.restart > 0 {
 		go func() {
 			select {
@@ -325,45 +193,15 @@ func (h *liveHost) arbitrate(t *testing.T, ctx context.Context, sc *scenario, r 
 			}
 			s.end()
 			time.Sleep(restartTakes * time.Second)
-			s.permits.Host.Law = law()
+			s.permits.Host.Law = next
 			s.start()
 		}()
 	}
-	return func() (pool.Permits, error) {
+	return func(int) (pool.Permits, error) {
 		p, err := s.client().Permits(server.HostResource)
 		if err != nil {
 			return nil, err
 		}
 		return p.Pool(), nil
-	}
-}
-
-// readers is how many of those who read the run queue count themselves: the reader and a thread of its runtime.
-const readers = 2
-
-// sources are what a server reads the host by.
-func (h *liveHost) sources() snapshot.Sources {
-	var busy, at float64
-	return snapshot.Sources{
-		CPU: func(context.Context) (snapshot.CPUReading, error) {
-			h.lock()
-			defer h.unlock()
-			r := h.senses.host()
-			reading := snapshot.CPUReading{
-				Cores: r.Cores, Runnable: int64(r.RunQueue) + readers, LoadKnown: true, Source: "simulated",
-			}
-			if span := h.m.now - at; span > 0 {
-				reading.Used = min(max(0, (r.CPU.Seconds()-busy)/(span*r.Cores)), 1)
-			}
-			busy, at = r.CPU.Seconds(), h.m.now
-			return reading, nil
-		},
-		Memory: func(context.Context) (snapshot.MemoryReading, error) {
-			h.lock()
-			defer h.unlock()
-			return snapshot.MemoryReading{
-				Used: int64(h.m.used()), Total: int64(h.m.memory), Definition: "simulated", Source: "simulated",
-			}, nil
-		},
 	}
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 )
 
 const (
@@ -26,7 +27,11 @@ type scenario struct {
 	// constant is what the constant k gives each pool at an instant. Nil gives k to the only pool.
 	constant func(k, at float64) []float64
 
+	arbiter arbiter // of the permits
 	restart float64 // when the server does; 0 is never
+
+	// like names the scenario that this is a variant of, with the same best constants; empty is none.
+	like string
 
 	least, most float64 // bounds of the sweep for the best constant
 
@@ -35,6 +40,15 @@ type scenario struct {
 	share, soon    float64
 	fair, fairFrom float64
 }
+
+// arbiter is who decides how many tasks each pool may run.
+type arbiter uint8
+
+const (
+	byItself arbiter = iota // the pool, by a law of its own
+	byBudget                // a budget in the process of all pools
+	byServer                // a server, of which each pool leases as a process of its own
+)
 
 // poolPlan is a pool and its work.
 type poolPlan struct {
@@ -144,7 +158,7 @@ func scenarios(cores int) []scenario {
 		{name: "short", draw: task(0.008, 0.012, 0.01, 0.03, 10*mebibyte), from: 10},
 		{name: "memory", draw: grower(0.1, 0.4, 30*mebibyte, 0.3, 200*mebibyte, early), from: 15},
 	}
-	return []scenario{
+	all := []scenario{
 		{
 			name: "cpu-bound", span: 60, stage: background,
 			pools: []poolPlan{{draw: task(0.1, 0.2, 0, 0, 20*mebibyte)}},
@@ -192,12 +206,12 @@ func scenarios(cores int) []scenario {
 			least: 3 * c, most: 30 * c, share: 0.87, soon: 13,
 		},
 		{
-			name: "four equal pools", span: 90, stage: background, pools: equal,
+			name: "four equal pools", arbiter: byServer, span: 90, stage: background, pools: equal,
 			constant: split(equal, 4, 4, 4, 4),
 			least:    0.1 * c, most: 4 * c, share: 0.95, soon: 5, fair: 0.98, fairFrom: 30,
 		},
 		{
-			name: "four mixed pools", span: 100, stage: background, pools: mixed,
+			name: "four mixed pools", arbiter: byServer, span: 100, stage: background, pools: mixed,
 			constant: split(mixed, 0, 37.5, 2, 4),
 			least:    0.1 * c, most: 4 * c, share: 0.95, soon: 5, fair: 0.98, fairFrom: 30,
 		},
@@ -235,9 +249,30 @@ func scenarios(cores int) []scenario {
 			least: 3 * c, most: 50 * c,
 		},
 		{
-			name: "server restarts midway", span: 90, restart: 45, turns: []float64{45}, stage: background,
+			name: "server restarts midway", arbiter: byServer, span: 90, restart: 45, turns: []float64{45}, stage: background,
 			pools: []poolPlan{{draw: task(0.08, 0.12, 0.5, 1.5, 20*mebibyte)}},
 			least: c, most: 40 * c,
 		},
 	}
+	variant := func(of, name string, change func(*scenario)) {
+		i := slices.IndexFunc(all, func(sc scenario) bool { return sc.name == of })
+		sc := all[i]
+		sc.name, sc.like = name, of
+		change(&sc)
+		all = slices.Insert(all, i+1, sc)
+	}
+	variant("four equal pools", "four equal pools, one process", func(sc *scenario) { sc.arbiter = byBudget })
+	variant("four mixed pools", "four mixed pools, one process", func(sc *scenario) { sc.arbiter = byBudget })
+	variant("target answers 429", "429, tasks without keys", func(sc *scenario) {
+		sc.pools, sc.share = []poolPlan{{draw: limited}}, 0
+	})
+	return all
+}
+
+// bestFor returns the key of the best constant of a scenario.
+func (sc *scenario) bestFor(cores int, o objective) bestKey {
+	if sc.like != "" {
+		return bestKey{sc.like, cores, o}
+	}
+	return bestKey{sc.name, cores, o}
 }
