@@ -1,16 +1,12 @@
 package pool
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
-	"github.com/headroom-rpc/headroom/permit"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -34,24 +30,27 @@ type BudgetOptions struct {
 // not block. It has no goroutine: the pools that run keep it going.
 type Budget struct {
 	opts    BudgetOptions
-	machine machine
+	machine machine // belongs to who reads
 
-	mu       sync.Mutex
-	shares   []*Share
-	held     int64
-	hosts    limit.HostMeter
-	process  limit.PoolMeter // of the whole process
-	gate     limit.Gate      // on memory
-	used     int64           // memory
-	growth   int64           // of memory that is still expected
-	freer    freer
-	decision limit.Decision
-	at       time.Duration // of the decision
-	begun    bool
-	readAt   time.Duration
-	stepAt   time.Duration
-	made     int   // shares
-	turn     int64 // counts who took permits, for ties
+	mu                  sync.Mutex
+	reading             bool            // somebody reads
+	current, historical snapshot.Status // as last judged
+	newest              []snapshot.Snapshot
+	shares              []*Share
+	held                int64
+	hosts               limit.HostMeter
+	process             limit.PoolMeter // of the whole process
+	gate                limit.Gate      // on memory
+	used                int64           // memory
+	growth              int64           // of memory that is still expected
+	freer               freer
+	decision            limit.Decision
+	at                  time.Duration // of the decision
+	begun               bool
+	readAt              time.Duration
+	stepAt              time.Duration
+	made                int   // shares
+	turn                int64 // counts who took permits, for ties
 }
 
 // NewBudget returns a Budget. It reports every fault of o at once.
@@ -72,90 +71,9 @@ func NewBudget(o BudgetOptions) (*Budget, error) {
 	if o.Clock == nil {
 		o.Clock = newClock()
 	}
-	return &Budget{opts: o, machine: newMachine(o.Host, o.Snapshotter)}, nil
-}
-
-// Share is what one pool has of a Budget. It is that pool's [Options.Permits].
-type Share struct {
-	budget *Budget
-	name   string
-	weight int64
-
-	// The rest is guarded by the mutex of the budget.
-	closed  bool
-	held    int64
-	wants   int64 // permits that a TryAcquire failed to get, until one succeeds or the demand ends
-	waiting int64
-	turn    int64       // when it took permits last
-	grown   float64     // of [limit.Pool]
-	last    limit.Pool  // window of its pool
-	part    int         // of the decision of the law; negative where it has none
-	grant   limit.Share // the same
-	changed chan struct{}
-}
-
-// Share returns a share with a name, for people, and a weight from 1 to [permit.MaxWeight] against the others.
-func (b *Budget) Share(name string, weight int) (*Share, error) {
-	if weight < 1 || weight > permit.MaxWeight {
-		return nil, fmt.Errorf("pool: budget: weight: %d: want 1 to %d", weight, permit.MaxWeight)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.made++
-	s := &Share{
-		budget: b, name: fmt.Sprintf("%s#%d", name, b.made), weight: int64(weight), part: -1,
-		changed: make(chan struct{}),
-	}
-	b.shares = append(b.shares, s)
-	return s, nil
-}
-
-// Close gives the share up. What is held is still to be released.
-func (s *Share) Close() {
-	b := s.budget
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.closed, s.wants, s.waiting = true, 0, 0
-	if s.held == 0 {
-		b.removeLocked(s)
-	}
-	b.notifyLocked()
-}
-
-func (b *Budget) removeLocked(s *Share) {
-	b.shares = slices.DeleteFunc(b.shares, func(o *Share) bool { return o == s })
-}
-
-// TryAcquire takes n permits, all or none, if there are so many and nobody who waits has less by weight. One that is
-// heavier than the limit gets it where nothing else runs.
-func (s *Share) TryAcquire(n int64) (Permit, bool) {
-	b := s.budget
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if s.closed {
-		return nil, false
-	}
-	if now := b.opts.Clock(); !b.begun {
-		b.readLocked(now)
-		b.stepLocked(now)
-	}
-	o := b.firstLocked()
-	if o == s {
-		o = nil
-	}
-	if !b.fitsLocked(s, n) || o != nil && before(o, o.next(), s, n) {
-		s.wants = n
-		if o != nil {
-			o.tell()
-		}
-		return nil, false
-	}
-	b.turn++
-	s.turn, s.wants = b.turn, 0
-	s.held += n
-	b.held += n
-	b.growth += s.grant.Growth(n, float64(n)*limit.Growth(0, 0))
-	return &budgetPermit{s, n}, true
+	b := &Budget{opts: o, machine: newMachine(o.Host, o.Snapshotter, o.Status)}
+	b.read()
+	return b, nil
 }
 
 // fitsLocked reports whether the limit, the law and the memory let a share have n more.
@@ -172,15 +90,6 @@ func (b *Budget) fitsLocked(s *Share, n int64) bool {
 	return true
 }
 
-// before reports whether a that wants n comes before b that wants m.
-func before(a *Share, n int64, b *Share, m int64) bool {
-	return cmp.Or(cmp.Compare((a.held+n)*b.weight, (b.held+m)*a.weight), cmp.Compare(a.turn, b.turn)) < 0
-}
-
-// next returns how many permits the share would take next; 0 if it waits for none. Between two tasks that it starts
-// it has failed to get none, and yet it waits for more.
-func (s *Share) next() int64 { return max(s.wants, min(s.waiting, 1)) }
-
 // firstLocked returns who comes first of those who wait for what they could have, or nil.
 func (b *Budget) firstLocked() (first *Share) {
 	for _, s := range b.shares {
@@ -189,12 +98,6 @@ func (b *Budget) firstLocked() (first *Share) {
 		}
 	}
 	return first
-}
-
-// tell lets the pool of the share look again.
-func (s *Share) tell() {
-	close(s.changed)
-	s.changed = make(chan struct{})
 }
 
 // notifyLocked lets all who wait look again.
@@ -206,69 +109,22 @@ func (b *Budget) notifyLocked() {
 	}
 }
 
-// Limit returns how many permits the share may hold now, and why no more. What others hold it may have when they give
-// it back.
-func (s *Share) Limit() (n int64, binding string) {
-	b := s.budget
+// read takes a reading of the machine, without the lock, and has the law take a step where one is due.
+func (b *Budget) read() {
+	own, host := b.machine.read(b.opts.Clock(), nil)
+	current, historical, _ := b.machine.judge()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	elapsed := b.opts.Clock() - b.at
-	if s.part >= 0 {
-		return b.decision.ShareAfter(s.part, elapsed), s.grant.Binding
-	}
-	n = b.decision.After(elapsed)
-	if others := b.held - s.held; others > 0 {
-		return max(0, n-others), fmt.Sprintf("others hold %d of %d: %s", others, n, b.decision.Binding)
-	}
-	return n, b.decision.Binding
-}
-
-// Changed returns a channel that is closed when TryAcquire may succeed that failed before.
-func (s *Share) Changed() <-chan struct{} {
-	s.budget.mu.Lock()
-	defer s.budget.mu.Unlock()
-	return s.changed
-}
-
-// Demand states how many permits could be used beside those that are held.
-func (s *Share) Demand(waiting int64, _ time.Duration) {
-	b := s.budget
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	waited := s.next() > 0
-	s.waiting = waiting
-	if waiting > 0 || !waited {
-		return
-	}
-	s.wants = 0
-	if o := b.firstLocked(); o != nil {
-		o.tell()
-	}
-}
-
-// Report is not used: what a pool knows it tells a Budget of the same process in full.
-func (s *Share) Report(permit.Usage) {}
-
-// window takes what the pool did in its last window.
-func (s *Share) window(as limit.Pool) {
-	b := s.budget
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.last = as
-}
-
-// look takes how far the tasks of the pool have grown, and keeps the Budget going.
-func (s *Share) look(grown float64) {
-	b := s.budget
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.grown = grown
 	now := b.opts.Clock()
-	if now < b.readAt {
-		return
+	b.process.Read(now, own.reading())
+	b.hosts.Read(now, host.reading())
+	b.current, b.historical, b.newest = current, historical, b.machine.view.Newest
+	b.used, b.readAt, b.reading = host.MemoryUsed, now+readInterval, false
+	b.growth = 0
+	for _, s := range b.shares {
+		b.growth += s.grant.Growth(s.held, s.grown)
 	}
-	b.readLocked(now)
-	if now >= b.stepAt {
+	if b.begun && now >= b.stepAt {
 		b.stepLocked(now)
 	}
 	if !b.gate.Open(b.used, b.growth) {
@@ -277,26 +133,10 @@ func (s *Share) look(grown float64) {
 	b.notifyLocked() // a rise is made in parts
 }
 
-// Err returns nil: a Budget never ends.
-func (s *Share) Err() error { return nil }
-
-// readLocked takes a reading of the machine.
-func (b *Budget) readLocked(now time.Duration) {
-	own, host := b.machine.read(now, nil)
-	b.process.Read(now, own.reading())
-	b.hosts.Read(now, host.reading())
-	b.used, b.readAt = host.MemoryUsed, now+readInterval
-	b.growth = 0
-	for _, s := range b.shares {
-		b.growth += s.grant.Growth(s.held, s.grown)
-	}
-}
-
 // stepLocked lets the law take a step.
 func (b *Budget) stepLocked(now time.Duration) {
-	in := limit.Input{At: now, Newest: b.machine.newest}
+	in := limit.Input{At: now, Current: b.current, Historical: b.historical, Newest: b.newest}
 	in.Host, in.Window = b.hosts.Window()
-	in.Current, in.Historical, _ = judgement(b.opts.Status, b.opts.Snapshotter)
 	for _, s := range b.shares {
 		as := s.last
 		as.ID, as.Weight, as.Leased, as.Waiting = s.name, int(s.weight), s.held, max(s.waiting, s.wants)
@@ -345,33 +185,4 @@ func divide(process limit.Pool, pools []limit.Pool) {
 		p.Runnable, p.RunnableKnown = min(process.Runnable*part, p.InUse), process.RunnableKnown
 		p.Memory, p.MemoryKnown = int64(float64(process.Memory)*part), process.MemoryKnown
 	}
-}
-
-// budgetPermit is a permit of a Budget.
-type budgetPermit struct {
-	share *Share
-	n     int64
-}
-
-// Release gives it back.
-func (p *budgetPermit) Release() {
-	s, b := p.share, p.share.budget
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.held -= p.n
-	b.held -= p.n
-	if s.closed && s.held == 0 {
-		b.removeLocked(s)
-	}
-	if o := b.firstLocked(); o != nil && o != s {
-		o.tell()
-	}
-}
-
-// Fence returns the zero fence: a Budget is in one process.
-func (p *budgetPermit) Fence() permit.Fence { return permit.Fence{} }
-
-// Guard returns ctx: a permit of a Budget is never lost.
-func (p *budgetPermit) Guard(ctx context.Context) (context.Context, context.CancelFunc) {
-	return ctx, func() {}
 }

@@ -33,7 +33,7 @@ type governor struct {
 }
 
 func (g *governor) begin(p *Pool, now time.Duration) {
-	g.machine = newMachine(p.opts.Host, p.opts.Snapshotter)
+	g.machine = newMachine(p.opts.Host, p.opts.Snapshotter, p.opts.Status)
 	g.readAt, g.stepAt, g.windowAt = now, now, now
 	if p.core.chosen {
 		g.stepAt = now + stepInterval
@@ -41,7 +41,7 @@ func (g *governor) begin(p *Pool, now time.Duration) {
 }
 
 // govern takes readings and steps the laws, where that is due. It is called without the lock.
-func (r *run) govern(current, historical snapshot.Status) {
+func (r *run) govern() {
 	p, g := r.pool, &r.governor
 	p.mu.Lock()
 	now := p.opts.Clock()
@@ -58,9 +58,22 @@ func (r *run) govern(current, historical snapshot.Status) {
 	if shared && p.opts.Usage == nil {
 		own = Usage{CPU: -1, Runnable: -1, Memory: -1} // the budget divides what the process uses
 	}
+	var current, historical snapshot.Status
+	if step {
+		current, historical, _ = g.machine.judge()
+	}
+	grown := r.takeIn(own, host, active, step, current, historical)
+	if shared {
+		share.look(grown)
+	}
+}
+
+// takeIn takes readings in, has the laws take a step where step is true, and returns how far the tasks have grown.
+func (r *run) takeIn(own Usage, host Host, active, step bool, current, historical snapshot.Status) float64 {
+	p, g := r.pool, &r.governor
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now = p.opts.Clock()
+	now := p.opts.Clock()
 	g.own = own
 	r.meter.Read(now, own.reading())
 	g.hosts.Read(now, host.reading())
@@ -75,10 +88,8 @@ func (r *run) govern(current, historical snapshot.Status) {
 		g.verdict = false
 		r.stepLocked(now, current, historical)
 	}
-	if shared {
-		share.look(c.grown)
-	}
 	g.sampling = active
+	return c.grown
 }
 
 // windowLocked returns what the tasks did since the last call.
@@ -101,7 +112,7 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 	}
 	host, _ := g.hosts.Window()
 	in := limit.Input{
-		At: now, Window: span, Current: current, Historical: historical, Newest: g.machine.newest,
+		At: now, Window: span, Current: current, Historical: historical, Newest: g.machine.view.Newest,
 		Charge: c.held, Want: c.held + as.Waiting, Host: host, Pools: []limit.Pool{as},
 	}
 	if p.shadow != nil {

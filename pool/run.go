@@ -151,8 +151,12 @@ func (r *run) listen() (e events) {
 // tick does what is due, and returns how long nothing is if nothing happens.
 func (r *run) tick() (wait time.Duration, over bool) {
 	p := r.pool
-	current, historical, judged := judgement(p.opts.Status, p.opts.Snapshotter)
-	r.govern(current, historical)
+	var current, historical snapshot.Status
+	judged := false
+	if p.opts.Profile.crawlee() {
+		current, historical, judged = r.governor.machine.judge()
+	}
+	r.govern()
 	p.mu.Lock()
 	now := p.opts.Clock()
 	next := forever

@@ -134,7 +134,8 @@ func (p *Pool) overload() string {
 	if !p.opts.Profile.crawlee() {
 		return ""
 	}
-	current, _, _ := judgement(p.opts.Status, p.opts.Snapshotter)
+	m := machine{snapshotter: p.opts.Snapshotter, status: p.opts.Status}
+	current, _, _ := m.judge()
 	var names []string
 	for _, s := range current.Binding() {
 		names = append(names, fmt.Sprintf("%s for %.0f %% of %v", s.Signal, 100*s.Actual, current.Window))

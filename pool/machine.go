@@ -1,0 +1,131 @@
+package pool
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/headroom-rpc/headroom/snapshot"
+)
+
+// machine reads what the tasks use and what is seen of the machine.
+type machine struct {
+	ask         func() Host // nil where the Snapshotter or the sensors say
+	snapshotter *snapshot.Snapshotter
+	status      func() (current, historical snapshot.Status) // nil where the Snapshotter judges
+	sensors     *sensors
+	view        snapshot.View
+	newer       <-chan struct{} // closed when there is a newer one; nil where there is none
+	seen        seen
+}
+
+func newMachine(ask func() Host, s *snapshot.Snapshotter, status func() (current, historical snapshot.Status)) machine {
+	return machine{ask: ask, snapshotter: s, status: status, sensors: newSensors()}
+}
+
+// read returns what the tasks use now and what is seen of the machine. Where usage is nil the tasks are goroutines of
+// this process.
+func (m *machine) read(now time.Duration, usage func() Usage) (own Usage, host Host) {
+	if usage != nil {
+		own = usage()
+	} else {
+		own = m.sensors.usage()
+	}
+	if m.ask != nil {
+		return own, m.ask()
+	}
+	host = m.sensors.host(own)
+	if m.snapshotter == nil {
+		return own, host
+	}
+	m.look()
+	return own, m.seen.host(now, host, m.view.Newest, own, usage == nil)
+}
+
+// look gets what the Snapshotter has, if that is news.
+func (m *machine) look() {
+	select {
+	case <-m.newer:
+		m.newer = nil
+	default:
+	}
+	if m.newer != nil {
+		return
+	}
+	if v, newer, err := m.snapshotter.View(); err == nil {
+		m.view, m.newer = v, newer
+	} else {
+		m.view = snapshot.View{}
+	}
+}
+
+// judge returns the judgements of now, where there is something that judges.
+func (m *machine) judge() (current, historical snapshot.Status, ok bool) {
+	switch {
+	case m.status != nil:
+		current, historical = m.status()
+		return current, historical, true
+	case m.snapshotter != nil:
+		m.look()
+		return m.view.Current, m.view.Historical, m.newer != nil
+	}
+	return current, historical, false
+}
+
+// seen is what a Snapshotter saw of the machine.
+type seen struct {
+	at    time.Duration // of the newest reading of memory, by the clock of the Snapshotter
+	own   int64         // what the tasks used when it was first looked at
+	busy  time.Duration // CPU time of the machine since the first look, by the cores that were in use
+	cores float64       // that are in use; negative while that is not known
+	last  time.Duration // look
+	begun bool
+}
+
+// host adds what was seen to what this process knows by itself, where own is what the tasks use now. inProcess is
+// whether they are goroutines of this process.
+func (s *seen) host(now time.Duration, h Host, newest []snapshot.Snapshot, own Usage, inProcess bool) Host {
+	if s.begun && s.cores >= 0 {
+		s.busy += time.Duration(s.cores * float64(now-s.last))
+	}
+	s.begun, s.last, s.cores = true, now, -1
+	for i := range newest {
+		snap := &newest[i]
+		if !snap.Known() {
+			continue
+		}
+		switch snap.Resource {
+		case snapshot.CPU:
+			c := &snap.CPU
+			if c.Cores > 0 {
+				h.Cores, s.cores = c.Cores, c.Used*c.Cores
+				h.Busy = s.busy
+			}
+			if c.LoadKnown {
+				h.RunQueue = runQueue(float64(c.Runnable), own.Runnable, inProcess)
+			}
+		case snapshot.Memory:
+			m := &snap.Memory
+			if m.Total <= 0 {
+				continue
+			}
+			if snap.At != s.at {
+				s.at, s.own = snap.At, own.Memory
+			}
+			h.MemoryUsed, h.MemoryTotal = m.Used, m.Total
+			if own.Memory >= 0 && s.own >= 0 { // what came since that reading
+				h.MemoryUsed = max(0, m.Used+own.Memory-s.own)
+			}
+		}
+	}
+	return h
+}
+
+// runQueue returns how many run or wait for a CPU, by what the kernel counts and what the tasks know of themselves.
+func runQueue(kernel, own float64, inProcess bool) float64 {
+	queue := max(0, kernel-observers)
+	if inProcess && own >= 0 {
+		// The kernel sees no more goroutines than there are processors.
+		queue = own + max(0, queue-min(own, float64(runtime.GOMAXPROCS(0))))
+	}
+	return max(queue, own)
+}
