@@ -11,6 +11,9 @@
 // programs do. A [Permit] is taken in the program's own memory and is good for as long as the server is heard
 // of; its context ends when the permit is lost. [Client.Acquire] and [Client.AcquireAll] are for programs that
 // need one now and then. What may run while there is no server is a choice; see [Offline].
+//
+// [Client.RegisterTask] has the server keep account of what processes use, and [Client.Tasks] and
+// [Client.TaskSample] tell it.
 package client
 
 import (
@@ -37,6 +40,7 @@ type Client struct {
 	service  headroomv1.StatusServiceClient
 	severity headroomv1.SeverityServiceClient
 	permits  headroomv1.PermitServiceClient
+	tasks    headroomv1.TaskServiceClient
 	log      *slog.Logger
 	jitter   float64
 	version  string               // the client's own
@@ -115,6 +119,7 @@ func connect(ctx context.Context, cfg *config, e endpoint) (_ *Client, err error
 		service:  headroomv1.NewStatusServiceClient(conn),
 		severity: headroomv1.NewSeverityServiceClient(conn),
 		permits:  headroomv1.NewPermitServiceClient(conn),
+		tasks:    headroomv1.NewTaskServiceClient(conn),
 		log:      cfg.log,
 		jitter:   cfg.jitter,
 		clock:    cfg.clock,

@@ -32,6 +32,7 @@ type script struct {
 	watchSeverity func(*headroomv1.WatchSeverityRequest, severityStream) error
 
 	permits headroomv1.PermitServiceServer
+	tasks   headroomv1.TaskServiceServer
 }
 
 type (
@@ -101,6 +102,9 @@ func (m *machine) serve(s *script, opts ...grpc.ServerOption) (stop func()) {
 	headroomv1.RegisterSeverityServiceServer(srv, s)
 	if s.permits != nil {
 		headroomv1.RegisterPermitServiceServer(srv, s.permits)
+	}
+	if s.tasks != nil {
+		headroomv1.RegisterTaskServiceServer(srv, s.tasks)
 	}
 	m.mu.Lock()
 	m.lis = lis

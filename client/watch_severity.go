@@ -32,6 +32,10 @@ type SeverityOptions struct {
 
 	// Reporter is a reporter of the caller's own identity that states its memory by ReportLoad. Not with PID.
 	Reporter string
+
+	// Task is the id of a task that has a memory limit, of the caller's own identity unless it has the role observer.
+	// Not with PID or Reporter.
+	Task string
 }
 
 // ofProcess reports whether the severity is that of a process, which has no position to resume from.
@@ -44,6 +48,9 @@ func (o SeverityOptions) request() (*headroomv1.WatchSeverityRequest, error) {
 	}
 	if o.PID != 0 && o.Reporter != "" {
 		faults = append(faults, fmt.Errorf("PID %d and Reporter %q: want one of the two", o.PID, o.Reporter))
+	}
+	if o.Task != "" && (o.PID != 0 || o.Reporter != "") {
+		faults = append(faults, fmt.Errorf("Task %q: want it without PID and Reporter", o.Task))
 	}
 	if (o.PID != 0) != (o.MaxMemory != 0) || o.MaxMemory < 0 {
 		faults = append(faults, fmt.Errorf("MaxMemory %d: want at least 1 with PID, 0 without", o.MaxMemory))
@@ -58,6 +65,10 @@ func (o SeverityOptions) request() (*headroomv1.WatchSeverityRequest, error) {
 	case o.Reporter != "":
 		return &headroomv1.WatchSeverityRequest{Process: &headroomv1.ProcessScope{
 			Process: &headroomv1.ProcessScope_Reporter{Reporter: o.Reporter},
+		}}, nil
+	case o.Task != "":
+		return &headroomv1.WatchSeverityRequest{Process: &headroomv1.ProcessScope{
+			Process: &headroomv1.ProcessScope_TaskId{TaskId: o.Task},
 		}}, nil
 	default:
 		return &headroomv1.WatchSeverityRequest{}, nil
