@@ -147,6 +147,7 @@ func (c *serveSettings) serverConfig(log *slog.Logger, h *host.Host) (server.Con
 	wrong = append(wrong, err)
 	return server.Config{
 		Permits:       permits,
+		Tasks:         c.tasks,
 		Snapshotter:   snapshotter,
 		Levels:        conditions(c.severity.levels),
 		ProcessLevels: conditions(c.severity.processLevels),

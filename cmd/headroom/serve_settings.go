@@ -36,6 +36,7 @@ type serveSettings struct {
 	snapshot                   snapshot.Config
 	severity                   severitySettings
 	permits                    permitSettings
+	tasks                      server.TaskConfig
 	limits                     server.Limits
 	maxReporters, maxSignals   int
 }
@@ -57,6 +58,7 @@ func newServeSettings() *serveSettings {
 		host:         hostSettings{cgroup: ownCgroup},
 		snapshot:     snapshot.Config{Scope: snapshot.ScopeHost},
 		permits:      newPermitSettings(),
+		tasks:        newTaskSettings(),
 		limits:       defaultLimits(),
 		maxReporters: defaultMaxReporters,
 		maxSignals:   defaultMaxSignals,
@@ -78,6 +80,7 @@ func (c *serveSettings) table() []setting {
 	group("Snapshots", c.snapshotSettings())
 	group("Judgement", c.judgementSettings())
 	group("Permits", c.permitSettings())
+	group("Tasks", c.taskSettings())
 	group("Limits", limitSettings(&c.limits))
 	group("Limits", c.reportSettings())
 	group("Running", c.runningSettings())
@@ -291,6 +294,7 @@ func (c *serveSettings) conflicts(origin map[string]string) faults {
 		add("listen", off, "want listen or socket, or nobody can call")
 	}
 	c.permits.conflicts(add)
+	c.taskConflicts(add)
 	if s := &c.snapshot; s.CurrentWindow > s.History {
 		add("current-window", formatDuration(s.CurrentWindow),
 			fmt.Sprintf("want at most history, which is %s", formatDuration(s.History)))
