@@ -18,7 +18,7 @@ const paceInterval = 100 * time.Millisecond
 // A regime is the law of HostResource at work: what it looked at last, and what it decided.
 type regime struct {
 	mu       sync.Mutex
-	windows  windows
+	windows  usageWindows
 	users    []permit.User
 	decision limit.Decision
 	at       time.Duration // of the decision

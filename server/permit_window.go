@@ -10,12 +10,11 @@ import (
 // usageLasts is how long what a worker reported of its usage stands for what it does.
 const usageLasts = 3 * time.Second
 
-// windows turns what the ledger knows of the sessions into what a limit law looks at: the sums of now and of the
+// usageWindows turns what the ledger knows of the sessions into what a limit law looks at: the sums of now and of the
 // last look into means over the time between.
-type windows struct {
+type usageWindows struct {
 	at    time.Duration
 	last  map[permit.SessionID]window
-	users []permit.User // room for the caller
 	pools []limit.Pool
 }
 
@@ -29,7 +28,7 @@ type window struct {
 
 // look returns the pools of the users, in their order, and the time since the last look. measured says what was
 // measured of a session, if anything was. What look returns is good until the next call.
-func (w *windows) look(
+func (w *usageWindows) look(
 	now time.Duration, users []permit.User, measured func(permit.SessionID) (sensed, bool),
 ) (pools []limit.Pool, since time.Duration) {
 	seen := make(map[permit.SessionID]window, len(users))

@@ -86,7 +86,7 @@ func TestWindows(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var w windows
+			var w usageWindows
 			for i, step := range tt.steps {
 				got, since := w.look(step.at, []permit.User{step.user}, nothing)
 				if len(got) != 1 || got[0] != step.want {
@@ -106,7 +106,7 @@ func TestWindows(t *testing.T) {
 
 // A session that ended is forgotten: one of the same id would begin anew.
 func TestWindowsForget(t *testing.T) {
-	var w windows
+	var w usageWindows
 	user := permit.User{Session: permit.SessionID{1}, Weight: 1, Held: 4, PermitSeconds: 100}
 	w.look(time.Second, []permit.User{user}, nothing)
 	w.look(2*time.Second, nil, nothing)
@@ -166,7 +166,7 @@ func TestWindowsMeasured(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var w windows
+			var w usageWindows
 			for i, step := range tt.steps {
 				pools, _ := w.look(time.Duration(i+1)*s, []permit.User{step.user}, func(permit.SessionID) (sensed, bool) {
 					return step.sensed, step.sensed != (sensed{})
