@@ -12,10 +12,8 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/client"
-	"github.com/headroom-rpc/headroom/internal/boottime"
 	"github.com/headroom-rpc/headroom/permit"
 	"github.com/headroom-rpc/headroom/server"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 func init() {
@@ -138,17 +136,7 @@ func runDeathServer(p *peer) error {
 	if err != nil {
 		return err
 	}
-	snapshotter, err := snapshot.New(snapshot.Config{
-		Scope: snapshot.ScopeHost, Clock: boottime.Now,
-		Sources: snapshot.Sources{
-			CPU: func(context.Context) (snapshot.CPUReading, error) {
-				return snapshot.CPUReading{Used: 0.1, Cores: 2, Source: "made up"}, nil
-			},
-			Memory: func(context.Context) (snapshot.MemoryReading, error) {
-				return snapshot.MemoryReading{Used: 1 << 30, Total: 4 << 30, Definition: "made up", Source: "made up"}, nil
-			},
-		},
-	})
+	snapshotter, err := steadySnapshotter()
 	if err != nil {
 		return err
 	}

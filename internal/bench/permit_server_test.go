@@ -89,8 +89,9 @@ func runPermitServer(p *peer) error {
 	return err
 }
 
-func newPermitServer(permits server.PermitConfig) (srv *server.Server, port int, err error) {
-	snapshotter, err := snapshot.New(snapshot.Config{
+// steadySnapshotter returns a Snapshotter of a machine that is always the same and never overloaded.
+func steadySnapshotter() (*snapshot.Snapshotter, error) {
+	return snapshot.New(snapshot.Config{
 		Scope: snapshot.ScopeHost,
 		Clock: boottime.Now,
 		Sources: snapshot.Sources{
@@ -102,6 +103,10 @@ func newPermitServer(permits server.PermitConfig) (srv *server.Server, port int,
 			},
 		},
 	})
+}
+
+func newPermitServer(permits server.PermitConfig) (srv *server.Server, port int, err error) {
+	snapshotter, err := steadySnapshotter()
 	if err != nil {
 		return nil, 0, err
 	}
