@@ -30,6 +30,7 @@ type many struct {
 	plan      *plan
 	killAfter time.Duration
 	share     *share
+	groups    *groupTable // of what runs, for the watchdog
 	stderr    io.Writer
 
 	environ  []string

@@ -97,9 +97,11 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 		_, err = to.end(last, false)
 		return o, err
 	}
+	m.groups.set(j.Slot, p.Pid)
 	o := &manyEnd{started: p.Started}
 	lost := m.await(ctx, held, p, o)
 	o.exit = p.Exit()
+	m.groups.set(j.Slot, 0)
 	wanted := lost == nil && (last || !o.failed()) && (j.starved || !o.exit.OutOfMemory)
 	o.printed, err = to.end(wanted, o.exit.Left)
 	return o, errors.Join(lost, err)

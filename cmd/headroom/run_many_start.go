@@ -104,10 +104,31 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 	}
 	defer share.close()
 	m.share = share
+	dismiss := m.guard()
+	defer dismiss()
 	machine, stop, err := newMachine()
 	if err != nil {
 		return &exitError{exitRun, err}
 	}
 	defer stop()
 	return m.runAll(ctx, stdout, pool.Options{Snapshotter: machine}, signals)
+}
+
+// guard has the commands ended when this process dies.
+func (m *many) guard() (dismiss func()) {
+	var dog *watchdog
+	var err error
+	if m.groups, err = newGroupTable(); err == nil {
+		dog, err = startWatchdogOf(m.groups)
+	}
+	if err == nil {
+		err = dog.say(&leash{group: inTable})
+	}
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		m.say("warning: nothing ends the commands if headroom is killed: %v", err)
+	}
+	return func() {
+		dog.dismiss()
+		m.groups.close()
+	}
 }

@@ -26,7 +26,7 @@ type watchdog struct {
 
 // A leash is what a watchdog is to end, and when. The zero leash is nothing.
 type leash struct {
-	group     int           // the process group
+	group     int           // the process group, or inTable
 	cgroup    string        // its directory; empty for none
 	deadline  time.Duration // by boottime, which is the same for both processes; 0 for none
 	killAfter time.Duration // how long after the deadline, in which it is asked to end
@@ -35,6 +35,9 @@ type leash struct {
 const (
 	// watchdogArg in place of a command makes this program a watchdog.
 	watchdogArg = "__watchdog"
+
+	// inTable in place of a process group stands for those of the table.
+	inTable = -1
 
 	// watchdogLag is how long after the deadline a watchdog waits for headroom to end the command itself.
 	watchdogLag = 250 * time.Millisecond
@@ -50,7 +53,10 @@ const (
 func (l *leash) over(now time.Duration) bool { return l.deadline != 0 && now >= l.deadline+watchdogLag }
 
 // startWatchdog starts a watchdog that has nothing to end yet.
-func startWatchdog() (*watchdog, error) {
+func startWatchdog() (*watchdog, error) { return startWatchdogOf(nil) }
+
+// startWatchdogOf starts a watchdog that is to end the process groups of a table, where that is not nil.
+func startWatchdogOf(groups *groupTable) (*watchdog, error) {
 	self, err := ownFile()
 	if err != nil {
 		return nil, err
@@ -63,6 +69,7 @@ func startWatchdog() (*watchdog, error) {
 	cmd := &exec.Cmd{
 		Path: self, Args: []string{os.Args[0], watchdogArg}, // the name, for a program that goes by several
 		Stdin: r, Env: watchdogEnv(os.Environ()), Dir: os.TempDir(), SysProcAttr: apart(),
+		ExtraFiles: groups.files(),
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, w.Close())

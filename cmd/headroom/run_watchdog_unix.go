@@ -40,12 +40,12 @@ func (l *leash) line() string {
 // beWatchdog is the program of a watchdog.
 func beWatchdog() int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // it must go on when all are told to end
-	return keepWatch(os.Stdin)
+	return keepWatch(os.Stdin, inheritedTable())
 }
 
 // keepWatch ends what the last line of in names: kills it once in has ended, and asks it first where its deadline is
 // over, which it reports as exitRun. A line that does not hold names nothing.
-func keepWatch(in *os.File) int {
+func keepWatch(in *os.File, groups *groupTable) int {
 	var l leash
 	var text []byte
 	for {
@@ -59,7 +59,7 @@ func keepWatch(in *os.File) int {
 		}
 		if !ready {
 			if l.over(boottime.Now()) { // and nobody has told anything else
-				l.end()
+				l.end(groups)
 				return exitRun
 			}
 			continue
@@ -72,7 +72,7 @@ func keepWatch(in *os.File) int {
 			text = text[end+1:]
 		}
 		if err != nil {
-			l.kill()
+			l.kill(groups)
 			return exitOK
 		}
 	}
@@ -82,7 +82,7 @@ func keepWatch(in *os.File) int {
 func leashOf(line []byte) leash {
 	var l leash
 	_, err := fmt.Sscanf(string(line), "%d %q %d %d", &l.group, &l.cgroup, &l.deadline, &l.killAfter)
-	if err != nil || l.group <= 1 {
+	if err != nil || l.group <= 1 && l.group != inTable {
 		return leash{}
 	}
 	return l
@@ -98,31 +98,50 @@ func readable(f *os.File, wait time.Duration) (bool, error) {
 	return n > 0, err
 }
 
+// groups returns the process groups on the leash.
+func (l *leash) groups(table *groupTable) []int {
+	if l.group == inTable {
+		return table.all()
+	}
+	return []int{l.group}
+}
+
+func (l *leash) signal(table *groupTable, sig syscall.Signal) {
+	for _, group := range l.groups(table) {
+		signalGroup(group, sig)
+	}
+}
+
 // end asks what is on the leash to end, and kills what is left of it after a while.
-func (l *leash) end() {
-	signalGroup(l.group, syscall.SIGTERM)
-	signalGroup(l.group, syscall.SIGCONT)
-	for at := l.deadline + watchdogLag + l.killAfter; boottime.Now() < at && l.left(); {
+func (l *leash) end(table *groupTable) {
+	l.signal(table, syscall.SIGTERM)
+	l.signal(table, syscall.SIGCONT)
+	for at := l.deadline + watchdogLag + l.killAfter; boottime.Now() < at && l.left(table); {
 		time.Sleep(leftCheck)
 	}
-	l.kill()
+	l.kill(table)
 }
 
 // left reports whether something on the leash still runs. Without a cgroup that is so as long as headroom is stopped
 // and takes no note of the end of the command.
-func (l *leash) left() bool {
+func (l *leash) left(table *groupTable) bool {
 	if l.cgroup != "" {
 		return (&cgroup{dir: l.cgroup}).populated()
 	}
-	return syscall.Kill(-l.group, 0) == nil
+	for _, group := range l.groups(table) {
+		if syscall.Kill(-group, 0) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // kill kills what is on the leash.
-func (l *leash) kill() {
-	if l.group <= 1 {
+func (l *leash) kill(table *groupTable) {
+	if *l == (leash{}) {
 		return
 	}
-	signalGroup(l.group, syscall.SIGKILL)
+	l.signal(table, syscall.SIGKILL)
 	if l.cgroup == "" {
 		return
 	}

@@ -25,7 +25,7 @@ func watchUnder(t *testing.T, words func(dog *watchdog)) int {
 		defer w.Close()
 		words(&watchdog{pipe: w})
 	}()
-	return keepWatch(r)
+	return keepWatch(r, nil)
 }
 
 func TestWatchdogKills(t *testing.T) {
