@@ -167,7 +167,7 @@ func unknownName(table []setting, g given) fault {
 		names[i] = table[i].name
 	}
 	if g.node != nil {
-		names = append(append(names, severitySections...), permitsSection)
+		names = append(append(names, severitySections...), permitsSection, diagnosticsSection)
 	}
 	want := "no such setting"
 	if near := nearest(g.name, names); near != "" {

@@ -68,6 +68,8 @@ func (l *loader) load() (*effective, error) {
 	wrong = append(wrong, inLevels...)
 	fromFile, inPermits := e.settings.permits.take(fromFile)
 	wrong = append(wrong, inPermits...)
+	fromFile, inDiagnostics := inSection(fromFile)
+	wrong = append(wrong, inDiagnostics...)
 	origin, more := apply(l.table, fromFile, fromEnvironment(l.table, os.LookupEnv), l.given())
 	if wrong = append(wrong, more...); len(wrong) > 0 {
 		return nil, &exitError{exitUsage, wrong}

@@ -36,7 +36,7 @@ One "headroom serve" runs on each machine; every other command asks it.
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newRun(), newPermits(), newExplain(),
-		newTask(), newTasks(),
+		newTask(), newTasks(), newDiagnose(), newArtifacts(),
 		newDoctor(), newConfig(), newHealth(), newVersion(),
 	)
 	for _, cmd := range root.Commands() {

@@ -148,6 +148,7 @@ func (c *serveSettings) serverConfig(log *slog.Logger, h *host.Host) (server.Con
 	return server.Config{
 		Permits:       permits,
 		Tasks:         c.tasks,
+		Diagnostics:   c.diagnostics.server(c.permits.config.StateDir),
 		Snapshotter:   snapshotter,
 		Levels:        conditions(c.severity.levels),
 		ProcessLevels: conditions(c.severity.processLevels),

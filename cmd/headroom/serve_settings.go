@@ -37,6 +37,7 @@ type serveSettings struct {
 	severity                   severitySettings
 	permits                    permitSettings
 	tasks                      server.TaskConfig
+	diagnostics                diagnosticsSettings
 	limits                     server.Limits
 	maxReporters, maxSignals   int
 }
@@ -59,6 +60,7 @@ func newServeSettings() *serveSettings {
 		snapshot:     snapshot.Config{Scope: snapshot.ScopeHost},
 		permits:      newPermitSettings(),
 		tasks:        newTaskSettings(),
+		diagnostics:  newDiagnosticsSettings(),
 		limits:       defaultLimits(),
 		maxReporters: defaultMaxReporters,
 		maxSignals:   defaultMaxSignals,
@@ -81,6 +83,7 @@ func (c *serveSettings) table() []setting {
 	group("Judgement", c.judgementSettings())
 	group("Permits", c.permitSettings())
 	group("Tasks", c.taskSettings())
+	group("Diagnostics", c.diagnostics.settings())
 	group("Limits", limitSettings(&c.limits))
 	group("Limits", c.reportSettings())
 	group("Running", c.runningSettings())
@@ -96,7 +99,7 @@ func (c *serveSettings) listenerSettings() []setting {
 			"TCP address to listen on; off for none"),
 		socket,
 		textSetting("http", "address", &c.http, "host:port or off", checkAddress,
-			"TCP address for /metrics, /healthz and /readyz; off for none"),
+			"TCP address for /metrics, /healthz, /readyz and URLs of artifacts; off for none"),
 		switchSetting("insecure", &c.insecure, "allow listening without TLS beyond loopback"),
 		textSetting("tls-cert", "path", &c.tlsCert, "a path", nil, "certificate chain of the server, PEM"),
 		textSetting("tls-key", "path", &c.tlsKey, "a path", nil, "private key of tls-cert, PEM"),
@@ -295,6 +298,7 @@ func (c *serveSettings) conflicts(origin map[string]string) faults {
 	}
 	c.permits.conflicts(add)
 	c.taskConflicts(add)
+	c.diagnostics.conflicts(c.permits.config.StateDir, add)
 	if s := &c.snapshot; s.CurrentWindow > s.History {
 		add("current-window", formatDuration(s.CurrentWindow),
 			fmt.Sprintf("want at most history, which is %s", formatDuration(s.History)))

@@ -139,9 +139,10 @@ func TestDecidingReadsNoClock(t *testing.T) {
 
 // executes are the only files that may run a program, and why.
 var executes = map[string]string{
-	"cmd/headroom/run_child.go":     "the user names the command on the command line",
-	"cmd/headroom/run_watchdog.go":  "it runs itself, to end the command",
-	"cmd/headroom/severity_exec.go": "the user names the command on the command line; nothing from the wire is run",
+	"cmd/headroom/diagnose_python.go": "it asks the user's Python whether a profiler is installed",
+	"cmd/headroom/run_child.go":       "the user names the command on the command line",
+	"cmd/headroom/run_watchdog.go":    "it runs itself, to end the command",
+	"cmd/headroom/severity_exec.go":   "the user names the command on the command line; nothing from the wire is run",
 }
 
 func TestNothingIsExecuted(t *testing.T) {
