@@ -26,10 +26,10 @@ const (
 	exitDenied     = 77  // the server refused the caller
 	exitNotFree    = 75  // run --or-fail: no permit is free
 	exitTimeout    = 124 // the time to wait ran out; run --timeout: the command took too long
-	exitRun        = 125 // run: headroom could not run the command, or had to end it
+	exitRun        = 125 // run, task: headroom could not run the command, or had to end it
 
-	exitNotExecutable = 126 // run, severity --exec: the command cannot be run
-	exitNotFound      = 127 // run, severity --exec: there is no such command
+	exitNotExecutable = 126 // run, task, severity --exec: the command cannot be run
+	exitNotFound      = 127 // run, task, severity --exec: there is no such command
 
 	exitPipe = 141 // the reader of the output went away, as a shell shows SIGPIPE
 )
@@ -43,11 +43,12 @@ const exitHelp = `Exit codes:
   77   the server refused the caller
   124  status --wait-idle: still not idle after --timeout; run --wait: no
        permit; run --timeout: the command took too long
-  125  run: headroom failed, or lost the permit and ended the command
-  126  run, severity --exec: the command cannot be run
-  127  run, severity --exec: there is no such command
-run exits with the code of its command, or 128 and the number of the signal
-that ended it; with many commands with how many failed, 101 for more than 100.
+  125  run, task: headroom failed, or lost the permit and ended the command
+  126  run, task, severity --exec: the command cannot be run
+  127  run, task, severity --exec: there is no such command
+run and task exit with the code of their command, or 128 and the number of the
+signal that ended it; run with many commands with how many failed, 101 for more
+than 100.
 `
 
 // An exitError ends the program with a code. A nil err says nothing.

@@ -53,7 +53,7 @@ When headroom dies, COMMAND is killed at once, with all of its process group. A
 server that goes away ends nothing: the task is registered anew once it is back.`,
 		Example: examples(
 			"headroom task -- make -j8",
-			"headroom task --name build --sandbox ./out --memory-limit 4GiB --report -- make",
+			"headroom task --sandbox out --memory-limit 4GiB --report -- make",
 		),
 	}
 	t := &taskCommand{server: addServerFlags(cmd)}

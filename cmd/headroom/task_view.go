@@ -31,11 +31,11 @@ func newTasks() *cobra.Command {
 		Use:   "tasks",
 		Short: "Show the tasks and what they use",
 		Long: `Show the tasks with what they use now: all for an observer, else those of one's
-own identity; those that ended lately too. A sample that is over 1 s old is taken
-anew. CPU is in cores, over the last second or more; MEMORY is the working set of
-the task's control group where it has one, else the sum of its resident sets,
-marked with ~ as what processes share counts for each of them. DISK is marked
-with > where it is not all, and with ~ where it is old; ? is unknown.
+own identity; those that ended lately too. A sample that is over 1 s old is
+taken anew. CPU is in cores, over the last second or more; MEMORY is the working
+set of the task's control group where it has one, else the sum of its resident
+sets, marked with ~ as what processes share counts for each of them. DISK is
+marked with > where it is not all, and with ~ where it is old; ? is unknown.
 
 With -o json, one ListTasksResponse of the API.`,
 		Example: examples("headroom tasks", "headroom tasks -o json"),
