@@ -145,7 +145,7 @@ func (g *Group) Read(keep bool) (r snapshot.GroupReading, err error) {
 	}
 	if !keep {
 		defer g.release()
-		if g.cpu.fd < 0 && inodeOf(g.dirs[0]) != g.inode { // a held file is bound to its group by itself
+		if (g.cpu.name == "" || g.cpu.fd < 0) && inodeOf(g.dirs[0]) != g.inode { // a held file is bound to its group by itself
 			g.ended = true
 			return r, ErrNoGroup
 		}
@@ -305,7 +305,9 @@ func (g *Group) files() [6]*groupFile {
 
 func (g *Group) release() {
 	for _, f := range g.files() {
-		f.close()
+		if f.name != "" { // one that is not there has no descriptor, not 0
+			f.close()
+		}
 	}
 }
 

@@ -426,6 +426,15 @@ func TestGroup(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { g.Read(true) }); n > 0 {
 		t.Errorf("%v allocations a reading, want 0", n)
 	}
+	bare, err := OpenGroup(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare.stat = groupFile{} // as where the controller is not there
+	bare.Close()
+	if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil {
+		t.Errorf("closing a group closed the standard input: %v", err)
+	}
 	if _, err := OpenGroup("/"); err == nil {
 		t.Error("the root was opened")
 	}
