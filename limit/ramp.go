@@ -25,6 +25,13 @@ const (
 // mostGrowth bounds what is made of growth, as the logarithm of starts by ends.
 var mostGrowth = math.Log(4)
 
+// What of the spread is left after another window, the first ones being rough, and what one in which there is no
+// proportion counts.
+const (
+	fading   = 0.6
+	unlikely = 1
+)
+
 // observe learns from a window of dt seconds, in which n permits used u cores and had queue tasks at the CPU, with
 // sums decayed by d.
 func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
@@ -39,12 +46,13 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 	r.of[byEnd] += float64(s.Completed)
 	r.of[byPermit] += n * dt
 	for i, of := range r.of {
+		r.spread[i] *= fading
 		if i == byStart {
 			of -= queue // they have not had all of their CPU time
 		}
 		if of <= 0 {
 			r.known[i] = false
-			r.spread[i]++
+			r.spread[i] += unlikely
 			continue
 		}
 		x := math.Log(r.cpu / of)
@@ -55,19 +63,38 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 	}
 }
 
+// when says when in their lives the tasks use the CPU; ok is false while that cannot be told.
+func (r *ramp) when() (at int, ok bool) {
+	const surely = 0.5
+	first, last, all := r.spread[byStart], r.spread[byEnd], r.spread[byPermit]
+	switch {
+	case r.windows < 2:
+	case first < surely*min(last, all):
+		return byStart, true
+	case last < surely*min(first, all):
+		return byEnd, true
+	}
+	return byPermit, false
+}
+
 // bias returns what the ratio of waits to CPU time is to be multiplied with.
 func (r *ramp) bias() float64 {
 	x := min(mostGrowth, math.Log((r.started+1)/(r.ended+1)))
-	if r.windows < 2 || x <= 0 || r.ended < 0.1*r.started {
+	at, ok := r.when()
+	switch {
+	case !ok || x <= 0 || r.ended < 0.1*r.started:
 		return 1
-	}
-	const surely = 0.5
-	switch first, last, all := r.spread[byStart], r.spread[byEnd], r.spread[byPermit]; {
-	case first < surely*min(last, all):
+	case at == byStart:
 		return x / (1 - math.Exp(-x))
-	case last < surely*min(first, all):
-		return x / (math.Exp(x) - 1)
 	default:
-		return 1
+		return x / (math.Exp(x) - 1)
 	}
+}
+
+// burst returns the CPU time in seconds with which a task begins; 0 if that is not what tasks do.
+func (r *ramp) burst() float64 {
+	if at, ok := r.when(); !ok || at != byStart || !r.known[byStart] {
+		return 0
+	}
+	return math.Exp(r.last[byStart])
 }

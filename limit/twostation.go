@@ -86,7 +86,8 @@ const (
 	firstSteps  = 3 * time.Second        // after its first task in which the law steps often
 	latencyStep = 500 * time.Millisecond // from step to step with Latency, for half the time that a queue is too long
 	settling    = 8 * time.Second        // how long after it a pool's limit is taken as it is computed
-	leastWindow = 250 * time.Millisecond // a window that is far shorter is not learned from
+	leastWindow = 100 * time.Millisecond // a shorter window is not learned from
+	shortStep   = 250 * time.Millisecond // from step to step in the first steps
 	pace        = time.Second            // of a rise
 	forgotten   = time.Minute            // after which a pool that is not there any more is forgotten
 )
@@ -151,7 +152,7 @@ func (*twostation) Name() string { return "twostation" }
 func (t *twostation) Step(in Input) Decision {
 	in.Host = sound(in.Host, in.Newest)
 	dt := min(in.Window, 5*time.Second).Seconds()
-	learn := in.Window >= leastWindow*3/4
+	learn := in.Window >= leastWindow
 	if len(in.Pools) == 0 {
 		t.alone[0] = Pool{
 			InUse: float64(in.Charge), Leased: in.Charge, Waiting: max(0, in.Want-in.Charge),
@@ -258,7 +259,7 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 func (t *twostation) next(in *Input) time.Duration {
 	for _, s := range t.stations {
 		if s.Waiting > 0 && in.At-s.began < firstSteps {
-			return leastWindow
+			return shortStep
 		}
 	}
 	if t.config.Objective == Latency {

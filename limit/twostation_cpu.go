@@ -17,6 +17,7 @@ const (
 	leastBurst  = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
 	unproven    = 4     // permits for each core and second, before a task that uses its CPU late ended
 	smoothing   = 0.2   // of a new mean in what others use, in a window
+	bursts      = 0.8   // of the CPU may go into the beginnings of tasks in a rise
 	fewPresence = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
 	instant     = 0.1   // seconds over which a queue is taken on average
 	mostBrief   = 2     // times as often and one more may the queue be too long for an instant
@@ -247,6 +248,10 @@ func (t *twostation) grow(in *Input) {
 			factor = math.Pow(factor, min(1, 2*in.Window.Seconds()))
 		}
 		most := max(factor*n, firstTasks*in.Host.Cores/float64(len(t.stations)))
+		if burst := s.ramp.burst(); burst > 0 && in.Window > 0 {
+			// More would only wait for the CPU, and start all together.
+			most = min(most, n+bursts*s.share*in.Window.Seconds()/burst)
+		}
 		switch {
 		case !s.late || s.target <= s.quota:
 		case s.completed == 0:
