@@ -15,7 +15,10 @@ import (
 	"time"
 )
 
-var full = flag.Bool("realhost", false, "try everything, for about a quarter of an hour")
+var (
+	full  = flag.Bool("realhost", false, "try everything, for about a quarter of an hour")
+	scale = flag.Float64("realhost.scale", 1, "how many pieces of work are done, over the usual number")
+)
 
 // memoryLimit is that of the cgroup in which all runs.
 const memoryLimit = 1 << 30
@@ -79,6 +82,7 @@ var (
 // run has a contestant do n pieces of work in a cgroup of their own.
 func (c contestant) run(t *testing.T, k kind, n int) outcome {
 	t.Helper()
+	n = max(1, int(float64(n)**scale))
 	if _, err := exec.LookPath(c.line("headroom", "", "")[0]); err != nil && !strings.HasPrefix(c.name, "headroom") && c.name != "crawlee" {
 		t.Skip(err)
 	}
