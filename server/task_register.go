@@ -142,13 +142,7 @@ func (s *taskService) register(
 	if s.over {
 		return errDraining
 	}
-	own := 0
-	for _, info := range s.monitor.List() {
-		if info.Owner == who.Name {
-			own++
-		}
-	}
-	if most := s.limits.MaxTasksPerIdentity; own >= most && who.Role < RoleOperator && !s.monitor.DropEnded(who.Name) {
+	if most := s.limits.MaxTasksPerIdentity; s.monitor.Count(who.Name) >= most && who.Role < RoleOperator && !s.monitor.DropEnded(who.Name) {
 		return &taskLimitError{most: most, identity: who.Name}
 	}
 	spec := task.Spec{

@@ -29,6 +29,16 @@ func (e *entry) info() Info {
 // Len returns how many tasks are known, those that have ended among them.
 func (m *Monitor) Len() int { return len(m.order) }
 
+// Count returns how many tasks the owner has, those that have ended among them.
+func (m *Monitor) Count(owner string) (n int) {
+	for _, e := range m.order {
+		if e.Owner == owner {
+			n++
+		}
+	}
+	return n
+}
+
 // List returns all tasks in the order in which they were registered, those that have ended among them.
 func (m *Monitor) List() []Info {
 	all := make([]Info, 0, len(m.order))
