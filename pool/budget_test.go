@@ -97,7 +97,10 @@ func TestBudgetStarvesNobody(t *testing.T) {
 			}
 		}
 		// One that pauses does not hold the others up.
-		all[0].Pause()
+		for synctest.Wait(); all[0].Current() != 0; synctest.Wait() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		all[0].Pause() // while it waits
 		before := all[1].done.Load()
 		time.Sleep(30 * time.Second)
 		if n := all[1].done.Load() - before; n < 90 || n > 110 {

@@ -134,11 +134,11 @@ func TestSetDesiredUnderALaw(t *testing.T) {
 			time.Sleep(1050 * time.Millisecond)
 		}
 		p.SetDesired(20)
-		synctest.Wait()
+		time.Sleep(250 * time.Millisecond)
 		if p.Current() != 20 || p.Desired() != 20 || !strings.Contains(p.Explain(), "was set to 20") {
 			t.Errorf("%d run after SetDesired(20): %s", p.Current(), p.Explain())
 		}
-		time.Sleep(time.Second)
+		time.Sleep(750 * time.Millisecond)
 		if p.Desired() != 10 {
 			t.Errorf("desired %d a second later, want that of the law", p.Desired())
 		}

@@ -223,3 +223,33 @@ func TestShedLeavesOne(t *testing.T) {
 		}
 	})
 }
+
+// What was cancelled does not come back before the law had its next step.
+func TestShedTasksWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b box
+		var shed atomic.Int64
+		p := newPool(t, pool.Options{
+			Law: growing{line: 2000}, Host: b.host, Memory: pool.Memory{Shed: true}, Max: 10,
+			Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: b.used.Load()} },
+			Run: func(ctx context.Context) error {
+				b.used.Add(98)
+				defer b.used.Add(-98)
+				<-ctx.Done()
+				if errors.Is(context.Cause(ctx), pool.ErrShed) {
+					shed.Add(1)
+				}
+				return ctx.Err()
+			},
+		})
+		result := start(t, p)
+		time.Sleep(4500 * time.Millisecond)
+		if n := shed.Load(); n < 4 || n > 5 {
+			t.Errorf("%d tasks were shed in 4.5 s, want one each second", n)
+		}
+		if err := p.Abort(); err != nil {
+			t.Error(err)
+		}
+		<-result
+	})
+}

@@ -192,3 +192,34 @@ func TestFirstErrorStops(t *testing.T) {
 		}
 	})
 }
+
+// The defaults and bounds of the profiles.
+func TestProfileDefaults(t *testing.T) {
+	run := func(context.Context) error { return nil }
+	for _, tt := range []struct {
+		o                  pool.Options
+		low, high, desired int64 // a high of 0 is no maximum
+	}{
+		{pool.Options{}, 1, 0, 1},
+		{pool.Options{Min: 5}, 5, 0, 5},
+		{pool.Options{Profile: pool.ProfileCrawleePython}, 1, 100, 10},
+		{pool.Options{Profile: pool.ProfileCrawleePython, Max: 5}, 1, 5, 5},
+		{pool.Options{Profile: pool.ProfileCrawleePython, Min: 150}, 150, 150, 150},
+		{pool.Options{Profile: pool.ProfileCrawleeJS}, 1, 200, 1},
+		{pool.Options{Profile: pool.ProfileCrawleeJS, Min: 7}, 7, 200, 7},
+		{pool.Options{Profile: pool.ProfileCrawleeJS, Max: 3, Desired: 10}, 1, 3, 3},
+		{pool.Options{Profile: pool.ProfileCrawleeJS, Min: 10, Desired: 3}, 10, 200, 10},
+	} {
+		tt.o.Run = run
+		p := newPool(t, tt.o)
+		if high := p.Max(); p.Min() != tt.low || p.Desired() != tt.desired || high != tt.high && (tt.high != 0 || high < 1_000_000) {
+			t.Errorf("%+v: desired %d in [%d, %d], want %d in [%d, %d]", tt.o.Profile, p.Desired(), p.Min(), high, tt.desired, tt.low, tt.high)
+		}
+	}
+	for _, o := range []pool.Options{{Max: 3, Desired: 10}, {Profile: pool.ProfileCrawleePython, Min: 10, Desired: 3}} {
+		o.Run = run
+		if _, err := pool.New(o); err == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+}

@@ -143,7 +143,7 @@ func (q *queue) retry(t Task, until time.Duration) bool {
 func (q *queue) finished(context.Context) (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.closed && q.first.len() == 0 && q.fifo.len() == 0 && q.resting == 0, nil
+	return q.closed && q.first.len() == 0 && q.fifo.len() == 0, nil
 }
 
 // waiting takes a sequence that is not at its end for as many as are held: nobody knows how long it is.

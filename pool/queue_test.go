@@ -296,3 +296,33 @@ func TestRetryAfterOfRun(t *testing.T) {
 		}
 	})
 }
+
+// Of several waits of one key the longest counts, and of its tasks none is lost when it is over.
+func TestLongestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var mu sync.Mutex
+		var starts []time.Duration
+		var tasks []pool.Task
+		for i := range 6 {
+			refused := false
+			tasks = append(tasks, pool.Task{Key: "k", Weight: 2, Run: func(context.Context) error {
+				if i < 2 && !refused {
+					refused = true
+					time.Sleep(time.Duration(2-i) * time.Second)
+					return pool.RetryAfter(time.Duration(10+20*i)*time.Second, nil)
+				}
+				mu.Lock()
+				starts = append(starts, time.Since(began))
+				mu.Unlock()
+				time.Sleep(time.Second)
+				return nil
+			}})
+		}
+		err := pool.All(t.Context(), slices.Values(tasks), pool.Options{Law: fixed(t, 5)})
+		const s = time.Second
+		if want := []time.Duration{31 * s, 31 * s, 32 * s, 32 * s, 33 * s, 33 * s}; err != nil || !slices.Equal(starts, want) {
+			t.Errorf("All = %v; started at %v, want %v", err, starts, want)
+		}
+	})
+}

@@ -43,8 +43,8 @@ type source interface {
 	// retry takes back a task to be run again, where the source can do that; its key rests until then.
 	retry(t Task, until time.Duration) bool
 
-	// finished reports whether there will be no more, after next said that there is none now. It is called without
-	// the lock of the pool.
+	// finished reports whether there will be no more, after next said [BlockReady]. It is called without the lock of
+	// the pool.
 	finished(ctx context.Context) (bool, error)
 
 	// waiting returns how many permits could be used beside those that are held, as far as that is known, where ready
