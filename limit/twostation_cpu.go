@@ -9,22 +9,23 @@ import (
 
 // The CPU side of the law "twostation".
 const (
-	decay       = 0.93 // of what is known of a pool, in a second
-	quickDecay  = 0.75 // of the same in the first seconds
-	quick       = 12   // how many of those there are
-	firstTasks  = 2    // for each core are let start before anything is known
-	leastUse    = 0.005
-	leastBurst  = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
-	unproven    = 4     // permits for each core and second, before a task that uses its CPU late ended
-	smoothing   = 0.2   // of a new mean in what others use, in a window
-	bursts      = 0.8   // of the CPU may go into the beginnings of tasks in a rise
-	fewPresence = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
-	instant     = 0.1   // seconds over which a queue is taken on average
-	mostBrief   = 2     // times as often and one more may the queue be too long for an instant
-	planned     = 0.85  // of the share of crowded time is planned for; changes take the rest
-	leastCores  = 0.05  // of the capacity are left to the pools whatever others use, with Latency
-	fairCores   = 0.5   // of the same else, since the kernel takes from others what the pools are due
-	mostQueue   = 8     // times the cores is what the tasks at the CPU may come to on average
+	decay         = 0.93 // of what is known of a pool, in a second
+	quickDecay    = 0.75 // of the same in the first seconds
+	quick         = 12   // how many of those there are
+	firstTasks    = 2    // for each core are let start before anything is known
+	leastUse      = 0.005
+	leastBurst    = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
+	unproven      = 4     // permits for each core and second, before a task that uses its CPU late ended
+	smoothing     = 0.2   // of a new mean in what others use, in a window
+	bursts        = 1.0   // of the CPU at most goes into the beginnings of tasks in a rise ...
+	burstsLatency = 0.5   // ... or so much with Latency, for tasks that start together come back together
+	fewPresence   = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
+	instant       = 0.1   // seconds over which a queue is taken on average
+	mostBrief     = 2.7   // times as often and one more may the queue be too long for an instant
+	planned       = 0.85  // of the share of crowded time is planned for; changes take the rest
+	leastCores    = 0.05  // of the capacity are left to the pools whatever others use, with Latency
+	fairCores     = 0.5   // of the same else, since the kernel takes from others what the pools are due
+	mostQueue     = 8     // times the cores is what the tasks at the CPU may come to on average
 )
 
 // measure learns from a window of dt seconds.
@@ -111,7 +112,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 	g := goal{busy: t.config.Busy, queue: mostQueue * in.Host.Cores, most: math.MaxFloat64, over: 1}
 	if t.config.Objective == Latency {
 		g.most = max(2*in.Host.Cores-t.queued, 1.2*usable)
-		g.over = planned * t.config.Crowded * t.brief()
+		g.over = planned * t.config.Crowded * t.brief(in)
 	}
 	if all > 0 {
 		o, capped = network{cores: usable, gamma: all/atCPU - 1}.fit(g)
@@ -147,8 +148,9 @@ func (s *station) presence() float64 {
 }
 
 // brief returns how much more often the queue may be too long at an instant than it may on average over a tenth of a
-// second, for people notice no less: the more the shorter the tasks are at the CPU.
-func (t *twostation) brief() float64 {
+// second, for people notice no less: the more the shorter the tasks are at the CPU, and the less busy it is, since the
+// queue of a busy one changes slowly.
+func (t *twostation) brief(in *Input) float64 {
 	var used, ended float64
 	for _, s := range t.stations {
 		used += s.used
@@ -157,7 +159,8 @@ func (t *twostation) brief() float64 {
 	if used <= 0 || ended < 1 {
 		return 1
 	}
-	return 1 + mostBrief*max(0, 1-2*used/ended/instant)
+	idle := max(0.01, 1-in.Host.Busy/in.Host.Cores)
+	return 1 + mostBrief*max(0, 1-2*used/ended/math.Sqrt(idle)/instant)
 }
 
 // known reports whether the CPU time of the pool's tasks is.
@@ -250,7 +253,11 @@ func (t *twostation) grow(in *Input) {
 		most := max(factor*n, firstTasks*in.Host.Cores/float64(len(t.stations)))
 		if burst := s.ramp.burst(); burst > 0 && in.Window > 0 {
 			// More would only wait for the CPU, and start all together.
-			most = min(most, n+bursts*s.share*in.Window.Seconds()/burst)
+			room := bursts
+			if t.config.Objective == Latency {
+				room = burstsLatency
+			}
+			most = min(most, n+room*s.share*in.Window.Seconds()/burst)
 		}
 		switch {
 		case !s.late || s.target <= s.quota:
