@@ -35,7 +35,7 @@ One "headroom serve" runs on each machine; every other command asks it.
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		newServe(), newStatus(), newWatch(), newSample(), newSeverity(), newRun(), newPermits(), newExplain(),
+		newServe(), newStatus(), newWatch(), newTop(), newSample(), newSeverity(), newRun(), newPermits(), newExplain(),
 		newTask(), newTasks(), newDiagnose(), newArtifacts(),
 		newDoctor(), newConfig(), newHealth(), newVersion(),
 	)
