@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ type many struct {
 func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Options, signals <-chan os.Signal) (err error) {
 	m.room = sync.NewCond(&m.mu)
 	m.halted = make(chan struct{})
-	m.environ = os.Environ()
+	m.environ = slices.DeleteFunc(os.Environ(), ofAnotherRun)
 	if m.null, err = os.Open(os.DevNull); err != nil {
 		return &exitError{exitRun, err}
 	}
@@ -106,6 +107,18 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	err = errors.Join(err, flush())
 	m.progress.close()
 	return m.exit(err, ending)
+}
+
+// ofAnotherRun reports whether a variable is one that headroom run gives its commands: of two with a name programs take
+// the first.
+func ofAnotherRun(entry string) bool {
+	name, _, _ := strings.Cut(entry, "=")
+	switch name {
+	case jobs.ArgVariable, "HEADROOM_SEQ", "HEADROOM_SLOT", "HEADROOM_PERMITS", "HEADROOM_FENCE", "HEADROOM_FENCES":
+		return true
+	default:
+		return false
+	}
 }
 
 // exit is the exitError of how it all ended.
