@@ -81,7 +81,7 @@ var recorders = []Recorder{
 		MediaType: mediaBinary, Overhead: OverheadMedium, Profile: true},
 	{Name: RecorderAllocation, Aliases: []string{"allocations"}, Artifact: "allocation_profile", File: "allocation.pprof",
 		MediaType: mediaBinary, Overhead: OverheadLow, Profile: true},
-	{Name: RecorderTrace, Artifact: "trace", File: "trace.out", MediaType: mediaBinary, Overhead: OverheadMedium, Profile: true},
+	{Name: RecorderTrace, Artifact: "trace", File: "trace.out", MediaType: mediaBinary, Overhead: OverheadHigh, Profile: true},
 	{Name: RecorderGoroutines, Artifact: "goroutines", File: "goroutines.txt", MediaType: mediaText, Overhead: OverheadLow},
 	{Name: RecorderLogs, Aliases: []string{"task_logs", "debug-logs"}, Artifact: "task_logs", File: "task.log",
 		MediaType: mediaText, Overhead: OverheadLow},

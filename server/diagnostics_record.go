@@ -117,12 +117,15 @@ func (s *diagnosticsService) first(
 func (r *recording) choose(ctx context.Context) error {
 	s := r.service
 	r.interval = max(s.config.MemoryInterval, r.start.GetMemoryInterval().AsDuration())
-	var root *host.Process
+	var roots []*host.Process
 	if pid := r.start.GetPid(); pid != 0 {
-		var err error
-		if root, err = r.process(ctx, pid); err != nil {
+		root, err := r.process(ctx, pid)
+		if err != nil {
 			return err
 		}
+		roots = append(roots, root)
+	} else {
+		roots = s.taskRoots(ctx, r.identity, r.start.GetTaskId())
 	}
 	var candidates []diagnostics.Recorder
 	candidates, r.refused = diagnostics.Choose(r.start.GetRecorders(), s.config.Allow, s.config.Always)
@@ -130,7 +133,7 @@ func (r *recording) choose(ctx context.Context) error {
 	for _, c := range candidates {
 		always := diagnostics.Allows(s.config.Always, c)
 		switch {
-		case c.Outside && root == nil:
+		case c.Outside && len(roots) == 0:
 			r.refuse(c, diagnostics.NoProcess, !always)
 		case c.Profile && !always && level >= s.config.MaxSeverity:
 			r.refuse(c, diagnostics.Severe, true)
@@ -143,10 +146,10 @@ func (r *recording) choose(ctx context.Context) error {
 		}
 	}
 	records := slices.ContainsFunc(r.chosen, func(c diagnostics.Recorder) bool { return c.Outside })
-	if root != nil && records {
-		r.tree = s.trees.open(root)
-	} else if root != nil {
-		root.Close()
+	if len(roots) > 0 && records {
+		r.tree = s.trees.open(roots)
+	} else {
+		closeProcesses(roots)
 	}
 	if len(r.chosen) == 0 && now {
 		return &profilesError{refused: r.refused}

@@ -15,6 +15,7 @@ import (
 	"github.com/headroom-rpc/headroom/diagnostics"
 	"github.com/headroom-rpc/headroom/internal/wire"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
 const (
@@ -35,6 +36,7 @@ type diagnosticsService struct {
 	stalled     func(context.Context)
 	severity    func() int // the level of the machine
 	ended       <-chan struct{}
+	taskRoots   func(ctx context.Context, who Identity, task string) []*host.Process
 
 	store      atomic.Pointer[diagnostics.Store] // nil before it is open
 	trees      *treeReader
@@ -53,6 +55,8 @@ func (s *Server) newDiagnosticsService(c DiagnosticsConfig) *diagnosticsService 
 			report, _ := s.severity.host.runner.Latest()
 			return report.Level
 		},
+		taskRoots: s.tasks.taskRoots,
+
 		trees:      newTreeReader(),
 		profiles:   &profileSlots{most: c.MaxProfiles, held: make(map[profiled]int)},
 		recordings: newShares("recordings", "MaxRecordings", c.MaxRecordings),
@@ -129,13 +133,10 @@ func (s *diagnosticsService) begin(ctx context.Context) (*diagnostics.Store, Ide
 	return store, identity, nil
 }
 
-// owns reports whether the identity may see what belongs to the owner.
-func (id Identity) owns(owner string) bool { return id.Role >= RoleOperator || id.Name == owner }
-
 // visible returns the artifact, if the caller may know of it.
 func visible(store *diagnostics.Store, identity Identity, id string) (diagnostics.Artifact, error) {
 	a, err := store.Get(id)
-	if err == nil && !identity.owns(a.Owner) {
+	if err == nil && !identity.mayChange(a.Owner) {
 		err = diagnostics.ErrNotFound
 	}
 	return a, storeError(id, err)

@@ -34,11 +34,11 @@ type treeReader struct {
 
 func newTreeReader() *treeReader { return &treeReader{watched: make(map[*tree]struct{})} }
 
-// tree is a process with what it started.
+// tree is some processes with what they started.
 type tree struct {
 	reader *treeReader
-	root   *host.Process
-	group  *host.Group // nil for none
+	roots  []*host.Process
+	group  *host.Group // of the first root; nil for none
 
 	members map[int32]uint64 // pid and start, of the pass before; guarded by reader.mu
 
@@ -47,10 +47,10 @@ type tree struct {
 	groupPeak int64
 }
 
-// open returns the tree of the process, which then belongs to it.
-func (r *treeReader) open(root *host.Process) *tree {
-	t := &tree{reader: r, root: root, members: make(map[int32]uint64)}
-	if group, err := root.OwnGroup(); err == nil {
+// open returns the tree of the processes, at least one, which then belong to it.
+func (r *treeReader) open(roots []*host.Process) *tree {
+	t := &tree{reader: r, roots: roots, members: make(map[int32]uint64)}
+	if group, err := roots[0].OwnGroup(); err == nil {
 		t.group = group
 	}
 	r.mu.Lock()
@@ -67,9 +67,15 @@ func (t *tree) close() {
 		r.forgetLocked()
 	}
 	r.mu.Unlock()
-	t.root.Close()
+	closeProcesses(t.roots)
 	if t.group != nil {
 		t.group.Close()
+	}
+}
+
+func closeProcesses(all []*host.Process) {
+	for _, p := range all {
+		p.Close()
 	}
 }
 
@@ -106,8 +112,8 @@ func (r *treeReader) scanLocked(ctx context.Context, all bool) error {
 	return nil
 }
 
-// findLocked returns the processes of the tree in the pass: those that descend from the root, those that did before,
-// wherever they are now, and those of the root's own session.
+// findLocked returns the processes of the tree in the pass: those that descend from a root, those that did before,
+// wherever they are now, and those of a root's own session.
 func (t *tree) findLocked() []int {
 	p := t.reader.pass
 	in := make([]bool, p.Len())
@@ -118,8 +124,10 @@ func (t *tree) findLocked() []int {
 			found = append(found, i)
 		}
 	}
-	if i := p.Find(int32(t.root.PID())); i >= 0 && p.Start[i] == t.root.Start() {
-		take(i)
+	for _, root := range t.roots {
+		if i := p.Find(int32(root.PID())); i >= 0 && p.Start[i] == root.Start() {
+			take(i)
+		}
 	}
 	for pid, start := range t.members {
 		if i := p.Find(pid); i >= 0 && p.Start[i] == start {
@@ -134,7 +142,7 @@ func (t *tree) findLocked() []int {
 			}
 			parent := p.Find(p.Parent[i])
 			descends := parent >= 0 && in[parent] && p.Start[i] >= p.Start[parent]
-			if descends || p.Session[i] == int32(t.root.PID()) && p.Start[i] >= t.root.Start() {
+			if descends || t.leads(p.Session[i], p.Start[i]) {
 				take(i)
 				again = true
 			}
@@ -145,6 +153,37 @@ func (t *tree) findLocked() []int {
 		t.members[p.PID[i]] = p.Start[i]
 	}
 	return found
+}
+
+// leads reports whether the session, in which a process began at start, is one of a root.
+func (t *tree) leads(session int32, start uint64) bool {
+	return slices.ContainsFunc(t.roots, func(root *host.Process) bool {
+		return session == int32(root.PID()) && start >= root.Start()
+	})
+}
+
+// taskRoots returns the root processes of a registered task that the caller may have recorded; none of a task that
+// there is not.
+func (s *taskService) taskRoots(ctx context.Context, who Identity, id string) []*host.Process {
+	s.mu.Lock()
+	info, err := s.monitor.Info(id)
+	s.mu.Unlock()
+	if err != nil || !who.mayChange(info.Owner) {
+		return nil
+	}
+	var roots []*host.Process
+	for _, p := range info.Processes {
+		root, err := host.OpenProcess(ctx, int(p.PID))
+		if err != nil {
+			continue // it has ended, or there is only a cgroup
+		}
+		if root.Start() != p.Start {
+			root.Close()
+			continue
+		}
+		roots = append(roots, root)
+	}
+	return roots
 }
 
 // member is one process of a tree.

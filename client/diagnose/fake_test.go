@@ -129,7 +129,7 @@ func (f *fake) await(holds func(whole, partial map[string][]byte) bool) {
 }
 
 // serve runs f and returns a client of it.
-func serve(t *testing.T, f *fake) *client.Client {
+func serve(t testing.TB, f *fake) *client.Client {
 	t.Helper()
 	f.whole, f.partial, f.uploads, f.finished = map[string][]byte{}, map[string][]byte{}, map[string]int{}, map[string]bool{}
 	f.step = make(chan struct{})
