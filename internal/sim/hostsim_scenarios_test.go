@@ -261,6 +261,14 @@ func scenarios(cores int) []scenario {
 		change(&sc)
 		all = slices.Insert(all, i+1, sc)
 	}
+	variant("neighbour takes half the CPU", "neighbour takes its fair share", func(sc *scenario) {
+		sc.like, sc.share = "", 0
+		sc.stage = func(m *machine, seed uint64) *target {
+			m.at(30, func() { m.neighbour.burners = c / 2 })
+			m.at(60, func() { m.neighbour.burners = 0 })
+			return background(m, seed)
+		}
+	})
 	variant("four equal pools", "four equal pools, one process", func(sc *scenario) { sc.arbiter = byBudget })
 	variant("four mixed pools", "four mixed pools, one process", func(sc *scenario) { sc.arbiter = byBudget })
 	variant("target answers 429", "429, tasks without keys", func(sc *scenario) {

@@ -162,7 +162,10 @@ func TestMachineKillsTheLargestJobWhenMemoryIsGone(t *testing.T) {
 	m := newMachine(8, 1000, penalty{thrashing: 1})
 	fates := make([]fate, 3)
 	for i, footprint := range []float64{300, 500, 400} {
-		plan := jobPlan{phases: cycle(10, 0)}
+		plan := jobPlan{}
+		for range 5 {
+			plan.phases = append(plan.phases, cycle(2, 0)...)
+		}
 		plan.withMemory(footprint, early)
 		m.start(0, plan, nil, func(_ *job, how fate) { fates[i] = how })
 	}
@@ -207,5 +210,36 @@ func TestTargetTakesItsRate(t *testing.T) {
 		if got := float64(to.accepted) / 200; got < c.low || got > c.high {
 			t.Errorf("%d callers: %v calls a second, want %v to %v", c.n, got, c.low, c.high)
 		}
+	}
+}
+
+// Runs are judged by what was done, tick by tick.
+func TestMarksOfARun(t *testing.T) {
+	run := func(ramp float64) *record { // does one a second in the end, and reaches that in so many seconds
+		r := &record{m: &machine{pools: []*usage{{}, {}}}, ticks: 600}
+		var cpu float64
+		for i := range 600 {
+			at := float64(i+1) * tickLength
+			r.backlog = append(r.backlog, at <= 50)
+			r.m.crowds = append(r.m.crowds, at > 30 && at <= 33)
+			r.m.pools[0].credits = append(r.m.pools[0].credits, tickLength*min(1, at/ramp))
+			r.m.pools[1].credits = append(r.m.pools[1].credits, 0)
+			cpu += tickLength
+			r.m.pools[0].cpus = append(r.m.pools[0].cpus, cpu)
+			r.m.pools[1].cpus = append(r.m.pools[1].cpus, 3*cpu)
+		}
+		return r
+	}
+	sc := &scenario{span: 60, pools: make([]poolPlan, 2)}
+	got := sc.judge(run(10), run(0.1))
+	// A window of 3 s that ends at s has the mean (s-1.5)/10 while it rises: 0.9 from 10.5 s on, less what is capped.
+	if got.soon < 10.4 || got.soon > 11 {
+		t.Errorf("nine tenths after %v s, want about 10.6", got.soon)
+	}
+	if math.Abs(got.share-1) > 1e-6 || math.Abs(got.crowded-3/(60-got.soon)) > 1e-6 || math.Abs(got.jain-16./20) > 1e-6 {
+		t.Errorf("marks = %+v, want all of the throughput, 3 s of crowds in %v s, and an index of 0.8", got, 60-got.soon)
+	}
+	if got := sc.judge(run(1000), run(0.1)); !math.IsInf(got.soon, 1) || got.share > 0.06 {
+		t.Errorf("marks of a run that gets nowhere = %+v", got)
 	}
 }
