@@ -313,7 +313,7 @@ func (t *twostation) round(learn bool) {
 			s.owed -= had
 			t.owed -= had
 		}
-		if s.few = len(t.stations) > 1 && s.quota < fewPermits && s.Max == 0; !s.few {
+		if s.few = len(t.stations) > 1 && s.quota < fewPermits; !s.few {
 			s.limit, s.owed = int64(s.quota+0.5), 0
 			continue
 		}
@@ -337,7 +337,8 @@ func (t *twostation) round(learn bool) {
 	for more := max(int(t.owed-given+0.5), 1-int(sum)); more > 0; more-- {
 		var most *station
 		for _, s := range t.stations {
-			if s.few && s.limit <= int64(s.quota) && (most == nil || s.owed-float64(s.limit) > most.owed-float64(most.limit)) {
+			full := s.limit > int64(s.quota) || s.Max > 0 && s.limit >= s.Max
+			if s.few && !full && (most == nil || s.owed-float64(s.limit) > most.owed-float64(most.limit)) {
 				most = s
 			}
 		}
@@ -348,19 +349,22 @@ func (t *twostation) round(learn bool) {
 	}
 }
 
+// mostBytes is far over the memory of any machine.
+const mostBytes = 1 << 50
+
 // sound returns the figures with what cannot be true made unknown.
 func sound(h Host, newest []snapshot.Snapshot) Host {
-	if !(h.Cores > 0 && h.Cores < 1e6) {
+	if !(h.Cores >= 0.001 && h.Cores <= 1e6) {
 		h.Cores = cores(newest)
 	}
 	if !(h.Busy >= 0) || math.IsInf(h.Busy, 0) {
 		h.Busy, h.BusyKnown = 0, false
 	}
-	h.Busy = min(h.Busy, h.Cores)
+	h.Busy, h.Kills = min(h.Busy, h.Cores), max(0, h.Kills)
 	if !(h.RunQueue >= 0) || math.IsInf(h.RunQueue, 0) || !(h.Crowded >= 0 && h.Crowded <= 1) {
 		h.RunQueue, h.Crowded, h.RunQueueKnown = 0, 0, false
 	}
-	if h.MemoryUsed < 0 || h.MemoryTotal <= 0 {
+	if h.MemoryUsed < 0 || h.MemoryTotal <= 0 || h.MemoryUsed > mostBytes || h.MemoryTotal > mostBytes {
 		h.MemoryUsed, h.MemoryTotal = 0, 0
 	}
 	if !(h.Stalled >= 0 && h.Stalled <= 1) {
@@ -392,14 +396,15 @@ func soundPool(p Pool) Pool {
 	if !(p.Runnable >= 0 && p.Runnable <= mostPermits) {
 		p.Runnable, p.RunnableKnown = 0, false
 	}
-	if p.Memory < 0 {
+	if p.Memory < 0 || p.Memory > mostBytes {
 		p.Memory, p.MemoryKnown = 0, false
 	}
-	if !(p.Grown >= 0 && p.Grown <= mostPermits) {
+	if !(p.Grown >= 0.01 && p.Grown <= mostPermits) {
 		p.Grown = 0
 	}
-	p.Started, p.Completed, p.Failed = max(0, p.Started), max(0, p.Completed), max(0, p.Failed)
-	p.Throttled, p.Calls = max(0, p.Throttled), max(0, p.Calls)
+	for _, count := range []*int64{&p.Started, &p.Completed, &p.Failed, &p.Throttled, &p.Calls} {
+		*count = max(0, min(*count, mostPermits))
+	}
 	p.Duration = max(0, p.Duration)
 	return p
 }

@@ -106,7 +106,7 @@ func (f *footprints) observe(in *Input, stations []*station, dt float64, learn b
 
 // learnFootprint takes what a pool uses now, over how much of it has grown, into its footprint.
 func (s *station) learnFootprint(dt float64) {
-	if !s.MemoryKnown || s.Grown <= 0 || s.InUse <= 0 {
+	if !s.MemoryKnown || s.Grown < 0.01 || s.InUse <= 0 {
 		return
 	}
 	seen := float64(s.Memory) / s.Grown
