@@ -272,7 +272,7 @@ func (t *twostation) next(in *Input) time.Duration {
 func (s *station) settle(in *Input, critical, learn bool) {
 	change := s.target - s.quota
 	switch {
-	case s.quota == 0 || critical:
+	case s.quota == 0 || critical || s.bound == boundKill:
 		s.quota = s.target
 	case !learn:
 		s.quota = min(s.quota, max(s.target, s.quota/2))

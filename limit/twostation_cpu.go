@@ -9,11 +9,12 @@ import (
 
 // The CPU side of the law "twostation".
 const (
-	decay         = 0.93 // of what is known of a pool, in a second
-	quickDecay    = 0.75 // of the same in the first seconds
-	quick         = 12   // how many of those there are
-	firstTasks    = 2    // for each core are let start before anything is known
-	leastUse      = 0.005
+	decay         = 0.93  // of what is known of a pool, in a second
+	quickDecay    = 0.75  // of the same in the first seconds
+	quick         = 12    // how many of those there are
+	firstTasks    = 2     // for each core are let start before anything is known
+	leastUse      = 0.005 // core-seconds from which the CPU time of a pool's tasks is known
+	idleUse       = 0.5   // of the cores: tasks that use less and of which no more is known are let double
 	leastBurst    = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
 	unproven      = 4     // permits for each core and second, before a task that uses its CPU late ended
 	smoothing     = 0.2   // of a new mean in what others use, in a window
@@ -126,7 +127,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 			if capped {
 				s.bound = boundQueue
 			}
-		case s.CPUKnown || !s.ran:
+		case s.CPUKnown && s.CPU < idleUse*in.Host.Cores || !s.ran:
 			// It used no CPU yet.
 			s.target = max(2*n, firstTasks*usable/float64(len(t.stations)))
 			s.bind(boundStart, n)
