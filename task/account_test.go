@@ -19,11 +19,12 @@ func TestTreeOfProcesses(t *testing.T) {
 		{pid: 10, parent: 1, session: 10, start: 100, user: 4 * time.Second, rss: 10, status: snapshot.ProcessRunning},
 		{pid: 11, parent: 10, session: 10, start: 110, user: time.Second, rss: 5},
 		{pid: 12, parent: 11, session: 10, start: 120, child: time.Second, rss: 1},
-		{pid: 20, parent: 1, session: 10, start: 90, user: time.Hour}, // the shell's own session
+		{pid: 20, parent: 1, session: 21, start: 90, user: time.Hour}, // of the session that the root was born in
 		{pid: 30, parent: 10, start: 50, user: time.Hour},             // its parent was another with the pid
 	}
-	w.procs[1].session = 20 // not of its own making
-	w.procs[2].session, w.procs[3].session = 20, 20
+	for i := 1; i <= 3; i++ {
+		w.procs[i].session = 21 // not of their own making
+	}
 	w.register("t", task.Process{Name: "p", PID: 10, Start: 100})
 	w.pass(0)
 	w.check("at first", "t", 6*time.Second, "unknown", 3)
@@ -128,6 +129,39 @@ func TestTimeOfProcesses(t *testing.T) {
 				w.check(s.name, "t", s.cpu, s.rate, s.n)
 			}
 		})
+	}
+}
+
+// What cannot be read of one process is not known of the whole; its CPU time is counted once it can be.
+func TestUnreadableProcess(t *testing.T) {
+	w := newWorld(t, task.Config{})
+	w.procs = []proc{{pid: 10, start: 1, user: time.Second}, {pid: 11, parent: 10, start: 2, user: time.Second}}
+	w.register("t", task.Process{Name: "p", PID: 10, Start: 1})
+	w.pass(0)
+	w.procs[1].unread = true
+	w.procs[1].user += time.Second
+	w.pass(5 * time.Second)
+	if u := w.sample("t").Usage; u.Known || u.CPU != 2*time.Second {
+		t.Errorf("with one that cannot be read: known %v, CPU %v", u.Known, u.CPU)
+	}
+	w.procs[1].unread = false
+	w.pass(5 * time.Second)
+	w.check("then", "t", 3*time.Second, "0.200", 2)
+}
+
+// A process that is registered while a pass is made is in the next one, which reads its descendants too.
+func TestRegisteredDuringAPass(t *testing.T) {
+	w := newWorld(t, task.Config{})
+	w.procs = []proc{{pid: 10, start: 1, user: time.Second}}
+	w.register("t", task.Process{Name: "p", PID: 10, Start: 1})
+	err := w.m.Observe(task.Pass{At: w.now, Processes: w.table(), All: true, Outside: func(uint64) *task.Outside { return nil }})
+	if _, none := w.m.Sample(w.now, "t", task.Query{}); err != nil || none == nil || !w.m.Fresh() {
+		t.Errorf("%v, %v, fresh %v; want no sample yet, and a pass over all asked for", err, none, w.m.Fresh())
+	}
+	w.pass(time.Second)
+	w.check("then", "t", time.Second, "unknown", 1)
+	if w.m.Fresh() {
+		t.Error("a pass over all is asked for again")
 	}
 }
 

@@ -140,6 +140,7 @@ type processStatus struct {
 	uids  []int // real, effective and saved
 	dead  bool  // it has ended and waits for its parent
 	inner int   // its pid in its own pid namespace; 0 before Linux 4.1
+	depth int   // how many pid namespaces below that of the procfs its own is
 }
 
 // readStatus reads the status file of the process directory dir (proc_pid_status(5)):
@@ -166,6 +167,7 @@ func readStatus(dir string) (st processStatus, err error) {
 			st.group, err = strconv.Atoi(string(fields[1]))
 		case "NSpid:":
 			st.inner, err = strconv.Atoi(string(fields[len(fields)-1]))
+			st.depth = len(fields) - 2
 		case "Uid:":
 			for _, field := range fields[1:min(4, len(fields))] {
 				var uid int

@@ -14,19 +14,20 @@ import (
 // ResolvePID returns the pid here of the process that the process teller calls pid: another number where the
 // teller is in a pid namespace of its own, as in a container. The error is ErrNoProcess where the teller cannot be
 // seen, or none of its namespace has the pid; what the teller calls a process of a namespace below its own is not
-// found. Where both see the same pids it costs two reads; else it looks at every process.
+// found. Where both see the same pids it costs one read; else it looks at every process, and needs the right to see
+// their namespaces.
 func ResolvePID(ctx context.Context, teller, pid int) (int, error) {
 	proc := cmp.Or(os.Getenv("HOST_PROC"), procfs)
-	space, err := pidNamespace(proc, strconv.Itoa(teller))
+	st, err := readStatus(filepath.Join(proc, strconv.Itoa(teller)))
 	if err != nil {
 		return 0, ended(err)
 	}
-	own, err := pidNamespace(proc, "self")
-	if err != nil {
-		return 0, fmt.Errorf("resolve pid %d: %w", pid, err)
-	}
-	if space == own {
+	if st.depth == 0 { // everybody may know this, of anybody's process
 		return pid, nil
+	}
+	space, err := pidNamespace(proc, strconv.Itoa(teller))
+	if err != nil {
+		return 0, ended(err)
 	}
 	entries, err := os.ReadDir(proc)
 	if err != nil {
