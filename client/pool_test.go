@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -175,6 +176,33 @@ func TestTwoPoolsOfOneResource(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// What somebody else of the program gives back starts a task at once.
+func TestPoolIsWoken(t *testing.T) {
+	l := newLessor(1)
+	l.give("host", 1)
+	leaseTest(t, l, func(t *testing.T, m *machine, _ func()) {
+		h := permits(t, m.client(t), "host")
+		taken := take(t, h)
+		started := make(chan time.Time, 1)
+		done := make(chan error)
+		go func() {
+			done <- pool.ForEach(t.Context(), slices.Values([]int{1}), func(context.Context, int) error {
+				started <- time.Now()
+				return nil
+			}, pool.Options{Permits: h.Pool()})
+		}()
+		time.Sleep(1234 * time.Millisecond)
+		released := time.Now()
+		taken.Release()
+		if got := <-started; got != released {
+			t.Errorf("started %v after the release, want at once", got.Sub(released))
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

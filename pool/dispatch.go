@@ -271,8 +271,8 @@ func (r *run) blockLocked(now time.Duration, b Block, until time.Duration) {
 		b == BlockOverload && p.opts.Status != nil {
 		until = min(until, now+p.opts.ReadyInterval)
 	}
-	if b == BlockPermits && r.block != b {
-		r.look() // for the loop to listen for those that it waits for
+	if b == BlockPermits && p.opts.Permits.Changed() != r.listening {
+		r.look() // for the loop to listen for what is waited for now
 	}
 	r.block, r.until = b, until
 	if p.opts.Permits != nil {

@@ -27,9 +27,11 @@ type run struct {
 	block Block         // why nothing started when last looked
 	until time.Duration // when to look again if nothing happens
 
-	wakeAt time.Duration // when the loop looks next
-	ready  bool          // whether there was a task when last asked for one
-	since  time.Duration // since when one waits, where ready
+	wakeAt    time.Duration   // when the loop looks next
+	listening <-chan struct{} // what of the permits the loop listens to
+	heard     bool            // it was closed; belongs to the loop
+	ready     bool            // whether there was a task when last asked for one
+	since     time.Duration   // since when one waits, where ready
 
 	aborted   bool
 	refused   bool // there will be no permits any more
@@ -117,6 +119,7 @@ func (r *run) loop(ctx context.Context) {
 			r.cancelLocked(nil)
 			r.pool.mu.Unlock()
 		case <-events.permits:
+			r.heard = true
 			r.kick()
 		case <-events.verdict:
 			r.governor.verdict = true
@@ -133,12 +136,15 @@ type events struct{ permits, verdict <-chan struct{} }
 func (r *run) listen() (e events) {
 	o := &r.pool.opts
 	if o.Permits != nil {
-		e.permits = o.Permits.Changed()
-		if err := o.Permits.Err(); err != nil {
-			r.pool.mu.Lock()
-			r.refusedLocked(err)
-			r.pool.mu.Unlock()
+		r.pool.mu.Lock()
+		// What was heard already says nothing more: whoever was called for it may not have come yet.
+		if changed := o.Permits.Changed(); changed != r.listening || !r.heard {
+			e.permits, r.listening, r.heard = changed, changed, false
 		}
+		if err := o.Permits.Err(); err != nil {
+			r.refusedLocked(err)
+		}
+		r.pool.mu.Unlock()
 	}
 	if o.Snapshotter != nil {
 		if _, changed, err := o.Snapshotter.Verdict(); err == nil {
