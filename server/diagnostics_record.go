@@ -125,7 +125,7 @@ func (r *recording) choose(ctx context.Context) error {
 		}
 		roots = append(roots, root)
 	} else {
-		roots = s.taskRoots(ctx, r.identity, r.start.GetTaskId())
+		roots = s.tasks.taskRoots(ctx, r.identity, r.start.GetTaskId())
 	}
 	var candidates []diagnostics.Recorder
 	candidates, r.refused = diagnostics.Choose(r.start.GetRecorders(), s.config.Allow, s.config.Always)

@@ -15,7 +15,6 @@ import (
 	"github.com/headroom-rpc/headroom/diagnostics"
 	"github.com/headroom-rpc/headroom/internal/wire"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
-	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
 const (
@@ -36,7 +35,7 @@ type diagnosticsService struct {
 	stalled     func(context.Context)
 	severity    func() int // the level of the machine
 	ended       <-chan struct{}
-	taskRoots   func(ctx context.Context, who Identity, task string) []*host.Process
+	tasks       *taskService
 
 	store      atomic.Pointer[diagnostics.Store] // nil before it is open
 	trees      *treeReader
@@ -50,13 +49,11 @@ type diagnosticsService struct {
 func (s *Server) newDiagnosticsService(c DiagnosticsConfig) *diagnosticsService {
 	c = c.withDefaults()
 	return &diagnosticsService{
-		config: c, log: s.log, sendTimeout: s.limits.SendTimeout, stalled: s.guard.stalled, ended: s.noticed.Done(),
+		config: c, log: s.log, sendTimeout: s.limits.SendTimeout, stalled: s.guard.stalled, ended: s.noticed.Done(), tasks: s.tasks,
 		severity: func() int {
 			report, _ := s.severity.host.runner.Latest()
 			return report.Level
 		},
-		taskRoots: s.tasks.taskRoots,
-
 		trees:      newTreeReader(),
 		profiles:   &profileSlots{most: c.MaxProfiles, held: make(map[profiled]int)},
 		recordings: newShares("recordings", "MaxRecordings", c.MaxRecordings),
@@ -82,6 +79,12 @@ func (s *diagnosticsService) run(ctx context.Context, ready func()) error {
 	s.logFound(&found)
 	s.store.Store(store)
 	ready()
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		s.followTasks(ctx, s.tasks)
+	}()
+	defer func() { <-following }() // before the store is closed
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
 	for {

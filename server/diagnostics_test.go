@@ -533,3 +533,36 @@ func TestDiagnosticsConfigFaults(t *testing.T) {
 		}
 	}
 }
+
+// A registered task needs no pid to be recorded, and what is always recorded needs no asking.
+func TestRegisteredTasksAreRecorded(t *testing.T) {
+	r := diagnosed(t, func(c *server.DiagnosticsConfig) {
+		c.Always, c.MemoryInterval = []string{"memory"}, 100*time.Millisecond
+	})
+	tasks := headroomv1.NewTaskServiceClient(r.conn)
+	registered, err := tasks.RegisterTask(t.Context(), &headroomv1.RegisterTaskRequest{
+		Name: "crawl", Processes: []*headroomv1.TaskProcess{{Name: "main", Pid: int64(os.Getpid())}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := registered.GetTask().GetTaskId()
+	await(t, func() bool { return len(list(t, r.client, &headroomv1.ListArtifactsRequest{TaskId: id})) == 1 })
+	stream, started, err := record(t.Context(), r.client, &headroomv1.DiagnosticsStart{TaskId: id, Recorders: []string{"memory"}})
+	if err != nil || len(started.GetRecorders()) != 1 {
+		t.Fatalf("without a pid: %v, %v", started, err)
+	}
+	if artifacts := finish(t, stream, false); len(artifacts) != 1 {
+		t.Errorf("without a pid there is %v", artifacts)
+	}
+	code := int32(3)
+	if _, err := tasks.UnregisterTask(t.Context(), &headroomv1.UnregisterTaskRequest{TaskId: id, ExitCode: &code}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool {
+		all := list(t, r.client, &headroomv1.ListArtifactsRequest{TaskId: id})
+		return len(all) == 2 && !slices.ContainsFunc(all, func(a *headroomv1.Artifact) bool {
+			return a.GetState() != headroomv1.ArtifactState_ARTIFACT_STATE_SEALED
+		}) && slices.ContainsFunc(all, (*headroomv1.Artifact).GetFailed)
+	})
+}

@@ -44,7 +44,7 @@ func (d *diagnosticsSettings) settings() []setting {
 	const year = 365 * 24 * time.Hour
 	return []setting{
 		list("allow", &c.Allow, "recorders that a task may ask for; none switches diagnostics off"),
-		list("always", &c.Always, "recorders that record every task that asks for any, at its cost"),
+		list("always", &c.Always, "recorders that record every task, at its cost; see docs/diagnostics.md"),
 		durationSetting(diagnosticsPrefix+"ttl", &c.TTL, time.Minute, year, "how long an artifact is kept"),
 		durationSetting(diagnosticsPrefix+"failed-ttl", &c.FailedTTL, time.Minute, year,
 			"how long an artifact of a task that failed is kept"),
