@@ -42,7 +42,7 @@ func TestHostFollowsTheStatus(t *testing.T) {
 		use := func(d time.Duration) {
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 				synctest.Wait()
-				target := w.targets["host"]
+				target := w.targetOf("host")
 				w.report(&headroomv1.PermitReport{
 					Resource: "host", Version: target.GetVersion(), Held: target.GetTarget(), Want: 100,
 				})
@@ -102,10 +102,10 @@ func TestHostSeverity(t *testing.T) {
 			for range 20 { // levels are entered and left one by one
 				time.Sleep(time.Second)
 				synctest.Wait()
-				target := w.targets["host"]
+				target := w.targetOf("host")
 				w.report(&headroomv1.PermitReport{Resource: "host", Version: target.GetVersion(), Want: 10})
 			}
-			account, target := l.host(t), w.targets["host"]
+			account, target := l.host(t), w.targetOf("host")
 			if account.GetLimit() != step.limit || account.GetMode() != step.mode ||
 				!strings.Contains(account.GetBinding(), step.binding) {
 				t.Errorf("with %v used: account %v, want %d, %v and %q", step.used, account, step.limit, step.mode, step.binding)

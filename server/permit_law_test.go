@@ -36,7 +36,7 @@ func work(t *testing.T, l *leasing, cores float64, taskers ...*tasker) {
 	used := func(slow float64) (sum float64) {
 		for _, w := range taskers {
 			each, _ := w.use(slow)
-			sum += each * float64(w.targets["host"].GetTarget())
+			sum += each * float64(w.targetOf("host").GetTarget())
 		}
 		return sum
 	}
@@ -50,7 +50,7 @@ func work(t *testing.T, l *leasing, cores float64, taskers ...*tasker) {
 	time.Sleep(time.Second)
 	synctest.Wait()
 	for _, w := range taskers {
-		target := w.targets["host"]
+		target := w.targetOf("host")
 		n := time.Duration(target.GetTarget())
 		each, at := w.use(slow)
 		w.up += time.Second
@@ -83,19 +83,19 @@ func TestHostDividesByUse(t *testing.T) {
 		for range 30 {
 			work(t, l, 2, io)
 		}
-		alone := io.targets["host"].GetTarget()
+		alone := io.targetOf("host").GetTarget()
 		if alone < 90 || alone > 250 {
 			t.Errorf("target %d for tasks that use 2 %% of a core each, want enough for 2 cores: about 110", alone)
 		}
 
 		cpu := begin("b", 1)
-		if first := cpu.targets["host"].GetTarget(); first > 1 {
+		if first := cpu.targetOf("host").GetTarget(); first > 1 {
 			t.Errorf("target %d at first, want no more than its part of the cores, 1", first)
 		}
 		for range 30 {
 			work(t, l, 2, io, cpu)
 		}
-		many, few := io.targets["host"], cpu.targets["host"]
+		many, few := io.targetOf("host"), cpu.targetOf("host")
 		if few.GetTarget() < 1 || few.GetTarget() > 4 {
 			t.Errorf("target %v for tasks that use a core each, want about 1", few)
 		}

@@ -208,11 +208,14 @@ func (w *worker) ended() error {
 }
 
 // target returns the newest target of "api".
-func (w *worker) target() *headroomv1.Target {
+func (w *worker) target() *headroomv1.Target { return w.targetOf("api") }
+
+// targetOf returns the newest target of a resource.
+func (w *worker) targetOf(resource string) *headroomv1.Target {
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.targets["api"]
+	return w.targets[resource]
 }
 
 func (w *worker) session() *headroomv1.SessionToken {

@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -91,23 +90,6 @@ func (h *hog) request(maxBytes int64) *headroomv1.WatchSeverityRequest {
 	return &headroomv1.WatchSeverityRequest{Process: &headroomv1.ProcessScope{
 		Process: &headroomv1.ProcessScope_Pid{Pid: int64(h.Process.Pid)}, MaxBytes: maxBytes,
 	}}
-}
-
-// waitForSeverity waits until the machine was judged.
-func (f *fixture) waitForSeverity(t *testing.T) {
-	t.Helper()
-	watch, err := healthv1.NewHealthClient(f.conn).Watch(t.Context(),
-		&healthv1.HealthCheckRequest{Service: headroomv1.SeverityService_ServiceDesc.ServiceName})
-	for serving := false; !serving; {
-		var resp *healthv1.HealthCheckResponse
-		if err == nil {
-			resp, err = watch.Recv()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		serving = resp.GetStatus() == healthv1.HealthCheckResponse_SERVING
-	}
 }
 
 // A real process climbs while it fills its maximum, falls when it frees it, and its end is the end of its stream.

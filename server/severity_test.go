@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
@@ -391,4 +392,21 @@ func TestSeverityRefusesBadInput(t *testing.T) {
 			checkError(t, err, codes.InvalidArgument, "INVALID_FIELDS")
 		}
 	})
+}
+
+// waitForSeverity waits until the machine was judged.
+func (f *fixture) waitForSeverity(t *testing.T) {
+	t.Helper()
+	watch, err := healthv1.NewHealthClient(f.conn).Watch(t.Context(),
+		&healthv1.HealthCheckRequest{Service: headroomv1.SeverityService_ServiceDesc.ServiceName})
+	for serving := false; !serving; {
+		var resp *healthv1.HealthCheckResponse
+		if err == nil {
+			resp, err = watch.Recv()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		serving = resp.GetStatus() == healthv1.HealthCheckResponse_SERVING
+	}
 }
