@@ -63,6 +63,7 @@ func (f *topFeed) run(ctx context.Context, send func(tea.Msg)) {
 	defer all.Wait()
 	all.Go(func() { f.watch(ctx) })
 	all.Go(func() { f.watchSeverity(ctx) })
+	all.Go(func() { f.poll(ctx, f.askSeverity) })
 	all.Go(func() { f.poll(ctx, f.listPermits) })
 	all.Go(func() { f.poll(ctx, f.listTasks) })
 	for {
@@ -99,10 +100,9 @@ func (f *topFeed) once(ctx context.Context) error {
 		f.put(func(n *topNews) { n.state = &state })
 		break
 	}
-	severity, err := f.client.Severity(ctx)
-	f.put(func(n *topNews) {
-		n.severity, n.severityErr = &client.SeverityUpdate{Severity: severity}, err
-	})
+	if err := f.askSeverity(ctx); err != nil {
+		f.put(func(n *topNews) { n.severityErr = err })
+	}
 	_ = f.listPermits(ctx) // what fails is said in the frame
 	_ = f.listTasks(ctx)
 	return ctx.Err()
@@ -161,6 +161,17 @@ func (f *topFeed) poll(ctx context.Context, list func(context.Context) error) {
 func inVain(err error) bool {
 	s := statusOf(err)
 	return err != nil && (callExit(err) != exitUnknown || s != nil && s.Code() == codes.Unimplemented || errors.Is(err, client.ErrClosed))
+}
+
+// askSeverity asks for the severity, which the stream tells anew only when the level changes. That it is stale is for the
+// stream to tell.
+func (f *topFeed) askSeverity(ctx context.Context) error {
+	severity, err := f.client.Severity(ctx)
+	if err == nil {
+		update := &client.SeverityUpdate{Severity: severity, Received: time.Now()}
+		f.put(func(n *topNews) { n.severity = update })
+	}
+	return err
 }
 
 func (f *topFeed) listPermits(ctx context.Context) error {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/permit"
-	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -300,10 +299,4 @@ func (m *topModel) severityText() string {
 		text += ", next level " + humanRatio(s.Fraction) + " of the way"
 	}
 	return text + ", exhaustion " + exhaustionText(s)
-}
-
-// evidence returns what holds the severity, the unknown last.
-func (m *topModel) evidence() []severity.Evidence {
-	s := &m.severity.Severity
-	return append(s.Evidence[:len(s.Evidence):len(s.Evidence)], s.Unknown...)
 }

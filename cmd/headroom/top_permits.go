@@ -8,7 +8,7 @@ import (
 )
 
 var permitColumns = []topColumn{
-	{head: "PERMITS"}, {head: "LIMIT", right: true}, {head: "CHARGE", right: true}, {head: "HELD", right: true},
+	{head: "PERMITS", least: 13}, {head: "LIMIT", right: true}, {head: "CHARGE", right: true}, {head: "HELD", right: true},
 	{head: "WANT", right: true}, {head: "WAIT", right: true, least: 6}, {head: "LAW", from: 120}, {head: "WHAT BINDS"},
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 var taskColumns = []topColumn{
-	{head: "TASKS"}, {head: "CPU", right: true, least: 5}, {head: "MEMORY", right: true, least: 9}, {head: "BY", least: 6},
+	{head: "TASKS", least: 16}, {head: "CPU", right: true, least: 5}, {head: "MEMORY", right: true, least: 9}, {head: "BY", least: 6},
 	{head: "DISK", right: true, least: 8}, {head: "PROCS", right: true}, {head: "THREADS", right: true, from: 100},
 	{head: "CPU TIME", right: true, from: 100}, {head: "OWNER", from: 120}, {head: "STATE", from: 100},
 	{head: "FOR", right: true, least: 6}, {head: "AGE", right: true, least: 5},

@@ -145,17 +145,18 @@ func (m *topModel) foot() string {
 // helpLines says what the keys do and what the signs mean.
 func helpLines() []string {
 	return []string{
-		"tab, left, right     the other pane",
-		"up, down, j, k       another row; page up and down, home, end",
-		"s, r                 sort by the next column; reverse",
-		"/                    show rows with a text; esc clears it",
-		"w                    why: all signals, severity, the row",
-		"ctrl-z, ctrl-l       suspend; draw anew",
-		"q                    quit",
+		"tab, left, right    the other pane",
+		"up, down, j, k      another row",
+		"page, home, end     further",
+		"s, r                sort by the next column; reverse",
+		"/                   rows with a text only; esc: all",
+		"w                   why: all signals, severity, the row",
+		"ctrl-z, ctrl-l      suspend; draw anew",
+		"q                   quit",
 		"",
-		"! is over its bound, ? could not be read. A line shows the",
-		"last minute. Permits: LIMIT of a session is what it may hold.",
-		"Tasks: CPU in cores, BY is how memory is counted, AGE is that",
-		"of the sample.",
+		"! over its bound, ? not read; then the last minute.",
+		"LIMIT of a session is what it may hold. CPU is in cores,",
+		"BY how memory is counted; DISK > at least, ~ is old.",
+		"AGE is that of the sample.",
 	}
 }

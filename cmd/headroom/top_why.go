@@ -8,6 +8,8 @@ import (
 
 	"charm.land/lipgloss/v2"
 
+	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -15,11 +17,12 @@ import (
 func (m *topModel) whyLines() []string {
 	var lines []string
 	if m.state.Stale {
-		lines = append(lines, "what follows is from before: "+m.staleText())
+		lines = append(lines, "as it was "+humanDuration(m.silence())+" ago:")
 	}
 	lines = append(lines, m.bindingLines()...)
 	if m.severity.Severity.Level > 0 {
-		for _, e := range m.evidence() {
+		s := m.presentSeverity()
+		for _, e := range append(s.Evidence, s.Unknown...) {
 			lines = append(lines, evidenceText(&e))
 		}
 	}
@@ -80,12 +83,17 @@ func (m *topModel) selectedLines() []string {
 func (m *topModel) staleText() string {
 	text := "stale"
 	if !m.state.Received.IsZero() {
-		text += ", nothing for " + humanDuration(max(m.now.Sub(m.state.Received), 0).Round(time.Second))
+		text += ", nothing for " + humanDuration(m.silence())
 	}
 	if m.state.Cause != nil {
 		text += ": " + clean(callError(m.state.Cause).Error())
 	}
 	return text
+}
+
+// silence is for how long nothing was heard of the load, in whole seconds.
+func (m *topModel) silence() time.Duration {
+	return max(m.now.Sub(m.state.Received), 0).Round(time.Second)
 }
 
 // whyView returns the lines of the pane that says all about why.
@@ -98,9 +106,9 @@ func (m *topModel) whyView(width int) []string {
 	}
 	lines = append(lines, tableLines(statusTable(&current), width)...)
 	lines = append(lines, reasons(&current)...)
-	if s := &m.severity.Severity; m.severityErr == nil && s.InstanceID != "" {
+	if s := m.presentSeverity(); m.severityErr == nil && s.InstanceID != "" {
 		lines = append(lines, "")
-		lines = append(lines, tableLines(severityTable(s, m.now), width)...)
+		lines = append(lines, tableLines(severityTable(&s, m.now), width)...)
 	}
 	if selected := m.selectedLines(); len(selected) > 0 {
 		lines = append(lines, "")
@@ -125,6 +133,20 @@ func wrap(text string, width int) []string {
 		return []string{text}
 	}
 	return strings.Split(lipgloss.Wrap(text, max(width, 1), ""), "\n")
+}
+
+// presentSeverity returns the severity with what it rests on as old as that is by now.
+func (m *topModel) presentSeverity() client.Severity {
+	s := m.severity.Severity
+	aged := func(list []severity.Evidence) []severity.Evidence {
+		list = slices.Clone(list)
+		for i := range list {
+			list[i].Age += max(m.now.Sub(m.severity.Received), 0)
+		}
+		return list
+	}
+	s.Evidence, s.Unknown = aged(s.Evidence), aged(s.Unknown)
+	return s
 }
 
 // whyPart returns what binds in at most so many lines, at least half of them for the row that is selected; 0 is no bound.
