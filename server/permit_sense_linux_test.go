@@ -16,7 +16,7 @@ import (
 // A worker that burns CPU time and says nothing of it is seen by what the kernel says, with its children; one that
 // another worker descends from is not measured, nor is one that only speaks for a worker.
 func TestSensor(t *testing.T) {
-	burner := exec.Command("sh", "-c", "sh -c 'while :; do :; done' & wait")
+	burner := exec.Command("sh", "-c", "ulimit -t 20; sh -c 'while :; do :; done' & wait")
 	burner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := burner.Start(); err != nil {
 		t.Fatal(err)
