@@ -20,6 +20,9 @@ var (
 	scale = flag.Float64("realhost.scale", 1, "how many pieces of work are done, over the usual number")
 )
 
+// longest bounds what one contestant may take: where others keep the load up, GNU parallel may never start anything.
+const longest = 5 * time.Minute
+
 // memoryLimit is that of the cgroup in which all runs.
 const memoryLimit = 1 << 30
 
@@ -79,10 +82,12 @@ var (
 		env: []string{roleEnv + "=pool"}}
 )
 
+// scaled returns how many pieces of work are done for a usual number.
+func scaled(n int) int { return max(1, int(float64(n)**scale)) }
+
 // run has a contestant do n pieces of work in a cgroup of their own.
 func (c contestant) run(t *testing.T, k kind, n int) outcome {
 	t.Helper()
-	n = max(1, int(float64(n)**scale))
 	if _, err := exec.LookPath(c.line("headroom", "", "")[0]); err != nil && !strings.HasPrefix(c.name, "headroom") && c.name != "crawlee" {
 		t.Skip(err)
 	}
@@ -106,12 +111,19 @@ func (c contestant) run(t *testing.T, k kind, n int) outcome {
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	began := time.Now()
-	_ = cmd.Run() // the number of those that failed, which are counted below
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	patience := time.AfterFunc(longest, func() { g.killAll(t) })
+	_ = cmd.Wait() // the number of those that failed, which are counted below
+	if !patience.Stop() {
+		t.Logf("%s: given up after %v", c.name, longest)
+	}
 	o := outcome{total: time.Since(began), cpu: g.cpuTime(t), peak: g.peak(t)}
 	// headroom takes its own cgroup away, and says so of each.
 	o.kills = g.kills(t) + int64(strings.Count(said.String(), "killed for want of memory"))
 	o.done, o.rate = readLog(t, log)
-	if o.done < n && o.kills == 0 {
+	if o.done < n && o.kills == 0 && o.total < longest {
 		t.Errorf("%s: %d of %d came to their end\n%s", c.name, o.done, n, &said)
 	}
 	return o

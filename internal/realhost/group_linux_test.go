@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -67,6 +68,22 @@ func remove(t *testing.T, dir string) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Errorf("%s is left", dir)
+}
+
+// killAll kills all that runs in the group and below it.
+func (g *group) killAll(t *testing.T) {
+	t.Helper()
+	for _, pattern := range []string{"cgroup.procs", "*/cgroup.procs"} {
+		files, _ := filepath.Glob(filepath.Join(g.memory, pattern))
+		for _, file := range files {
+			ids, _ := os.ReadFile(file)
+			for id := range strings.Lines(string(ids)) {
+				if pid, err := strconv.Atoi(strings.TrimSpace(id)); err == nil {
+					_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+				}
+			}
+		}
+	}
 }
 
 // number returns what is in a file of the group, or the number after name there.

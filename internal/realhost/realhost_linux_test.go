@@ -66,16 +66,16 @@ func TestRealHost(t *testing.T) {
 			var best outcome
 			for _, n := range tt.constants {
 				c := xargs(n)
-				o := c.run(t, tt.kind, tt.n)
+				o := c.run(t, tt.kind, scaled(tt.n))
 				t.Logf("%-26s %s", c.name, o)
 				if o.kills == 0 && o.rate > best.rate {
 					best = o
 				}
 			}
 			for _, c := range []contestant{byHeadroom, byParallel, byCrawlee} {
-				n := tt.n
+				n := scaled(tt.n)
 				if c.name != byHeadroom.name {
-					n /= 4 // they take long
+					n = scaled(tt.n / 4) // they take long
 				}
 				o := c.run(t, tt.kind, n)
 				t.Logf("%-26s %s, for %d pieces: %3.0f %% of the best constant's rate", c.name, o, n, 100*o.rate/best.rate)
@@ -107,14 +107,14 @@ func TestRealGoroutines(t *testing.T) {
 			var best outcome
 			for _, n := range tt.constants {
 				c := goroutines(strconv.Itoa(n))
-				o := c.run(t, tt.kind, tt.n)
+				o := c.run(t, tt.kind, scaled(tt.n))
 				t.Logf("%-26s %s", c.name, o)
 				if o.kills == 0 && o.rate > best.rate {
 					best = o
 				}
 			}
 			c := goroutines("pool")
-			o := c.run(t, tt.kind, tt.n)
+			o := c.run(t, tt.kind, scaled(tt.n))
 			t.Logf("%-26s %s: %3.0f %% of the best constant's rate", c.name, o, 100*o.rate/best.rate)
 		})
 	}
@@ -217,7 +217,8 @@ func endless(t *testing.T, g *group, k kind) (log string, stop func()) {
 	if err := os.WriteFile(log, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := inGroup(g, "sh", "-c", `seq 1000000 | exec "$@"`, "sh", headroomPath(t), "run", "-n", "1", "--", self, k.name)
+	cmd := inGroup(g, headroomPath(t), "run", "-n", "1", "--", self, k.name)
+	cmd.Stdin = &numbers{}
 	cmd.Env = append(os.Environ(), roleEnv+"=work", logEnv+"="+log)
 	if os.Getenv("HEADROOM_ADDR") == "" {
 		cmd.Env = append(cmd.Env, "HEADROOM_ADDR=unix:///nonexistent")
@@ -229,6 +230,21 @@ func endless(t *testing.T, g *group, k kind) (log string, stop func()) {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait() // by the signal
 	}
+}
+
+// numbers is a file of numbers, one in a line, without an end.
+type numbers struct {
+	next uint64
+	rest []byte
+}
+
+func (n *numbers) Read(p []byte) (int, error) {
+	for len(n.rest) < len(p) {
+		n.rest = fmt.Appendln(n.rest, n.next)
+		n.next++
+	}
+	n.rest = n.rest[copy(p, n.rest):]
+	return len(p), nil
 }
 
 func kernel(t *testing.T) string {
