@@ -15,6 +15,7 @@ import (
 type groupTable struct {
 	file  *os.File
 	slots []atomic.Int32
+	owner int // in a watchdog, the pid of the process that starts the commands
 }
 
 // tableSlots is how many groups a table holds; the kernel kills what more there are, but not what that started.
@@ -46,7 +47,7 @@ func mapTable(file *os.File) (*groupTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &groupTable{file, unsafe.Slice((*atomic.Int32)(unsafe.Pointer(&memory[0])), tableSlots)}, nil
+	return &groupTable{file: file, slots: unsafe.Slice((*atomic.Int32)(unsafe.Pointer(&memory[0])), tableSlots)}, nil
 }
 
 // inheritedTable returns the table of a watchdog; nil where it was given none.
@@ -59,6 +60,7 @@ func inheritedTable() *groupTable {
 	if err != nil {
 		return nil
 	}
+	t.owner = os.Getppid()
 	return t
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/headroom-rpc/headroom/internal/boottime"
+	"github.com/headroom-rpc/headroom/internal/spawn"
 )
 
 // watchdogLook is the longest time between two looks at the clock, which runs on while the machine sleeps.
@@ -142,6 +143,9 @@ func (l *leash) kill(table *groupTable) {
 		return
 	}
 	l.signal(table, syscall.SIGKILL)
+	if table != nil {
+		spawn.Clean(table.owner)
+	}
 	if l.cgroup == "" {
 		return
 	}

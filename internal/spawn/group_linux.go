@@ -60,6 +60,49 @@ func ownGroups(groups, mounts string) []mount {
 	return all
 }
 
+// readOwnGroups is ownGroups of this process; none where they cannot be read.
+func readOwnGroups() []mount {
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	return ownGroups(string(groups), string(mounts))
+}
+
+// groupName names the cgroups of a process with a Spawner.
+func groupName(pid int) string { return fmt.Sprintf("headroom-run-%d", pid) }
+
+// Clean kills what is left in the cgroups of a Spawner whose process died without closing it, and removes them. The
+// process had the pid, and was in the cgroups that this one is in.
+func Clean(pid int) {
+	for _, m := range readOwnGroups() {
+		dir := filepath.Join(m.dir, groupName(pid))
+		for range cleanLooks {
+			ids, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+			if err != nil || len(ids) == 0 {
+				break
+			}
+			for line := range strings.Lines(string(ids)) {
+				if id, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && id > 1 {
+					_ = unix.Kill(id, unix.SIGKILL) // it may have ended
+				}
+			}
+			time.Sleep(cleanPause)
+		}
+		remove(dir)
+	}
+}
+
+// How often Clean looks whether a cgroup is empty: it takes the kernel a moment.
+const (
+	cleanLooks = 100
+	cleanPause = 10 * time.Millisecond
+)
+
 // groups are the cgroups in which what is started runs. Where one cannot be made, its directory is "".
 type groups struct {
 	cpu    string // version 1, cpuacct
@@ -78,17 +121,8 @@ type groups struct {
 // One that would change how CPUs are shared is not made: all that is started would have one share of them.
 func newGroups() groups {
 	var g groups
-	paths, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return g
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return g
-	}
-	name := fmt.Sprintf("headroom-run-%d", os.Getpid())
-	for _, m := range ownGroups(string(paths), string(mounts)) {
-		dir := filepath.Join(m.dir, name)
+	for _, m := range readOwnGroups() {
+		dir := filepath.Join(m.dir, groupName(os.Getpid()))
 		switch {
 		case m.controllers == nil:
 			g.takeVersion2(dir)
