@@ -116,6 +116,7 @@ var clocks = map[string][]string{
 	"snapshot":      {"defaults.go", "prober.go", "run.go", "snapshotter.go"},
 	"task":          nil,
 	"internal/wire": nil,
+	"pool":          {"options.go", "run.go", "task.go"},
 }
 
 func TestDecidingReadsNoClock(t *testing.T) {
