@@ -102,6 +102,8 @@ type twostation struct {
 	owed    float64       // what rounding took of all quotas
 	queued  float64       // tasks of others at the CPU
 
+	active float64 // pools that have or want permits, at least 1
+
 	// Of one step; kept for their memory only.
 	stations         []*station
 	demands, weights []float64
@@ -176,7 +178,7 @@ func (t *twostation) Step(in Input) Decision {
 
 // enter finds the stations of the pools of this step.
 func (t *twostation) enter(in *Input) {
-	t.stations = t.stations[:0]
+	t.stations, t.active = t.stations[:0], 0
 	for i := range in.Pools {
 		id := in.Pools[i].ID
 		s := t.pools[id]
@@ -194,7 +196,11 @@ func (t *twostation) enter(in *Input) {
 			s.ran = false
 		}
 		t.stations = append(t.stations, s)
+		if s.ran || s.Waiting > 0 {
+			t.active++
+		}
 	}
+	t.active = max(1, t.active)
 	if len(t.pools) > len(t.stations) {
 		for id, s := range t.pools {
 			if in.At-s.seen > forgotten {
@@ -234,7 +240,7 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 		s.target = max(low, min(high, s.target))
 		s.elsewhere = s.bound >= boundMemory
 		if s.quota == 0 {
-			s.limit = int64(max(1, in.Host.Cores/float64(len(t.stations)))) // where the first rise begins
+			s.limit = int64(max(1, in.Host.Cores/t.active)) // where the first rise begins
 		}
 		s.from = s.limit
 		s.settle(in, critical, learn)

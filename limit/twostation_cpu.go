@@ -31,15 +31,17 @@ const (
 
 // measure learns from a window of dt seconds.
 func (t *twostation) measure(in *Input, dt float64) {
-	var known, blind, users float64
+	var known, queued, blind, unqueued float64
 	for _, s := range t.stations {
 		if s.CPUKnown {
 			known += s.CPU
 		} else {
 			blind += s.InUse
 		}
-		if s.InUse > 0 {
-			users++
+		if s.RunnableKnown {
+			queued += s.Runnable
+		} else {
+			unqueued += s.InUse
 		}
 	}
 	full := in.Host.BusyKnown && in.Host.Busy > 0.9*in.Host.Cores
@@ -59,8 +61,13 @@ func (t *twostation) measure(in *Input, dt float64) {
 		r := s.Runnable
 		switch {
 		case s.RunnableKnown:
-		case in.Host.RunQueueKnown && users == 1 && in.Host.BusyKnown:
-			r = in.Host.RunQueue - max(0, in.Host.Busy-u)
+		case in.Host.RunQueueKnown && (blind > 0 || unqueued == s.InUse):
+			// Likewise, but for what others use at the least.
+			others := 0.0
+			if blind == 0 && in.Host.BusyKnown {
+				others = max(0, in.Host.Busy-known)
+			}
+			r = (in.Host.RunQueue - queued - others) * s.InUse / unqueued
 		case full:
 			continue // how many wait for a CPU cannot be told
 		default:
@@ -101,7 +108,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 			s.share += left * float64(s.Weight) / spare
 		}
 		if s.elsewhere {
-			s.share = max(s.share, usable/float64(len(t.stations)))
+			s.share = max(s.share, usable/t.active)
 		}
 		if s.known() {
 			all += s.share
@@ -129,7 +136,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 			}
 		case s.CPUKnown && s.CPU < idleUse*in.Host.Cores || !s.ran:
 			// It used no CPU yet.
-			s.target = max(2*n, firstTasks*usable/float64(len(t.stations)))
+			s.target = max(2*n, firstTasks*usable/t.active)
 			s.bind(boundStart, n)
 		default:
 			t.grope(in, s, n)
@@ -170,7 +177,7 @@ func (s *station) known() bool { return s.used > leastUse }
 // grope moves the target by the verdict alone, where no CPU time is known.
 func (t *twostation) grope(in *Input, s *station, n float64) {
 	s.bind(boundVerdict, float64(in.Current.State))
-	s.target = max(s.quota, in.Host.Cores/float64(len(t.stations)))
+	s.target = max(s.quota, in.Host.Cores/t.active)
 	switch {
 	case in.Window <= 0 || !s.ran:
 	case in.Current.State == snapshot.StateOverloaded:
@@ -251,7 +258,7 @@ func (t *twostation) grow(in *Input) {
 			// Short windows come one after the other: four of them allow twice as much as one that is as long.
 			factor = math.Pow(factor, min(1, 2*in.Window.Seconds()))
 		}
-		most := max(factor*n, firstTasks*in.Host.Cores/float64(len(t.stations)))
+		most := max(factor*n, firstTasks*in.Host.Cores/t.active)
 		if burst := s.ramp.burst(); burst > 0 && in.Window > 0 {
 			// More would only wait for the CPU, and start all together.
 			room := bursts
