@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,14 +110,14 @@ func TestMemoryLog(t *testing.T) {
 	t.Run("an early end is noticed at once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ended := make(chan struct{})
-			over := false
-			time.AfterFunc(500*time.Millisecond, func() { over = true; close(ended) })
+			var over atomic.Bool
+			time.AfterFunc(500*time.Millisecond, func() { over.Store(true); close(ended) })
 			began := time.Now()
 			err := diagnostics.RecordMemory(t.Context(), diagnostics.MemoryRecording{
 				Ended:  ended,
 				Append: func([]byte) error { return nil },
 				Read: func(context.Context) (diagnostics.Memory, error) {
-					if over {
+					if over.Load() {
 						return diagnostics.Memory{}, diagnostics.ErrEnded
 					}
 					return diagnostics.Memory{}, nil
