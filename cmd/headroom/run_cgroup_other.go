@@ -9,5 +9,6 @@ type cgroup struct{}
 
 func newCgroup() (*cgroup, error) { return nil, errors.ErrUnsupported }
 
+func (g *cgroup) path() string { return "" }
 func (g *cgroup) name() string { return "" }
 func (g *cgroup) leave()       {}
