@@ -442,3 +442,33 @@ func TestSlowReaderOfTask(t *testing.T) {
 		checkError(t, err, codes.ResourceExhausted, "SLOW_READER")
 	})
 }
+
+// A folder of somebody else tells nothing, whatever the server itself could read.
+func TestFolderOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/secret", make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := server.Identity{Name: "other", Role: server.RoleWorker, UID: os.Getuid() + 61234, PID: os.Getpid(), Local: true}
+	f := start(t, settings{identity: other})
+	f.waitForSeverity(t)
+	id := register(t, f.tasks(), &headroomv1.RegisterTaskRequest{Name: "x", Sandbox: dir}).GetTaskId()
+	stream, err := f.tasks().WatchTask(t.Context(), &headroomv1.WatchTaskRequest{TaskId: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		resp, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := resp.GetTask().GetSample().GetDisk()
+		if strings.Contains(d.GetReason(), "not read yet") {
+			continue
+		}
+		if d.GetState() != headroomv1.DiskState_DISK_STATE_UNKNOWN || d.UsedBytes != nil {
+			t.Errorf("disk %v, want unknown", d)
+		}
+		return
+	}
+}
