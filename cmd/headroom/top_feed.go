@@ -138,9 +138,12 @@ func (f *topFeed) watchSeverity(ctx context.Context) {
 	}
 }
 
+// listInterval is the time between two lists, and how old the samples of tasks may be in one.
+func (f *topFeed) listInterval() time.Duration { return max(f.interval, time.Second) }
+
 // poll calls list at every interval until ctx is done or to go on is in vain.
 func (f *topFeed) poll(ctx context.Context, list func(context.Context) error) {
-	tick := time.NewTicker(max(f.interval, time.Second))
+	tick := time.NewTicker(f.listInterval())
 	defer tick.Stop()
 	for {
 		calling, cancel := context.WithTimeout(ctx, f.timeout)
@@ -182,7 +185,7 @@ func (f *topFeed) listPermits(ctx context.Context) error {
 }
 
 func (f *topFeed) listTasks(ctx context.Context) error {
-	all, err := f.client.Tasks(ctx, 0)
+	all, err := f.client.Tasks(ctx, f.listInterval())
 	list := &topTasks{all, time.Now(), err}
 	f.put(func(n *topNews) { n.tasks = list })
 	return err

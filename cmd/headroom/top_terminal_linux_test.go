@@ -129,7 +129,12 @@ func (s *screen) text() string {
 // await waits until the screen matches all patterns.
 func (s *screen) await(patterns ...string) {
 	s.t.Helper()
-	late := time.NewTimer(patience)
+	s.awaitFor(patience, patterns...)
+}
+
+func (s *screen) awaitFor(longest time.Duration, patterns ...string) {
+	s.t.Helper()
+	late := time.NewTimer(longest)
 	defer late.Stop()
 	for {
 		text, missing := s.text(), ""

@@ -94,6 +94,10 @@ func (m *topModel) body(height int) []string {
 		style = styleUnknown
 	}
 	lines = append(lines, label("severity")+style.Render(cut(m.severityText(), m.width-labelWidth)))
+	permits, tasks := &m.panes[permitPane], &m.panes[taskPane]
+	if mostWhy > 0 && both { // with what the tables leave
+		mostWhy = max(mostWhy, height-len(lines)-permits.height()-tasks.height())
+	}
 	lines = append(lines, m.whyPart(m.width, mostWhy)...)
 	if height < 0 {
 		for i := range m.panes {
@@ -105,9 +109,9 @@ func (m *topModel) body(height int) []string {
 	if !both {
 		return append(lines, m.pane().view(m.width, rest, true)...)
 	}
-	upper := split(m.panes[permitPane].height(), m.panes[taskPane].height(), rest)
-	lines = append(lines, m.panes[permitPane].view(m.width, upper, m.focus == permitPane)...)
-	return append(lines, m.panes[taskPane].view(m.width, rest-upper, m.focus == taskPane)...)
+	upper := split(permits.height(), tasks.height(), rest)
+	lines = append(lines, permits.view(m.width, upper, m.focus == permitPane)...)
+	return append(lines, tasks.view(m.width, rest-upper, m.focus == taskPane)...)
 }
 
 // split returns how many of the lines the first of two gets that need so many: half, and what the second does not need.

@@ -71,8 +71,8 @@ func TestTopFitsEveryTerminal(t *testing.T) {
 		Value: math.Inf(1), Bound: math.NaN(), HasValue: true, Reason: "\r\n",
 	})
 	wide.severity.Severity.Evidence[0].Text = strings.Repeat("memory ", 50)
-	for _, width := range []int{1, 2, 10, 20, 40, 59, 60, 79, 80, 81, 100, 120, 133, 200, 250} {
-		for _, height := range []int{1, 2, 3, 5, 8, 10, 11, 15, 19, 20, 24, 33, 34, 50} {
+	for _, width := range []int{1, 2, 20, 60, 80, 100, 120, 200} {
+		for _, height := range []int{1, 2, 3, 8, 15, 20, 24, 34} {
 			m := topOf(width, height, wide)
 			for _, keys := range []string{"", "tab end", "w", "w ?", "? / x"} {
 				for key := range strings.FieldsSeq(keys) {
