@@ -26,7 +26,7 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 	var (
 		verdict uint64
 		level   = -1
-		last    time.Duration
+		due     time.Duration // the next step
 	)
 	for {
 		view, changed, err := s.snapshotter.View()
@@ -36,13 +36,13 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 		switch {
 		case err != nil:
 			overdue.Reset(inactiveTry)
-		case view.Verdict != verdict || report.Level != level || now-last >= stepInterval-stepSlack:
-			verdict, level, last = view.Verdict, report.Level, now
-			overdue.Reset(s.step(a))
+		case view.Verdict != verdict || report.Level != level || now >= due-stepSlack:
+			verdict, level = view.Verdict, report.Level
+			again, next := s.step(a)
+			due = now + next
+			overdue.Reset(min(again, next+stepSlack))
 		default:
-			if again := s.pace(a); again > 0 {
-				overdue.Reset(again)
-			}
+			overdue.Reset(max(min(s.pace(a), due+stepSlack-now), stepSlack))
 		}
 		select {
 		case <-ctx.Done():

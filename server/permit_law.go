@@ -27,18 +27,19 @@ type regime struct {
 	shadowed []*headroomv1.ShadowLimit
 }
 
-// step lets the law decide anew, and returns when there is more to do without anything new.
-func (s *permitService) step(a *arbiter) time.Duration {
+// step lets the law decide anew. It returns when there is more to do with what it decided, and when it is to decide
+// again.
+func (s *permitService) step(a *arbiter) (again, next time.Duration) {
 	r := &s.regime
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	view, _, err := s.snapshotter.View()
 	if err != nil {
-		return inactiveTry // it does not run any more
+		return inactiveTry, inactiveTry // it does not run any more
 	}
 	account, users, now, err := a.hostUsers(r.users)
 	if err != nil {
-		return stepInterval
+		return stepInterval, stepInterval
 	}
 	s.sensor.want(users)
 	pools, since := r.windows.look(now, users, s.sensor.cpu)
@@ -51,7 +52,10 @@ func (s *permitService) step(a *arbiter) time.Duration {
 	if r.shadow != nil {
 		r.shadowed = shadowsOf(r.shadow.Step(in))
 	}
-	return s.applyLocked(a, &view, now)
+	if next = r.decision.Next; next <= 0 || len(users) == 0 {
+		next = stepInterval
+	}
+	return s.applyLocked(a, &view, now), min(max(next, paceInterval), stepInterval)
 }
 
 func shadowsOf(decided []limit.ShadowDecision) []*headroomv1.ShadowLimit {
@@ -71,18 +75,18 @@ func (r *regime) shadows() []*headroomv1.ShadowLimit {
 }
 
 // pace goes on with a rise that is gradual, and looks whether memory lets anything start. It returns when it is to be
-// called again, or 0 where nothing is left to do before the next step.
+// called again.
 func (s *permitService) pace(a *arbiter) time.Duration {
 	r := &s.regime
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := s.config.Clock()
 	if now-r.at >= r.decision.Pace && r.decision.Gate == (limit.Gate{}) {
-		return 0
+		return stepInterval
 	}
 	view, _, err := s.snapshotter.View()
 	if err != nil {
-		return 0
+		return inactiveTry
 	}
 	return s.applyLocked(a, &view, now)
 }
@@ -105,7 +109,7 @@ func (s *permitService) applyLocked(a *arbiter, view *snapshot.View, now time.Du
 	if elapsed < d.Pace {
 		return paceInterval
 	}
-	return max(stepInterval+stepSlack-elapsed, stepSlack)
+	return stepInterval
 }
 
 // hold keeps the limit at what is held while memory lets nothing start, but for one.
@@ -131,7 +135,7 @@ type partOf struct {
 }
 
 // partsLocked returns what the decision gives to each session, or no bound to each once it divides nothing any more.
-// A session whose next task needs more at once gets that: else it would wait for ever.
+// A session whose next task needs more at once gets that in its turn: else it would wait for ever.
 func (s *permitService) partsLocked(elapsed time.Duration) []partOf {
 	r := &s.regime
 	divides := len(r.decision.Shares) >= max(len(r.users), 1) // a law may decide for one where there is none
@@ -144,7 +148,9 @@ func (s *permitService) partsLocked(elapsed time.Duration) []partOf {
 		u := &r.users[i]
 		parts[i] = partOf{session: u.Session, part: permit.MaxLimit}
 		if divides {
-			parts[i].part = max(r.decision.ShareAfter(i, elapsed), u.Need)
+			if parts[i].part = r.decision.ShareAfter(i, elapsed); parts[i].part > 0 {
+				parts[i].part = max(parts[i].part, u.Need)
+			}
 			parts[i].binding = r.decision.Shares[i].Binding
 		}
 	}

@@ -113,7 +113,7 @@ func TestCodesAreAssignedInOneFile(t *testing.T) {
 // clocks names, for the packages that decide, the only files that may touch a clock. The rest is given the
 // time.
 var clocks = map[string][]string{
-	"snapshot":      {"defaults.go", "prober.go", "run.go", "snapshotter.go"},
+	"snapshot":      {"defaults.go", "prober.go", "rota.go", "run.go", "snapshotter.go"},
 	"task":          nil,
 	"internal/wire": nil,
 	"pool":          {"options.go", "run.go", "task.go"},
@@ -142,6 +142,7 @@ func TestDecidingReadsNoClock(t *testing.T) {
 var executes = map[string]string{
 	"cmd/headroom/diagnose_python.go": "it asks the user's Python whether a profiler is installed",
 	"cmd/headroom/run_child.go":       "the user names the command on the command line",
+	"cmd/headroom/run_many_job.go":    "the user names the command on the command line; it is looked up, to say what is wrong with it",
 	"cmd/headroom/run_watchdog.go":    "it runs itself, to end the command",
 	"cmd/headroom/severity_exec.go":   "the user names the command on the command line; nothing from the wire is run",
 }
