@@ -20,5 +20,7 @@
 //
 //	go test ./internal/sim -run '^TestSweep$' -timeout 1h -hostsim.sweep [-hostsim.scenario NAME]
 //
-// finds the constants anew, which is needed after a change of a scenario or of the host.
+// finds the constants anew, which is needed after a change of a scenario or of the host. make sim-report runs all,
+// writes the tables of docs/limit-laws.md, and lists in testdata/hostsim_missed.txt which goals are missed and by how
+// much; TestLawReachesItsGoals holds the law to the others, and to what it reaches of those.
 package sim

@@ -121,6 +121,9 @@ func (sc *scenario) judge(r, best *record) marks {
 		first = sc.span / 2
 	}
 	from := max(first, atLeast)
+	if best.rate(from, sc.span) == 0 { // the constant has no work left by then
+		from = atLeast
+	}
 	m.share = r.rate(from, sc.span) / best.rate(from, sc.span)
 	m.crowded = r.crowded(first)
 	if len(r.m.pools) > 1 {
