@@ -250,16 +250,20 @@ func TestTopQuits(t *testing.T) {
 // The row stays selected wherever news puts it, and when it is gone the one in its place is.
 func TestTopSelectionFollowsTheRow(t *testing.T) {
 	m := topOf(80, 24, busyNews(), press("tab"), press("down"))
-	tasks := *busyTasks()
-	tasks.all[1].Sample.Usage.Rate = 3
-	m.Update(topNews{now: topNow, clock: topClock, tasks: &tasks})
-	if got, want := stateOfTop(m), "pane 1 by cpu↓: [2] 1 3"; got != want {
-		t.Errorf("used more: %q, want %q", got, want)
+	step := func(name, want string, tasks ...client.TaskState) {
+		t.Helper()
+		m.Update(topNews{now: topNow, clock: topClock, tasks: &topTasks{all: tasks, at: topNow}})
+		if got := stateOfTop(m); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
-	m.Update(topNews{now: topNow, clock: topClock, tasks: &topTasks{all: []client.TaskState{tasks.all[0], tasks.all[2]}, at: topNow}})
-	if got, want := stateOfTop(m), "pane 1 by cpu↓: [1] 3"; got != want {
-		t.Errorf("gone: %q, want %q", got, want)
-	}
+	all := busyTasks().all
+	step("as it was", "pane 1 by cpu↓: 1 [2] 3", all...)
+	all[1].Sample.Usage.Rate = 3
+	step("used more", "pane 1 by cpu↓: [2] 1 3", all...)
+	all[1].Sample.Usage.Rate = 1
+	step("used less", "pane 1 by cpu↓: 1 [2] 3", all...)
+	step("gone", "pane 1 by cpu↓: 1 [3]", all[0], all[2])
 }
 
 func TestTopAsksWhyOfTheSelectedRow(t *testing.T) {
@@ -306,7 +310,7 @@ func TestTopKeepsWhatItKnows(t *testing.T) {
 	screen := plainTop(m)
 	for _, want := range []string{
 		"headroom  stale, nothing for 7s: connection refused", "99.0%?", "bound 95%, of 2 cores",
-		"of 7s ago: connection refused", "as it was 7s ago:", "cpu 99.0%, bound 95%, 7.3s old",
+		"of 7s ago: connection refused\n>api ", "of 7s ago: connection refused\n crawl", "as it was 7s ago:", "cpu 99.0%, bound 95%, 7.3s old",
 	} {
 		if !strings.Contains(screen, want) {
 			t.Errorf("a server that is gone: no %q in\n%s", want, screen)
