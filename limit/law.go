@@ -162,7 +162,7 @@ func (d *Decision) ShareAfter(i int, elapsed time.Duration) int64 {
 }
 
 func (d *Decision) after(from, limit int64, elapsed time.Duration) int64 {
-	if elapsed >= d.Pace || from >= limit {
+	if d.Pace <= 0 || elapsed >= d.Pace || from >= limit {
 		return limit
 	}
 	part := int64(max(0, elapsed)*paces/d.Pace) + 1

@@ -73,8 +73,7 @@ var parsers = map[string]func(*settings) (Law, error){
 			Decrease: s.number("decrease"), Interval: s.duration("interval"),
 		})
 	},
-	"fixed":  func(s *settings) (Law, error) { return NewFixed(s.whole("limit")) },
-	"status": func(*settings) (Law, error) { return NewStatus(), nil },
+	"fixed": func(s *settings) (Law, error) { return NewFixed(s.whole("limit")) },
 }
 
 func names() []string { return slices.Sorted(maps.Keys(parsers)) }

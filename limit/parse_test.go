@@ -21,7 +21,6 @@ func TestParse(t *testing.T) {
 		{"aimd", "aimd", 5},
 		{"aimd min=2 max=60 start=8 increase=2 decrease=0.5 interval=500ms", "aimd", 10},
 		{"fixed limit=10", "fixed", 10},
-		{"status", "status", 5},
 	} {
 		law, err := limit.Parse(tt.text)
 		if err != nil {
@@ -41,7 +40,7 @@ func TestParseRefuses(t *testing.T) {
 		text string
 		want []string
 	}{
-		{"", []string{"no law is named", "aimd, crawlee, fixed, status, twostation"}},
+		{"", []string{"no law is named", "aimd, crawlee, fixed, twostation"}},
 		{"vegas", []string{`there is no law "vegas"`, "twostation"}},
 		{"fixed", []string{"fixed: 0 is less than 1"}},
 		{"fixed limit=0", []string{`limit: "0" is not a whole number over 0`}},

@@ -13,7 +13,7 @@ import (
 )
 
 // laws are those that must bear anything.
-var laws = []string{"twostation", "twostation objective=latency", "aimd", "crawlee", "crawlee profile=js", "status", "fixed limit=3"}
+var laws = []string{"twostation", "twostation objective=latency", "aimd", "crawlee", "crawlee profile=js", "fixed limit=3"}
 
 func mustParse(tb testing.TB, text string) limit.Law {
 	tb.Helper()

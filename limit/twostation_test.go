@@ -130,6 +130,14 @@ func TestTwoStationRules(t *testing.T) {
 			t.Errorf("%+v after %d: want a fall at once", fall, d.Limit)
 		}
 	})
+	t.Run("a decision without a pace holds at any time", func(t *testing.T) {
+		d := limit.Decision{Limit: 9, From: 3, Shares: []limit.Share{{Limit: 9, From: 3}}}
+		for _, elapsed := range []time.Duration{-time.Second, 0, time.Second} {
+			if d.After(elapsed) != 9 || d.ShareAfter(0, elapsed) != 9 {
+				t.Errorf("%v after: %d and %d, want 9", elapsed, d.After(elapsed), d.ShareAfter(0, elapsed))
+			}
+		}
+	})
 	t.Run("no more than four times as many in a window", func(t *testing.T) {
 		law := mustParse(t, "twostation")
 		law.Step(limit.Input{Host: limit.Host{Cores: 2}, Pools: []limit.Pool{{ID: "a", Waiting: 9}}})

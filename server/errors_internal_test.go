@@ -121,7 +121,7 @@ func TestToStatus(t *testing.T) {
 		{&waitError{resource: "api", count: 1, wait: time.Hour}, reasonWaitTooLong},
 		{&permitLimitError{limit: 1, field: "MaxPermits"}, reasonPermits},
 		{&lostError{id: "x"}, reasonPermitLost},
-		{&lawError{resource: "host", law: "status"}, reasonFollowsLaw},
+		{&lawError{resource: "host", law: "twostation"}, reasonFollowsLaw},
 		{&taskError{id: "x"}, reasonNoTask},
 		{&taskError{id: "x", ended: true}, reasonTaskEnded},
 		{task.ErrNoProcess, reasonNoTaskProcess},

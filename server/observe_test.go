@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/headroom-rpc/headroom/limit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/server"
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -274,7 +275,17 @@ func TestHTTP(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lis := bufconn.Listen(1 << 20)
-		f := serving(t, settings{server: func(c *server.Config) { c.HTTP = lis }})
+		law, err := limit.NewFixed(3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shadow, err := limit.NewFixed(7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := serving(t, settings{server: func(c *server.Config) {
+			c.HTTP, c.Permits.Host = lis, server.HostPermits{Law: law, Shadows: []limit.Law{shadow}}
+		}})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		stream, err := f.client.WatchSnapshots(ctx, &headroomv1.WatchSnapshotsRequest{})
@@ -310,9 +321,10 @@ func TestMetrics(t *testing.T) {
 			`headroom_sample_errors_total{signal="cpu"} 2`,
 			`headroom_severity_level 1`,
 			`headroom_severity_transitions_total{from="0",to="1"} 1`,
-			`headroom_permit_limit{resource="host"} 1`,
+			`headroom_permit_limit{resource="host"} 3`,
+			`headroom_permit_shadow_limit{law="fixed"} 7`,
 			`headroom_permit_charge{resource="host"} 0`,
-			`headroom_permit_unknown{resource="host"} 2`,
+			`headroom_permit_unknown{resource="host"} 3`,
 			`headroom_permit_held{resource="host"} 0`,
 			`headroom_permit_want{resource="host"} 0`,
 			`headroom_permit_mismatches_total{resource="host"} 0`,

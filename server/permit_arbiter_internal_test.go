@@ -139,7 +139,11 @@ func TestEndsAreWrittenWithGrants(t *testing.T) {
 // A lease wakes the loop only if it ends before the loop looks by itself.
 func TestLeasesWakeTheLoopInTime(t *testing.T) {
 	service := &permitService{config: PermitConfig{}.withDefaults(), limits: Limits{}.WithDefaults()}
-	service.config.Host.Law = limit.NewStatus()
+	law, err := limit.NewFixed(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service.config.Host.Law = law
 	ledger, err := permit.NewLedger(0, service.ledgerConfig(recovered{epoch: 1}))
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,8 @@ type permitCollector struct{ service *permitService }
 var (
 	permitLimitDesc = prometheus.NewDesc("headroom_permit_limit",
 		"Permits of the resource that may be in use.", []string{"resource"}, nil)
+	permitShadowDesc = prometheus.NewDesc("headroom_permit_shadow_limit",
+		"What a law would let be in use of the host that is tried and not followed.", []string{"law"}, nil)
 	permitChargeDesc = prometheus.NewDesc("headroom_permit_charge",
 		"Permits that must be assumed to be in use.", []string{"resource"}, nil)
 	permitUnknownDesc = prometheus.NewDesc("headroom_permit_unknown",
@@ -44,7 +46,8 @@ var (
 // Describe implements prometheus.Collector.
 func (c *permitCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		permitLimitDesc, permitChargeDesc, permitUnknownDesc, permitHeldDesc, permitWantDesc, permitMismatchDesc,
+		permitLimitDesc, permitShadowDesc, permitChargeDesc, permitUnknownDesc, permitHeldDesc, permitWantDesc,
+		permitMismatchDesc,
 		permitSessionsDesc, permitLeasesDesc, permitWaitersDesc, permitTargetsDesc, permitGrantsDesc,
 		permitExpiriesDesc, permitSilencesDesc, permitFaultsDesc,
 	} {
@@ -73,6 +76,13 @@ func (c *permitCollector) Collect(out chan<- prometheus.Metric) {
 		show(permitHeldDesc, prometheus.GaugeValue, float64(r.Held), r.Resource)
 		show(permitWantDesc, prometheus.GaugeValue, float64(r.Want), r.Resource)
 		show(permitMismatchDesc, prometheus.CounterValue, float64(r.Mismatches), r.Resource)
+	}
+	shown := make(map[string]bool)
+	for _, s := range c.service.regime.shadows() {
+		if !shown[s.GetLaw()] { // of two with one name the first
+			shown[s.GetLaw()] = true
+			show(permitShadowDesc, prometheus.GaugeValue, float64(s.GetLimit()), s.GetLaw())
+		}
 	}
 	show(permitSessionsDesc, prometheus.GaugeValue, float64(counts.sessions))
 	show(permitLeasesDesc, prometheus.GaugeValue, float64(counts.leases))

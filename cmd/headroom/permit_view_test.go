@@ -141,12 +141,12 @@ func TestExplain(t *testing.T) {
 		}, "The limit of api is 8 (law fixed): 3 in use, 3 wanted by all.\nIn use: 3 by w (uid:1).\n" +
 			"You have 1, may hold 2 and want 2.\nWhy: it has all that it wants: 2.\n1 are guaranteed."},
 		{"one that waits", "the session", "", permit.Explanation{
-			Account: permit.ResourceAccount{Resource: "host", Limit: 4, Charge: 3, Unknown: 1, Want: 9, Law: "status",
+			Account: permit.ResourceAccount{Resource: "host", Limit: 4, Charge: 3, Unknown: 1, Want: 9, Law: "aimd",
 				Mode: permit.ModeCancel, Binding: "level 3."},
 			Share:      permit.SessionShare{Held: 2, Target: 2, Want: 5},
 			QueueAhead: 4, Wait: 1234 * time.Millisecond, HasWait: true,
 			Reasons: []string{"level 3.", "its quota is 2\x1b[2J."},
-		}, "The limit of host is 4 (law status): 4 in use, 1 of these perhaps by workers of the server's earlier life, 9 wanted by all.\n" +
+		}, "The limit of host is 4 (law aimd): 4 in use, 1 of these perhaps by workers of the server's earlier life, 9 wanted by all.\n" +
 			"What binds it: cancel: level 3.\nThe session has 2, may hold 2 and wants 5.\nWhy: its quota is 2\ufffd[2J.\n" +
 			"4 that others wait for come first; one more takes about 1.2s."},
 		{"nobody knows", "you", "", permit.Explanation{
