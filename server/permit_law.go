@@ -19,6 +19,7 @@ const paceInterval = 100 * time.Millisecond
 type regime struct {
 	mu       sync.Mutex
 	windows  usageWindows
+	busy     busyHistory
 	users    []permit.User
 	decision limit.Decision
 	at       time.Duration // of the decision
@@ -44,9 +45,18 @@ func (s *permitService) step(a *arbiter) (again, next time.Duration) {
 	s.sensor.want(users)
 	pools, since := r.windows.look(now, users, s.sensor.cpu)
 	law := *s.law.Load()
+	seen := hostWindow(&view)
+	if at, ok := readAt(&view, snapshot.CPU); ok && seen.BusyKnown {
+		r.busy.add(at+now-view.At, seen.Busy)
+		if from, to, ok := r.windows.span(); ok {
+			if cores, ok := r.busy.over(from, to); ok {
+				seen.Busy = cores
+			}
+		}
+	}
 	in := limit.Input{
 		At: now, Window: since, Current: view.Current, Historical: view.Historical, Newest: view.Newest,
-		Charge: account.Charge, Want: account.Want, Host: hostWindow(&view), Pools: pools,
+		Charge: account.Charge, Want: account.Want, Host: seen, Pools: pools,
 	}
 	r.decision, r.users, r.at = law.Step(in), users, now
 	if r.shadow != nil {
@@ -135,7 +145,7 @@ type partOf struct {
 }
 
 // partsLocked returns what the decision gives to each session, or no bound to each once it divides nothing any more.
-// A session whose next task needs more at once gets that in its turn: else it would wait for ever.
+// A session whose next task needs more at once may have that: else it would wait for ever.
 func (s *permitService) partsLocked(elapsed time.Duration) []partOf {
 	r := &s.regime
 	divides := len(r.decision.Shares) >= max(len(r.users), 1) // a law may decide for one where there is none
@@ -148,9 +158,7 @@ func (s *permitService) partsLocked(elapsed time.Duration) []partOf {
 		u := &r.users[i]
 		parts[i] = partOf{session: u.Session, part: permit.MaxLimit}
 		if divides {
-			if parts[i].part = r.decision.ShareAfter(i, elapsed); parts[i].part > 0 {
-				parts[i].part = max(parts[i].part, u.Need)
-			}
+			parts[i].part = max(r.decision.ShareAfter(i, elapsed), u.Need) // at least 1: the limit makes them take turns
 			parts[i].binding = r.decision.Shares[i].Binding
 		}
 	}
@@ -228,6 +236,16 @@ func hostWindow(view *snapshot.View) limit.Host {
 		h.MemoryUsed, h.MemoryTotal = used, total
 	}
 	return h
+}
+
+// readAt returns when the resource was read last, by the clock of the view.
+func readAt(view *snapshot.View, resource snapshot.Resource) (time.Duration, bool) {
+	for i := range view.Newest {
+		if s := &view.Newest[i]; s.Resource == resource && s.Known() {
+			return s.At, true
+		}
+	}
+	return 0, false
 }
 
 // memoryOf returns how much memory is in use and how much there is, by the limit that has the least left.

@@ -24,6 +24,9 @@ type window struct {
 	pool   limit.Pool
 	at     time.Duration
 	sensed sensed // what was measured; zero if nothing was
+
+	// The CPU time of pool is the mean from one to the other; zero where it is not known.
+	from, to time.Duration
 }
 
 // look returns the pools of the users, in their order, and the time since the last look. measured says what was
@@ -39,19 +42,43 @@ func (w *usageWindows) look(
 		if !known {
 			last = window{user: permit.User{HasUsage: false}, at: now}
 		}
-		p := pool(now, user, &last)
-		one, ok := measured(user.Session)
-		if ok && last.sensed.at > 0 {
-			correct(&p, one, &last)
+		next := window{user: *user, at: now, from: last.from, to: last.to}
+		next.pool = pool(now, user, &last)
+		if user.HasUsage && last.user.HasUsage && user.Reported > last.user.Reported {
+			next.from, next.to = last.user.Reported, user.Reported
 		}
-		w.pools = append(w.pools, p)
-		seen[user.Session] = window{user: *user, pool: p, at: now, sensed: one}
+		var ok bool
+		if next.sensed, ok = measured(user.Session); ok && last.sensed.at > 0 && correct(&next.pool, next.sensed, &last) {
+			if next.sensed.at > last.sensed.at {
+				next.from, next.to = last.sensed.at, next.sensed.at
+			}
+		}
+		if !next.pool.CPUKnown {
+			next.from, next.to = 0, 0
+		}
+		w.pools = append(w.pools, next.pool)
+		seen[user.Session] = next
 	}
 	if w.last != nil {
 		since = now - w.at
 	}
 	w.last, w.at = seen, now
 	return w.pools, since
+}
+
+// span returns the time over which the CPU time of the pools is the mean, on average; ok is false where that of none
+// is known.
+func (w *usageWindows) span() (from, to time.Duration, ok bool) {
+	var n time.Duration
+	for _, one := range w.last {
+		if one.to > one.from {
+			from, to, n = from+one.from, to+one.to, n+1
+		}
+	}
+	if n == 0 {
+		return 0, 0, false
+	}
+	return from / n, to / n, true
 }
 
 // pool returns what a session did since the last look at it.
@@ -113,18 +140,19 @@ func counted(n, before int64) int64 {
 }
 
 // correct takes the CPU time that was measured where the worker says less, or nothing: what it hides others would be
-// short of.
-func correct(p *limit.Pool, now sensed, last *window) {
+// short of. It reports whether it did.
+func correct(p *limit.Pool, now sensed, last *window) (corrected bool) {
 	cores := last.pool.CPU // while there is nothing newer
 	if span := (now.at - last.sensed.at).Seconds(); span > 0 {
 		cores = max(0, (now.cpu-last.sensed.cpu).Seconds()/span)
 	} else if !last.pool.CPUKnown {
-		return
+		return false
 	}
 	if !p.CPUKnown || cores > p.CPU {
-		p.CPU, p.CPUKnown = cores, true
+		p.CPU, p.CPUKnown, corrected = cores, true, true
 	}
 	if p.RunnableKnown {
 		p.Runnable = min(max(p.Runnable, p.CPU), max(p.InUse, 0))
 	}
+	return corrected
 }

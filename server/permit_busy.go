@@ -1,0 +1,46 @@
+package server
+
+import "time"
+
+// busyHistory remembers how many cores of the host were in use, so that what the pools used in a window can be taken
+// from what the host used in the same one: else a rise of theirs looks like one of others.
+type busyHistory struct {
+	spans [16]busySpan // a ring
+	next  int
+}
+
+// busySpan is the mean of the cores in use over a time.
+type busySpan struct {
+	from, to time.Duration
+	cores    float64
+}
+
+// add takes a reading of the cores in use since the one before. One that is not newer is ignored.
+func (b *busyHistory) add(at time.Duration, cores float64) {
+	last := &b.spans[(b.next+len(b.spans)-1)%len(b.spans)]
+	if at <= last.to {
+		return
+	}
+	from := last.to
+	if from == 0 {
+		from = at
+	}
+	b.spans[b.next] = busySpan{from: from, to: at, cores: cores}
+	b.next = (b.next + 1) % len(b.spans)
+}
+
+// over returns the mean over a time, as far as it is known; ok is false where less than half of it is.
+func (b *busyHistory) over(from, to time.Duration) (cores float64, ok bool) {
+	var known time.Duration
+	for i := range b.spans {
+		s := &b.spans[i]
+		if part := min(to, s.to) - max(from, s.from); part > 0 {
+			known += part
+			cores += s.cores * part.Seconds()
+		}
+	}
+	if known <= 0 || known < (to-from)/2 {
+		return 0, false
+	}
+	return cores / known.Seconds(), true
+}
