@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -187,10 +188,13 @@ func (s *taskService) renew(
 	case info.Ended != task.Running || l == nil:
 		return &taskError{id: id, ended: true}
 	}
+	before := s.monitor.Numbers(id)
 	numbers, err := s.monitor.AddProcesses(id, processes)
 	if err != nil {
 		return specFaults(found(err, id))
 	}
+	left := s.monitor.Numbers(id)
+	s.dropLocked(slices.DeleteFunc(before, func(number uint64) bool { return slices.Contains(left, number) }))
 	if bytes := req.GetMemoryLimitBytes(); bytes > 0 {
 		if err := s.monitor.SetMemoryLimit(id, bytes); err != nil {
 			return found(err, id)
@@ -221,13 +225,18 @@ func (s *taskService) endLocked(now time.Duration, id string, how task.End, exit
 	}
 	delete(s.leases, id)
 	delete(s.pss, id)
+	s.dropLocked(numbers)
+	s.changedLocked()
+}
+
+// dropLocked lets go of processes. The loop closes them.
+func (s *taskService) dropLocked(numbers []uint64) {
 	for _, number := range numbers {
 		if h := s.handles[number]; h != nil {
 			delete(s.handles, number)
 			s.trash = append(s.trash, h)
 		}
 	}
-	s.changedLocked()
 }
 
 // UnregisterTask implements headroom.v1.TaskService.
