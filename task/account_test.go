@@ -165,6 +165,27 @@ func TestRegisteredDuringAPass(t *testing.T) {
 	}
 }
 
+// A process that was added since the last pass is in no sample yet, rather than with figures of 0.
+func TestAddedProcessIsNotInOlderSamples(t *testing.T) {
+	w := newWorld(t, task.Config{})
+	w.procs = []proc{{pid: 10, start: 1, user: time.Second}, {pid: 20, start: 1, user: time.Hour}}
+	w.register("t", task.Process{Name: "p", PID: 10, Start: 1})
+	w.pass(0)
+	w.pass(10 * time.Second)
+	if _, err := w.m.AddProcesses("t", []task.Process{{Name: "q", PID: 20, Start: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.check("before a pass", "t", time.Second, "0.000", 1)
+	if s := w.sample("t"); len(s.Processes) != 1 || s.Processes[0].Name != "p" {
+		t.Errorf("%+v, want the one that was sampled", s.Processes)
+	}
+	w.m.End(w.now, w.wall(), "t", task.Unregistered, nil)
+	s, err := w.m.Sample(w.now, "t", task.Query{Past: true, At: w.now})
+	if err != nil || len(s.Processes) != 1 || !s.Usage.Known {
+		t.Errorf("in the history: %+v, %v, want the one that was sampled", s.Processes, err)
+	}
+}
+
 func TestSharedProcesses(t *testing.T) {
 	w := newWorld(t, task.Config{})
 	w.procs = []proc{{pid: 10, start: 1, user: time.Second}, {pid: 11, parent: 10, start: 2, user: time.Second}}

@@ -70,10 +70,14 @@ func (h *history) add(at time.Duration, wall int64, all []account) error {
 		return ErrTimeOrder
 	}
 	first := h.dropped + len(h.points.live())
+	n := int32(0)
 	for i := range all {
-		h.points.push(point{all[i].number, all[i].last})
+		if all[i].seen {
+			h.points.push(point{all[i].number, all[i].last})
+			n++
+		}
 	}
-	h.records.push(record{at, wall, first, int32(len(all))})
+	h.records.push(record{at, wall, first, n})
 	return nil
 }
 

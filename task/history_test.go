@@ -327,6 +327,36 @@ func TestDiskOfTask(t *testing.T) {
 	state(snapshot.DiskPartial, 9)
 }
 
+// A task without processes has samples of its folder only, which are as old as its reading, and kept for as long as
+// others.
+func TestTaskWithoutProcesses(t *testing.T) {
+	w := newWorld(t, task.Config{})
+	w.m.Register(w.now, w.wall(), task.Spec{ID: "empty"})
+	w.m.Register(w.now, w.wall(), task.Spec{ID: "folder", Sandbox: "/s", History: time.Hour, DiskInterval: time.Minute})
+	w.now += time.Second
+	if s, err := w.m.Sample(w.now, "empty", task.Query{}); !errors.Is(err, task.ErrNoSample) {
+		t.Errorf("of nothing: %+v, %v, want ErrNoSample", s, err)
+	}
+	if s := w.sample("folder"); s.At != w.now-time.Second || s.Time.IsZero() {
+		t.Errorf("of a folder that was not read: at %v, %v, want when it was registered", s.At, s.Time)
+	}
+	most := int64(0)
+	for i := range 1000 {
+		w.now += time.Minute
+		w.m.DiskDone(w.now, w.wall(), "folder", snapshot.DiskReading{State: snapshot.DiskOK, Bytes: 7})
+		bytes := w.m.Health().HistoryBytes
+		if i < 200 {
+			most = max(most, bytes)
+		} else if bytes > most {
+			t.Fatalf("after %d readings the history of an hour takes %d bytes, %d before", i, bytes, most)
+		}
+	}
+	w.now += time.Second
+	if s := w.sample("folder"); s.At != w.now-time.Second || !s.Time.Equal(epoch.Add(s.At)) || s.Disk.Bytes != 7 {
+		t.Errorf("%+v, want the newest reading and when it was", s)
+	}
+}
+
 func TestPSSOnDemand(t *testing.T) {
 	w := newWorld(t, task.Config{})
 	w.procs = []proc{{pid: 10, start: 1}, {pid: 11, parent: 10, start: 2}}

@@ -88,19 +88,24 @@ func (m *Monitor) Sample(now time.Duration, id string, q Query) (Sample, error) 
 }
 
 func (m *Monitor) newest(now time.Duration, e *entry, maxAge time.Duration) (Sample, error) {
-	at := e.at
-	if len(e.accounts) == 0 {
-		at = e.disk.at // it has nothing but its folder
-	} else if !e.sampled {
+	s := Sample{At: e.at, Time: e.wall, Stopped: m.why(now, e)}
+	switch {
+	case len(e.accounts) == 0 && e.Sandbox == "":
+		return Sample{}, fmt.Errorf("%w: the task has neither processes nor a folder", ErrNoSample)
+	case len(e.accounts) == 0 && e.diskRead:
+		s.At, s.Time = e.disk.at, time.Unix(0, e.disk.wall)
+	case len(e.accounts) == 0:
+		s.At, s.Time = e.Registered, e.RegisteredTime
+	case !e.sampled:
 		return Sample{}, fmt.Errorf("%w: the task was not sampled yet", ErrNoSample)
 	}
-	if age := now - at; maxAge > 0 && age > maxAge {
+	if age := now - s.At; maxAge > 0 && age > maxAge {
 		return Sample{}, fmt.Errorf("%w: the newest is %v old", ErrNoSample, age.Round(time.Millisecond))
 	}
-	s := Sample{At: e.at, Time: e.wall, Stopped: m.why(now, e)}
 	for i := range e.accounts {
-		a := &e.accounts[i]
-		s.Processes = append(s.Processes, ProcessUsage{a.Name, a.number, a.PID, a.ended, a.last})
+		if a := &e.accounts[i]; a.seen {
+			s.Processes = append(s.Processes, ProcessUsage{a.Name, a.number, a.PID, a.ended, a.last})
+		}
 	}
 	s.Usage = total(s.Processes)
 	s.Disk, s.DiskAt, s.DiskTime = e.disk.use, e.disk.at, time.Unix(0, e.disk.wall)
@@ -213,6 +218,7 @@ func (m *Monitor) DiskDone(now time.Duration, wall time.Time, id string, use sna
 	e.disk, e.diskRead = diskRecord{now, wall.UnixNano(), use}, true
 	// The order is that of now, which does not go back.
 	_ = e.history.addDisk(now, wall.UnixNano(), use)
+	e.history.trim(now-e.History, MaxPoints)
 	m.weigh(e)
 }
 
