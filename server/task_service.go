@@ -258,12 +258,14 @@ func pageStart(token string) (time.Duration, error) {
 	return time.Duration(n), nil
 }
 
+// farTime bounds how far from now a sample may be asked for: times that are farther do not fit the clock.
+const farTime = 100 * 365 * 24 * time.Hour
+
 // query returns what a request asks for, by the clock of the monitor.
 func (s *taskService) query(at time.Time, past bool, mode headroomv1.SampleMode, maxAge *durationpb.Duration) task.Query {
 	q := task.Query{Past: past, Mode: wire.SampleModeFrom(mode), MaxAge: maxAge.AsDuration()}
 	if past {
-		now := s.clock()
-		q.At = min(now-time.Since(at), now)
+		q.At = s.clock() + max(-farTime, min(time.Until(at), farTime))
 	}
 	return q
 }

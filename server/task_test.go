@@ -97,6 +97,19 @@ func TestTaskOverItsLife(t *testing.T) {
 			t.Errorf("too far: %v", err)
 		}
 
+		// Times of which the clock knows nothing are as far as can be.
+		for year, newest := range map[int]bool{1: false, 9999: true} {
+			at := timestamppb.New(time.Date(year, 12, 31, 0, 0, 0, 0, time.UTC))
+			got, err := c.GetTaskSample(t.Context(), &headroomv1.GetTaskSampleRequest{TaskId: one.GetTaskId(), AtTime: at})
+			if err != nil || (got.GetSample().GetAge().AsDuration() <= 5*time.Second) != newest {
+				t.Errorf("the sample nearest to the year %d: %v, %v; want the newest one: %v", year, got, err, newest)
+			}
+			_, err = c.GetTaskSample(t.Context(), &headroomv1.GetTaskSampleRequest{
+				TaskId: one.GetTaskId(), AtTime: at, MaxAge: durationpb.New(time.Hour),
+			})
+			checkError(t, err, codes.OutOfRange, "NO_SAMPLE")
+		}
+
 		if p, err := c.GetProcessSample(t.Context(), &headroomv1.GetProcessSampleRequest{TaskId: one.GetTaskId(), Process: "test"}); err != nil ||
 			p.GetSample().GetPid() != int64(os.Getpid()) || p.GetSample().GetUsage().GetState() == headroomv1.ProcessState_PROCESS_STATE_UNSPECIFIED {
 			t.Errorf("its process: %v, %v", p, err)
