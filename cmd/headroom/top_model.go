@@ -276,12 +276,6 @@ func (m *topModel) edit(filter string) {
 	}
 }
 
-// set replaces the rows. What is selected stays so, and where it is gone, what is in its place then.
-func (p *topPane) set(rows []topRow) {
-	p.at = p.index(p.shown())
-	p.rows = rows
-}
-
 // severityText is what is known of the severity in one line.
 func (m *topModel) severityText() string {
 	s := &m.severity.Severity

@@ -46,18 +46,38 @@ type topPane struct {
 	rows    []topRow // all that there are
 	note    string   // what is to be said of the rows as a whole
 
-	sort     int
-	reverse  bool
-	filter   string
+	topOrder
 	selected string // the key of the row
 	at       int    // where it was last
+
+	// What follows from rows and ordered, made anew when the order or, by set, the rows are others.
+	ordered topOrder
+	sorted  []topRow
+	widths  []int // of the columns
+}
+
+// A topOrder says which rows are shown and how they are sorted.
+type topOrder struct {
+	sort    int
+	reverse bool
+	filter  string
+}
+
+// set replaces the rows. What is selected stays so, and where it is gone, what is in its place then.
+func (p *topPane) set(rows []topRow) {
+	p.at = p.index(p.shown())
+	p.rows, p.sorted = rows, nil
 }
 
 // shown returns the rows that match the filter, sorted. Numbers come with the greatest first, texts as in a dictionary.
+// The rows are the pane's.
 func (p *topPane) shown() []topRow {
-	var rows []topRow
+	if p.sorted != nil && p.ordered == p.topOrder {
+		return p.sorted
+	}
+	rows := make([]topRow, 0, len(p.rows))
 	for i := range p.rows {
-		if p.rows[i].contains(p.filter) {
+		if p.filter == "" || p.rows[i].contains(p.filter) {
 			rows = append(rows, p.rows[i])
 		}
 	}
@@ -74,6 +94,14 @@ func (p *topPane) shown() []topRow {
 		}
 		return cmp.Or(c, strings.Compare(a.key, b.key))
 	})
+	widths := make([]int, len(p.columns))
+	for i, c := range p.columns {
+		widths[i] = max(c.least, lipgloss.Width(c.head))
+		for _, r := range rows {
+			widths[i] = max(widths[i], lipgloss.Width(r.cells[i].text))
+		}
+	}
+	p.ordered, p.sorted, p.widths = p.topOrder, rows, widths
 	return rows
 }
 
@@ -145,7 +173,9 @@ func (p *topPane) view(width, height int, focused bool) []string {
 	if p.filter != "" {
 		heading[0].text += " /" + p.filter
 	}
-	widths := columnWidths(p.columns, append([]topRow{{cells: heading}}, rows...), kept, width-1)
+	needed := slices.Clone(p.widths)
+	needed[0] = max(needed[0], lipgloss.Width(heading[0].text))
+	widths := columnWidths(p.columns, needed, kept, width-1)
 	mark := " "
 	if focused {
 		mark = styleHead.Render(">")
@@ -181,14 +211,12 @@ func columnsFor(columns []topColumn, width int) []int {
 // leastName is how narrow the first column may get for the sake of the others.
 const leastName = 10
 
-// columnWidths returns the widths of the kept columns, with a space between two, so that they fit into the width.
-func columnWidths(columns []topColumn, rows []topRow, kept []int, width int) []int {
+// columnWidths returns the widths of the kept columns, which need so much, with a space between two, so that they fit
+// into the width.
+func columnWidths(columns []topColumn, needed, kept []int, width int) []int {
 	widths := make([]int, len(kept))
 	for i, column := range kept {
-		widths[i] = columns[column].least
-		for _, r := range rows {
-			widths[i] = max(widths[i], lipgloss.Width(r.cells[column].text))
-		}
+		widths[i] = needed[column]
 	}
 	last := len(kept) - 1
 	spare := width - last // for the first and the last
