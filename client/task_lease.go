@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -42,7 +44,7 @@ type TaskConfig struct {
 }
 
 // Task is a task that this program has registered. Its lease is renewed until [Task.End] or until the Client is closed;
-// with a server that was restarted it is registered anew. Its methods are safe for concurrent use.
+// with a server that was restarted it is registered anew, with those of its processes that have not ended. Its methods are safe for concurrent use.
 type Task struct {
 	client *Client
 	config TaskConfig
@@ -110,7 +112,7 @@ func (t *Task) renew(ctx context.Context, ttl time.Duration) {
 		req := &headroomv1.RegisterTaskRequest{TaskId: t.ID(), Ttl: durationpb.New(ttl)}
 		p, err := t.client.tasks.RegisterTask(call, req)
 		if status.Code(err) == codes.NotFound {
-			p, err = t.client.tasks.RegisterTask(call, t.request()) // the server does not know of it any longer
+			p, err = t.registerAnew(call) // the server does not know of it any longer
 		}
 		cancel()
 		switch {
@@ -123,6 +125,43 @@ func (t *Task) renew(ctx context.Context, ttl time.Duration) {
 			t.client.log.Warn("the lease of a task was not renewed", "task", t.ID(), "err", err)
 		}
 	}
+}
+
+// registerAnew registers the task with those of its processes that have not ended.
+func (t *Task) registerAnew(ctx context.Context) (*headroomv1.RegisterTaskResponse, error) {
+	for {
+		p, err := t.client.tasks.RegisterTask(ctx, t.request())
+		if err == nil || !t.forget(err) {
+			return p, err
+		}
+	}
+}
+
+// forget takes off what the error says is gone: a process or a cgroup. It reports whether there was anything.
+func (t *Task) forget(err error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found := false
+	for _, d := range details(err) {
+		gone, ok := d.(*errdetails.ResourceInfo)
+		if !ok {
+			continue
+		}
+		var left []TaskProcess
+		for _, p := range t.config.Processes {
+			switch {
+			case gone.GetResourceType() == "headroom.v1.Process" && p.PID > 0 && gone.GetResourceName() == strconv.Itoa(p.PID):
+				p.PID, found = 0, true
+			case gone.GetResourceType() == "headroom.v1.Cgroup" && p.Cgroup != "" && gone.GetResourceName() == p.Cgroup:
+				p.Cgroup, found = "", true
+			}
+			if p.PID > 0 || p.Cgroup != "" {
+				left = append(left, p)
+			}
+		}
+		t.config.Processes = left
+	}
+	return found
 }
 
 func (t *Task) request() *headroomv1.RegisterTaskRequest {

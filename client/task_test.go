@@ -2,12 +2,14 @@ package client_test
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,6 +29,7 @@ type registry struct {
 	mu    sync.Mutex
 	count int
 	calls []*headroomv1.RegisterTaskRequest
+	gone  map[int64]bool // the pids of processes that have ended
 	ended []*headroomv1.UnregisterTaskRequest
 	asked []*headroomv1.GetTaskSampleRequest
 }
@@ -45,6 +48,16 @@ func (r *registry) RegisterTask(_ context.Context, req *headroomv1.RegisterTaskR
 	defer r.mu.Unlock()
 	r.calls = append(r.calls, req)
 	id := req.GetTaskId()
+	for _, p := range req.GetProcesses() {
+		if r.gone[p.GetPid()] {
+			refused, err := status.New(codes.NotFound, "no such process").WithDetails(
+				&errdetails.ResourceInfo{ResourceType: "headroom.v1.Process", ResourceName: strconv.FormatInt(p.GetPid(), 10)})
+			if err != nil {
+				return nil, err
+			}
+			return nil, refused.Err()
+		}
+	}
 	switch {
 	case id == "":
 		r.count++
@@ -134,6 +147,37 @@ func TestTaskIsRenewed(t *testing.T) {
 		time.Sleep(time.Minute)
 		if n := second.registered(); n != before {
 			t.Errorf("%d renewals after its end", n-before)
+		}
+	})
+}
+
+// What ended before the server was restarted does not keep the rest from being registered anew.
+func TestTaskIsRegisteredAnewWithoutWhatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		stop := m.serve(&script{tasks: &registry{prefix: "a"}})
+		one, err := m.client(t).RegisterTask(t.Context(), client.TaskConfig{Name: "n", Processes: []client.TaskProcess{
+			{Name: "p", PID: 7}, {Name: "q", PID: 8}, {Name: "r", PID: 9, Cgroup: "/r"},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		second := &registry{prefix: "b", gone: map[int64]bool{7: true, 9: true}}
+		defer m.serve(&script{tasks: second})()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !strings.HasPrefix(one.ID(), "b") {
+			t.Fatalf("it is still %q: %v", one.ID(), second.calls)
+		}
+		var accepted []*headroomv1.TaskProcess
+		for _, call := range second.calls {
+			if call.GetTaskId() == "" {
+				accepted = call.GetProcesses()
+			}
+		}
+		if len(accepted) != 2 || accepted[0].GetName() != "q" || accepted[1].GetPid() != 0 || accepted[1].GetCgroup() != "/r" {
+			t.Errorf("it was registered with %v, want q and the cgroup of r", accepted)
 		}
 	})
 }
