@@ -100,6 +100,8 @@ func (w *watchdog) watch(c *child, killAfter time.Duration, lost context.Context
 		return nil
 	}
 	w.leash = leash{group: c.cmd.Process.Pid, cgroup: c.cgroup.path(), killAfter: killAfter}
+	now := boottime.Now() // first, as in follow; and at once, since this process may be stopped right after
+	w.leash.deadline = now + left()
 	if err := w.say(&w.leash); err != nil {
 		return err
 	}
