@@ -26,8 +26,9 @@ type BudgetOptions struct {
 }
 
 // Budget is a limit that several pools of one process share, fairly by weight: whoever has the least by weight of those
-// who wait gets what becomes free, and what one does not use others may. Its methods are safe for concurrent use and do
-// not block. It has no goroutine: the pools that run keep it going.
+// who wait gets what becomes free, and what one does not use others may. Who waits and has nothing comes before those
+// who took permits since it did, so that nobody starves, however heavy its tasks. Its methods are safe for concurrent
+// use and do not block. It has no goroutine: the pools that run keep it going.
 type Budget struct {
 	opts    BudgetOptions
 	machine machine // belongs to who reads
@@ -90,10 +91,17 @@ func (b *Budget) fitsLocked(s *Share, n int64) bool {
 	return true
 }
 
-// firstLocked returns who comes first of those who wait for what they could have, or nil.
+// claimTime is how long what is free is kept for who was told of it. Who asks a slow function whether there is work has
+// no use for it meanwhile.
+const claimTime = 10 * time.Millisecond
+
+// firstLocked returns who comes first of those who wait for what they could have, or for what others hold while they
+// themselves have nothing; or nil.
 func (b *Budget) firstLocked() (first *Share) {
+	now := b.opts.Clock()
 	for _, s := range b.shares {
-		if n := s.next(); n > 0 && (first == nil || before(s, n, first, first.next())) && b.fitsLocked(s, n) {
+		if n := s.next(); n > 0 && now < s.claimUntil && (first == nil || before(s, n, first, first.next())) &&
+			(s.held == 0 || b.fitsLocked(s, n)) {
 			first = s
 		}
 	}

@@ -208,3 +208,72 @@ func TestBudgetOptions(t *testing.T) {
 		t.Error("a closed share gives permits")
 	}
 }
+
+// A pool of heavy tasks gets its turn among those of light ones that never leave so much free at once.
+func TestBudgetStarvesNoHeavyTasks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, pool.BudgetOptions{Law: fixed(t, 4)})
+		light := newWork(100_000, 0)
+		share, err := b.Share("light", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newPool(t, pool.Options{Permits: share, Run: func(context.Context) error {
+			time.Sleep(time.Duration(900+37*(light.done.Add(1)%7)) * time.Millisecond)
+			return nil
+		}})
+		result := start(t, p)
+		time.Sleep(500 * time.Millisecond)
+		heavy := join(t, b, "heavy", 1, newWork(1000, time.Second), pool.Options{Weight: 3})
+		before := light.done.Load()
+		time.Sleep(time.Minute)
+		if n, m := heavy.done.Load(), light.done.Load()-before; n < 20 || m < 20 {
+			t.Errorf("%d heavy and %d light tasks in a minute, want many of both", n, m)
+		}
+		for _, p := range []*pool.Pool{heavy.Pool, p} {
+			if err := p.Abort(); err != nil {
+				t.Error(err)
+			}
+		}
+		<-heavy.result
+		<-result
+	})
+}
+
+// A pool whose sequence waits for something keeps nothing from the others meanwhile.
+func TestBudgetOfASlowSequence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, pool.BudgetOptions{Law: fixed(t, 4)})
+		share, err := b.Share("slow", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, ended := make(chan int), make(chan error)
+		go func() {
+			ended <- pool.ForEach(t.Context(), func(yield func(int) bool) {
+				for v := range values {
+					if !yield(v) {
+						return
+					}
+				}
+			}, func(context.Context, int) error {
+				time.Sleep(time.Second)
+				return nil
+			}, pool.Options{Permits: share})
+		}()
+		busy := join(t, b, "busy", 1, newWork(1000, time.Second), pool.Options{})
+		values <- 1
+		time.Sleep(10 * time.Second)
+		if n := busy.done.Load(); n < 30 || busy.Current() != 4 {
+			t.Errorf("%d tasks in 10 s and %d run, want about 36, and all 4", n, busy.Current())
+		}
+		close(values)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := busy.Abort(); err != nil {
+			t.Error(err)
+		}
+		<-busy.result
+	})
+}

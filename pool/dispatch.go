@@ -225,6 +225,9 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 		var ok bool
 		if permit, ok = p.opts.Permits.TryAcquire(task.Weight); !ok {
 			*b, *until = BlockPermits, forever
+			if share, ok := p.opts.Permits.(*Share); ok {
+				*until = share.tryAgain(now)
+			}
 			return nil
 		}
 	}

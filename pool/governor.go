@@ -161,8 +161,8 @@ func (r *run) governLocked(now time.Duration) (next time.Duration) {
 		if p.opts.Memory.Shed {
 			r.shedLocked(now)
 		}
-		switch r.block {
-		case BlockLimit, BlockMemory, BlockPermits:
+		switch {
+		case r.block == BlockLimit, r.block == BlockMemory, r.block == BlockPermits && r.until == forever:
 			p.kickLocked()
 		}
 		if r.block == BlockMemory && p.opts.Usage == nil {

@@ -28,6 +28,12 @@ type Share struct {
 	part    int         // of the decision of the law; negative where it has none
 	grant   limit.Share // the same
 	changed chan struct{}
+
+	// Until when others leave to it what it waits for: forever until it is told, then for claimTime.
+	claimUntil time.Duration
+
+	// When to try again though nothing happens, after others came first who may not take what is free; else 0.
+	patience time.Duration
 }
 
 // Share returns a share with a name, for people, and a weight from 1 to [permit.MaxWeight] against the others.
@@ -79,22 +85,41 @@ func (s *Share) TryAcquire(n int64) (Permit, bool) {
 		o = nil
 	}
 	if !b.fitsLocked(s, n) || o != nil && before(o, o.next(), s, n) {
-		s.wants = n
-		if o != nil {
+		s.wants, s.claimUntil, s.patience = n, forever, 0
+		switch {
+		case o == nil:
+		case b.fitsLocked(o, o.next()):
 			o.tell()
+			s.patience = claimTime
+		default: // it waits for what others hold
+			s.patience = readInterval
 		}
 		return nil, false
 	}
 	b.turn++
 	s.turn, s.wants = b.turn, 0
+	s.claimUntil = b.opts.Clock() + claimTime
 	s.held += n
 	b.held += n
 	b.growth += s.grant.Growth(n, float64(n)*limit.Growth(0, 0))
 	return &budgetPermit{s, n}, true
 }
 
+// tryAgain returns when TryAcquire that failed may succeed although Changed says nothing.
+func (s *Share) tryAgain(now time.Duration) time.Duration {
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
+	if s.patience == 0 {
+		return forever
+	}
+	return now + s.patience
+}
+
 // before reports whether a that wants n comes before b that wants m.
 func before(a *Share, n int64, b *Share, m int64) bool {
+	if a.turn != b.turn && (a.held == 0 && a.turn < b.turn || b.held == 0 && b.turn < a.turn) {
+		return a.turn < b.turn
+	}
 	return cmp.Or(cmp.Compare((a.held+n)*b.weight, (b.held+m)*a.weight), cmp.Compare(a.turn, b.turn)) < 0
 }
 
@@ -104,6 +129,9 @@ func (s *Share) next() int64 { return max(s.wants, min(s.waiting, 1)) }
 
 // tell lets the pool of the share look again.
 func (s *Share) tell() {
+	if s.claimUntil == forever {
+		s.claimUntil = s.budget.opts.Clock() + claimTime
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -188,6 +216,9 @@ func (p *budgetPermit) Release() {
 	defer b.mu.Unlock()
 	s.held -= p.n
 	b.held -= p.n
+	if s.claimUntil != forever {
+		s.claimUntil = b.opts.Clock() + claimTime // its pool looks for the next task now
+	}
 	if s.closed && s.held == 0 {
 		b.removeLocked(s)
 	}
