@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/task"
 )
 
 // TaskProcess names a process tree or a cgroup of a task, on the server's host.
@@ -173,16 +175,31 @@ func (t *Task) request() *headroomv1.RegisterTaskRequest {
 // Add adds processes to the task, such as one that was started again. It blocks until the server answered or ctx is
 // done.
 func (t *Task) Add(ctx context.Context, processes ...TaskProcess) error {
-	_, err := t.client.tasks.RegisterTask(ctx, &headroomv1.RegisterTaskRequest{
+	resp, err := t.client.tasks.RegisterTask(ctx, &headroomv1.RegisterTaskRequest{
 		TaskId: t.ID(), Processes: taskProcesses(processes),
 	})
 	if err != nil {
 		return t.client.callError(ctx, "add to task", err)
 	}
 	t.mu.Lock()
-	t.config.Processes = append(t.config.Processes[:len(t.config.Processes):len(t.config.Processes)], processes...)
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	all := slices.Concat(t.config.Processes, processes)
+	over := len(all) - task.MaxProcesses // as many have made room
+	t.config.Processes = slices.DeleteFunc(all, func(p TaskProcess) bool {
+		made := over > 0 && !runs(resp.GetTask().GetSample(), p)
+		if made {
+			over--
+		}
+		return made
+	})
 	return nil
+}
+
+// runs reports whether the sample has the process as one that has not ended.
+func runs(sample *headroomv1.TaskSample, p TaskProcess) bool {
+	return slices.ContainsFunc(sample.GetProcesses(), func(one *headroomv1.ProcessSample) bool {
+		return one.GetName() == p.Name && one.GetPid() == int64(p.PID) && !one.GetEnded()
+	})
 }
 
 // End ends the task, with the exit code of its command if there was one, and returns its last state. It blocks until

@@ -39,7 +39,7 @@ func (r *registry) task(id string) *headroomv1.Task {
 		TaskId: id, Name: "n", State: headroomv1.TaskState_TASK_STATE_RUNNING,
 		Sample: &headroomv1.TaskSample{Age: durationpb.New(2 * time.Second), Usage: &headroomv1.TaskUsage{
 			CpuTime: durationpb.New(time.Second), RssBytes: proto.Int64(5), ProcessCount: proto.Int32(1),
-		}},
+		}, Processes: []*headroomv1.ProcessSample{{Name: "q", Pid: proto.Int64(8)}, {Name: "p", Pid: proto.Int64(7), Ended: true}}},
 	}
 }
 
@@ -178,6 +178,39 @@ func TestTaskIsRegisteredAnewWithoutWhatEnded(t *testing.T) {
 		}
 		if len(accepted) != 2 || accepted[0].GetName() != "q" || accepted[1].GetPid() != 0 || accepted[1].GetCgroup() != "/r" {
 			t.Errorf("it was registered with %v, want q and the cgroup of r", accepted)
+		}
+	})
+}
+
+// A process that is started again and again does not make the task too large to be registered anew.
+func TestTaskKeepsNoMoreProcessesThanMayBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		stop := m.serve(&script{tasks: &registry{prefix: "a"}})
+		one, err := m.client(t).RegisterTask(t.Context(), client.TaskConfig{Name: "n", Processes: []client.TaskProcess{
+			{Name: "p", PID: 7}, {Name: "q", PID: 8},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 * task.MaxProcesses {
+			if err := one.Add(t.Context(), client.TaskProcess{Name: "again", PID: 100 + i}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		second := &registry{prefix: "b"}
+		defer m.serve(&script{tasks: second})()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for _, call := range second.calls {
+			if p := call.GetProcesses(); call.GetTaskId() == "" && (len(p) != task.MaxProcesses || p[0].GetName() != "q" ||
+				p[len(p)-1].GetPid() != 99+3*task.MaxProcesses) {
+				t.Errorf("registered anew with %d processes, %v to %v; want the one that runs and the newest", len(p), p[0], p[len(p)-1])
+			}
+		}
+		if !strings.HasPrefix(one.ID(), "b") {
+			t.Errorf("it is still %q", one.ID())
 		}
 	})
 }
