@@ -61,8 +61,8 @@ func newArtifactsList() *cobra.Command {
 		Use:   "list",
 		Short: "List artifacts, or those that will expire",
 		Long: `List artifacts: those that are being written, too. OVERHEAD is what recording
-cost the task: low is under 1 %, medium up to 5 %, high more. WITH names what was
-recorded at the same time.
+cost the task: low is under 1 %, medium up to 5 %, high more. WITH names what
+was recorded at the same time.
 
 --expiring lists instead what will be deleted within that time, and --for what
 would be deleted to make room for that size; nothing is deleted by asking.`,
@@ -96,7 +96,7 @@ would be deleted to make room for that size; nothing is deleted by asking.`,
 				return nil
 			}
 			_, err = io.WriteString(coloured(cmd.OutOrStdout()), formatTable(artifactTable(all.List))+
-				fmt.Sprintf("\nAll artifacts of the server take %s of %s.\n", formatSize(all.UsedBytes), formatSize(all.MaxBytes)))
+				fmt.Sprintf("\nAll artifacts of the server take %s of %s.\n", humanSize(all.UsedBytes), humanSize(all.MaxBytes)))
 			return err
 		})
 	}
@@ -126,7 +126,7 @@ func artifactTable(all []diagnostics.Artifact) [][]cell {
 			with = "-"
 		}
 		rows = append(rows, []cell{
-			{text: clean(a.ID)}, {text: clean(a.Task)}, {text: clean(a.Name)}, {text: formatSize(a.Size), right: true},
+			{text: clean(a.ID)}, {text: clean(a.Task)}, {text: clean(a.Name)}, {text: humanSize(a.Size), right: true},
 			{text: recorder.Overhead.String()}, {text: ended}, {text: expires}, {text: state, style: style}, {text: with},
 		})
 	}
@@ -137,9 +137,9 @@ func newArtifactsGet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get ID",
 		Short: "Get the content of an artifact",
-		Long: `Get the content of an artifact, to standard output or to a new file. A memory log
-can be had as JSON or as a plot. The digest is checked; a file that could not be
-had whole is removed.`,
+		Long: `Get the content of an artifact, to standard output or to a new file. A memory
+log can be had as JSON or as a plot. The digest is checked; a file that could
+not be had whole is removed.`,
 		Example: examples(
 			"headroom artifacts get ABCDEFGHIJKLMNOPQRSTUVWXYZ > cpu.pprof",
 			"headroom artifacts get ABCDEFGHIJKLMNOPQRSTUVWXYZ --form svg -f memory.svg",
@@ -206,7 +206,7 @@ func newArtifactsRemove() *cobra.Command {
 		Long:  `Delete artifacts, pinned or not: one's own, or any as an operator.`,
 		Example: examples(
 			"headroom artifacts rm ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-			"headroom artifacts rm $(headroom artifacts list --task old -o json | jq -r .artifact_id)",
+			"headroom artifacts rm $(headroom artifacts list -o json | jq -r .artifact_id)",
 		),
 		Args: oneID(true),
 	}

@@ -36,9 +36,9 @@ func newArtifactsOpen() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "open ID",
 		Short: "Show a profile or a memory log in the browser",
-		Long: `Show a profile in the pprof format as a flame graph, or a memory log as a plot, in
-a browser of this machine: until Ctrl-C it is served on loopback, under a path
-that nobody can guess. Nothing that a profile names is opened or run.`,
+		Long: `Show a profile in the pprof format as a flame graph, or a memory log as a plot,
+in a browser of this machine: until Ctrl-C it is served on loopback, under a
+path that nobody can guess. Nothing that a profile names is opened or run.`,
 		Example: examples(
 			"headroom artifacts open ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 			"headroom artifacts open --port 8080 ABCDEFGHIJKLMNOPQRSTUVWXYZ",

@@ -48,9 +48,10 @@ allocations (--allocations). The server must allow these: see
 docs/diagnostics.md.
 
 A Go program records its own profiles if it calls package client/diagnose; a
-Python program is run under pyinstrument (--cpu) or memray (--allocations), which
-must be installed for it. Of other programs there is no profile. What cannot be
-recorded is refused by name, before COMMAND begins; the exit code is then 64.
+Python program is run under pyinstrument (--cpu) or memray (--allocations),
+which must be installed for it. Of other programs there is no profile. What
+cannot be recorded is refused by name, before COMMAND begins; the exit code is
+then 64.
 
 The artifacts are listed when COMMAND has ended; see "headroom artifacts". The
 exit code is that of COMMAND, as of "headroom run".`,
@@ -251,7 +252,7 @@ func (d *diagnoseCommand) supervise(ctx context.Context, c *client.Client, p *di
 	}
 	if recording != nil {
 		if _, err := recording.Finish(finishing, ended != nil); err != nil {
-			fmt.Fprintln(d.stderr, "headroom:", clean(err.Error()))
+			fmt.Fprintln(d.stderr, "headroom: the recording broke off, and what was recorded by then is kept:", clean(callError(err).Error()))
 		}
 	}
 	d.list(finishing, c)

@@ -73,10 +73,14 @@ func bindingText(a *permit.ResourceAccount) string {
 	if a.Binding != "" {
 		parts = append(parts, a.Binding)
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) > 0:
+		return strings.Join(parts, ": ")
+	case a.Want > a.Charge && a.Charge+a.Unknown >= a.Limit:
+		return fmt.Sprintf("the limit of %d", a.Limit)
+	default:
 		return "-"
 	}
-	return strings.Join(parts, ": ")
 }
 
 // sessionTable returns a row for each resource of each session.

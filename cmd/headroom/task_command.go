@@ -121,6 +121,7 @@ func (t *taskCommand) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	defer command.cgroup.leave()
 	never := context.Background() // nothing is leased that could be lost
 	if err := dog.watch(command, killDelay, never, func() time.Duration { return forever }); err != nil {
@@ -129,7 +130,7 @@ func (t *taskCommand) run(ctx context.Context, args []string) error {
 	registered := t.register(dialing, c, command, args[0], sandbox)
 	err = command.supervise(never, signals, killDelay, t.stderr)
 	if registered != nil {
-		t.end(registered, command)
+		t.end(registered, command, time.Since(began))
 	}
 	return err
 }
@@ -165,8 +166,8 @@ func (t *taskCommand) register(ctx context.Context, c *client.Client, command *c
 	return registered
 }
 
-// end ends the task, and says what it used.
-func (t *taskCommand) end(registered *client.Task, command *child) {
+// end ends the task, whose command ran for so long, and says what it used.
+func (t *taskCommand) end(registered *client.Task, command *child, ran time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), taskEndTime)
 	defer cancel()
 	code := int32(command.code)
@@ -175,6 +176,6 @@ func (t *taskCommand) end(registered *client.Task, command *child) {
 	case err != nil:
 		fmt.Fprintln(t.stderr, "headroom: warning: the server was not told of the end of the task:", clean(callError(err).Error()))
 	case t.report && state.Sample != nil:
-		fmt.Fprintln(t.stderr, "headroom: "+reportText(&state))
+		fmt.Fprintln(t.stderr, "headroom: "+reportText(&state, ran))
 	}
 }

@@ -175,13 +175,13 @@ func diskText(i *task.Info, d *snapshot.DiskReading) string {
 	}
 }
 
-// reportText says in one line what a task used by the end.
-func reportText(s *client.TaskState) string {
+// reportText says in one line what a task used by the end, whose command ran for so long: longer than the server knows
+// of if that was restarted.
+func reportText(s *client.TaskState, ran time.Duration) string {
 	u := &s.Sample.Usage
 	parts := []string{fmt.Sprintf("%s of CPU time (%s user, %s system)", humanDuration(u.CPU), humanDuration(u.User), humanDuration(u.System))}
 	if s.Info.Sandbox != "" {
 		parts = append(parts, "disk "+diskText(&s.Info, &s.Sample.Disk))
 	}
-	return fmt.Sprintf("task %s used %s in %s", s.Info.Name, strings.Join(parts, ", "),
-		humanDuration(s.Info.EndedTime.Sub(s.Info.RegisteredTime)))
+	return fmt.Sprintf("task %s used %s in %s", s.Info.Name, strings.Join(parts, ", "), humanDuration(ran))
 }
