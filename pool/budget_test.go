@@ -263,9 +263,9 @@ func TestBudgetOfASlowSequence(t *testing.T) {
 		}()
 		busy := join(t, b, "busy", 1, newWork(1000, time.Second), pool.Options{})
 		values <- 1
-		time.Sleep(10 * time.Second)
+		time.Sleep(10500 * time.Millisecond)
 		if n := busy.done.Load(); n < 30 || busy.Current() != 4 {
-			t.Errorf("%d tasks in 10 s and %d run, want about 36, and all 4", n, busy.Current())
+			t.Errorf("%d tasks in 10.5 s and %d run, want about 38, and all 4", n, busy.Current())
 		}
 		close(values)
 		if err := <-ended; err != nil {

@@ -183,7 +183,7 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 			now = p.opts.Clock()
 		}
 		if err != nil {
-			r.failLocked(err)
+			r.unansweredLocked(err)
 			return r.rest(now, BlockStopped, 0)
 		}
 		ready := none == BlockNone
@@ -192,7 +192,13 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 		}
 		r.ready = ready
 		if !ready {
+			if r.again { // a task that ended since may have left work
+				continue
+			}
 			if p.core.tasks == 0 && none == BlockReady && r.finishedLocked() {
+				if r.again && p.opts.Run == nil && !p.core.stopped { // something was submitted since
+					continue
+				}
 				r.stopLocked()
 				return r.rest(now, BlockStopped, 0)
 			}
@@ -226,10 +232,11 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 		if permit, ok = p.opts.Permits.TryAcquire(task.Weight); !ok {
 			*b, *until = BlockPermits, forever
 			if share, ok := p.opts.Permits.(*Share); ok {
-				*until = share.tryAgain(now)
+				r.awaited, *until = share.awaits(now)
 			}
 			return nil
 		}
+		r.awaited = nil
 	}
 	p.core.start(now, task.Weight)
 	r.meter.Start(now, task.Weight)
@@ -274,7 +281,7 @@ func (r *run) blockLocked(now time.Duration, b Block, until time.Duration) {
 		b == BlockOverload && p.opts.Status != nil {
 		until = min(until, now+p.opts.ReadyInterval)
 	}
-	if b == BlockPermits && p.opts.Permits.Changed() != r.listening {
+	if b == BlockPermits && r.changed() != r.listening {
 		r.look() // for the loop to listen for what is waited for now
 	}
 	r.block, r.until = b, until
@@ -288,12 +295,40 @@ func (r *run) blockLocked(now time.Duration, b Block, until time.Duration) {
 
 // ask asks the source for a task. A panic is an error.
 func (r *run) ask(now time.Duration) (t Task, b Block, again time.Duration, err error) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+		if !returned {
+			err = r.broken(recover(), r.pool.asksUser)
 		}
 	}()
-	return r.pool.source.next(r.ctx, now)
+	t, b, again, err = r.pool.source.next(r.ctx, now)
+	returned = true
+	return t, b, again, err
+}
+
+// broken returns the error of a question that panicked with v. Where it ends its goroutine v is nil: then the run
+// ends, and whoever called for the question finds the pool locked, as if it had been answered.
+func (r *run) broken(v any, unlocked bool) error {
+	if v != nil {
+		return &PanicError{Value: v, Stack: debug.Stack()}
+	}
+	if unlocked {
+		r.pool.mu.Lock()
+	}
+	if r.pool.run == r {
+		r.dispatching = false
+		r.failLocked(errGoexit)
+	}
+	return errGoexit
+}
+
+// unansweredLocked takes the error of a question. One that ended with its context did what it was told.
+func (r *run) unansweredLocked(err error) {
+	if r.ctx.Err() != nil && isCancelled(r.ctx, err) && !broke(err) {
+		r.cancelLocked(nil)
+	} else {
+		r.failLocked(err)
+	}
 }
 
 // finishedLocked asks the source whether there will be no more. An error ends the run.
@@ -306,18 +341,21 @@ func (r *run) finishedLocked() bool {
 		return false
 	}
 	if err != nil {
-		r.failLocked(err)
+		r.unansweredLocked(err)
 	}
 	return finished || err != nil
 }
 
 func (r *run) askFinished() (finished bool, err error) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+		if !returned {
+			err = r.broken(recover(), true)
 		}
 	}()
-	return r.pool.source.finished(r.ctx)
+	finished, err = r.pool.source.finished(r.ctx)
+	returned = true
+	return finished, err
 }
 
 // overloaded asks for the current judgement, where a crawlee profile wants it before each start.

@@ -41,8 +41,14 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// errGoexit is the error of a task that ended its goroutine.
-var errGoexit = errors.New("pool: a task called runtime.Goexit")
+// errGoexit is the error of a task, or of what the pool asks, that ended its goroutine.
+var errGoexit = errors.New("pool: a task, Ready, Finished or a sequence called runtime.Goexit")
+
+// broke reports whether a task ended in a way in which it cannot have meant to.
+func broke(err error) bool {
+	_, panicked := err.(*PanicError)
+	return panicked || err == errGoexit
+}
 
 // A TimeoutError is the error of a task that took longer than [Options.TaskTimeout].
 type TimeoutError struct {
@@ -106,5 +112,5 @@ func (e *taskErrors) join() error {
 
 // isCancelled reports whether a task failed only because its context ended.
 func isCancelled(ctx context.Context, err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))
+	return errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))
 }

@@ -30,6 +30,7 @@ type run struct {
 	wakeAt    time.Duration   // when the loop looks next
 	listening <-chan struct{} // what of the permits the loop listens to
 	heard     bool            // it was closed; belongs to the loop
+	awaited   <-chan struct{} // what a share had when it failed to get permits; nil where it did not
 	ready     bool            // whether there was a task when last asked for one
 	since     time.Duration   // since when one waits, where ready
 
@@ -138,7 +139,7 @@ func (r *run) listen() (e events) {
 	if o.Permits != nil {
 		r.pool.mu.Lock()
 		// What was heard already says nothing more: whoever was called for it may not have come yet.
-		if changed := o.Permits.Changed(); changed != r.listening || !r.heard {
+		if changed := r.changed(); changed != r.listening || !r.heard {
 			e.permits, r.listening, r.heard = changed, changed, false
 		}
 		if err := o.Permits.Err(); err != nil {
@@ -152,6 +153,15 @@ func (r *run) listen() (e events) {
 		}
 	}
 	return e
+}
+
+// changed returns what is closed when there may be permits. What a share was told between its try and now is not missed:
+// others wait for it only for a short time.
+func (r *run) changed() <-chan struct{} {
+	if r.awaited != nil {
+		return r.awaited
+	}
+	return r.pool.opts.Permits.Changed()
 }
 
 // tick does what is due, and returns how long nothing is if nothing happens.

@@ -34,6 +34,7 @@ type Share struct {
 
 	// When to try again though nothing happens, after others came first who may not take what is free; else 0.
 	patience time.Duration
+	awaited  chan struct{} // what Changed returned when TryAcquire failed last
 }
 
 // Share returns a share with a name, for people, and a weight from 1 to [permit.MaxWeight] against the others.
@@ -85,7 +86,7 @@ func (s *Share) TryAcquire(n int64) (Permit, bool) {
 		o = nil
 	}
 	if !b.fitsLocked(s, n) || o != nil && before(o, o.next(), s, n) {
-		s.wants, s.claimUntil, s.patience = n, forever, 0
+		s.wants, s.claimUntil, s.patience, s.awaited = n, forever, 0, s.changed
 		switch {
 		case o == nil:
 		case b.fitsLocked(o, o.next()):
@@ -105,14 +106,14 @@ func (s *Share) TryAcquire(n int64) (Permit, bool) {
 	return &budgetPermit{s, n}, true
 }
 
-// tryAgain returns when TryAcquire that failed may succeed although Changed says nothing.
-func (s *Share) tryAgain(now time.Duration) time.Duration {
+// awaits returns what is closed when TryAcquire that failed may succeed, and when that may be although it is not closed.
+func (s *Share) awaits(now time.Duration) (changed <-chan struct{}, again time.Duration) {
 	s.budget.mu.Lock()
 	defer s.budget.mu.Unlock()
 	if s.patience == 0 {
-		return forever
+		return s.awaited, forever
 	}
-	return now + s.patience
+	return s.awaited, now + s.patience
 }
 
 // before reports whether a that wants n comes before b that wants m.

@@ -94,6 +94,8 @@ func (r *run) outcomeLocked(now time.Duration, w *running, err error) {
 	r.counts.failed += bit(failed)
 	r.counts.throttled += bit(again)
 	switch {
+	case broke(err):
+		r.failLocked(err)
 	case expired, err == nil: // that it expired was told already
 	case again:
 		r.pool.source.retry(w.task, now+refused.after)

@@ -1,0 +1,127 @@
+package pool_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/headroom-rpc/headroom/pool"
+)
+
+// What Ready and Finished return because their context ended is no error of theirs.
+func TestQuestionsThatEndWithTheirContext(t *testing.T) {
+	waits := func(ctx context.Context) (bool, error) {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
+	no := func(context.Context) (bool, error) { return false, nil }
+	work := func(context.Context) error { return nil }
+	for name, o := range map[string]pool.Options{
+		"Ready": {Run: work, Ready: waits}, "Finished": {Run: work, Ready: no, Finished: waits},
+	} {
+		for profile, aborted := range map[pool.Profile]error{
+			pool.ProfileHeadroom: pool.ErrAborted, pool.ProfileCrawleePython: nil, pool.ProfileCrawleeJS: nil,
+		} {
+			t.Run(name+" in "+profile.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o.Profile = profile
+					p := newPool(t, o)
+					result := start(t, p)
+					if err := p.Abort(); err != nil {
+						t.Error(err)
+					}
+					if err := outcome(t, result); err != aborted {
+						t.Errorf("Run = %v after Abort, want %v", err, aborted)
+					}
+					ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errBroken)
+					defer cancel()
+					if err := p.Run(ctx); err != errBroken {
+						t.Errorf("Run = %v, want the cause of its context", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A task that returns the error of its context did what it was told, also where the context has a cause beside it.
+func TestContextEndsByATimeoutWithACause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errBroken)
+		defer cancel()
+		p := newPool(t, pool.Options{Law: fixed(t, 2), Run: func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}})
+		if err := p.Run(ctx); err != errBroken {
+			t.Errorf("Run = %v, want the cause", err)
+		}
+	})
+}
+
+// A task that panics after its time was over is told of beside the timeout, also where the timeout alone is no error.
+func TestPanicAfterTheTimeout(t *testing.T) {
+	for _, profile := range []pool.Profile{pool.ProfileHeadroom, pool.ProfileCrawleePython, pool.ProfileCrawleeJS} {
+		t.Run(profile.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var n atomic.Int64
+				p := newPool(t, pool.Options{
+					Profile: profile, TaskTimeout: time.Second,
+					Ready: func(context.Context) (bool, error) { return n.Load() == 0, nil },
+					Run: func(ctx context.Context) error {
+						n.Add(1)
+						<-ctx.Done()
+						panic("a bug")
+					},
+				})
+				err := p.Run(t.Context())
+				if _, ok := errors.AsType[*pool.PanicError](err); !ok {
+					t.Errorf("Run = %v, want the panic", err)
+				}
+				if _, ok := errors.AsType[*pool.TimeoutError](err); ok != (profile != pool.ProfileCrawleePython) {
+					t.Errorf("Run = %v: that it timed out is told: %v", err, ok)
+				}
+			})
+		})
+	}
+}
+
+// A question that ends its goroutine ends the run and not the program.
+func TestQuestionsThatEndTheirGoroutine(t *testing.T) {
+	work := func(context.Context) error { return nil }
+	no := func(context.Context) (bool, error) { return false, nil }
+	exits := func(context.Context) (bool, error) {
+		runtime.Goexit()
+		return false, nil
+	}
+	for name, o := range map[string]pool.Options{
+		"Ready":    {Run: work, Ready: exits},
+		"Finished": {Run: work, Ready: no, Finished: exits},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for range 2 {
+					if err := newPool(t, o).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Goexit") {
+						t.Errorf("Run = %v, want an error that names Goexit", err)
+					}
+				}
+			})
+		})
+	}
+	t.Run("a sequence", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			err := pool.ForEach(t.Context(), func(yield func(int) bool) {
+				yield(1)
+				runtime.Goexit()
+			}, func(context.Context, int) error { return nil })
+			if err == nil || !strings.Contains(err.Error(), "Goexit") {
+				t.Errorf("ForEach = %v, want an error that names Goexit", err)
+			}
+		})
+	})
+}
