@@ -74,7 +74,9 @@ func (s *diagnosticsService) serveURLs(w http.ResponseWriter, r *http.Request, a
 		urls[name] = "http://" + r.Host + s.signer.sign(&a, form, identity.Name)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"urls": urls}) // the reader may be gone
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)                     // URLs are read by people too
+	_ = encoder.Encode(map[string]any{"urls": urls}) // the reader may be gone
 }
 
 func (s *diagnosticsService) answerOff(w http.ResponseWriter) {

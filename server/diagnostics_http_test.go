@@ -95,6 +95,9 @@ func TestProfileArtifactURLs(t *testing.T) {
 	if got := urls("", otherToken); len(got) != 0 {
 		t.Errorf("another's token gets %v", got)
 	}
+	if _, body := get(t, list, ownerToken); strings.Contains(body, `\u0026`) {
+		t.Errorf("nobody can copy a URL of %s", body)
+	}
 	own := urls("", ownerToken)
 	if len(own) != 2 || !strings.HasPrefix(own["memory_profile"], base+"/artifacts/") {
 		t.Fatalf("the urls are %v", own)
