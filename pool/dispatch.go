@@ -231,6 +231,7 @@ func (r *run) startLocked(now time.Duration, task Task, b *Block, until *time.Du
 		var ok bool
 		if permit, ok = p.opts.Permits.TryAcquire(task.Weight); !ok {
 			*b, *until = BlockPermits, forever
+			r.queued = true
 			if share, ok := p.opts.Permits.(*Share); ok {
 				r.awaited, *until = share.awaits(now)
 			}

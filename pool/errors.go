@@ -65,7 +65,7 @@ func (e *TimeoutError) Timeout() bool { return true }
 // no failure: the task runs again after d, and until then no task of its key starts, while those of other keys do. What
 // waits so holds no permit and counts as no demand. err says why, and may be nil. With [Options.Run] the pool only takes
 // note for its law, and it is Run that finds its work again.
-func RetryAfter(d time.Duration, err error) error { return &retryError{max(0, d), err} }
+func RetryAfter(d time.Duration, err error) error { return &retryError{min(max(0, d), maxWait), err} }
 
 type retryError struct {
 	after time.Duration

@@ -194,8 +194,9 @@ func (r *run) demandLocked(now time.Duration) {
 	}
 	change := max(waiting-r.demanded, r.demanded-waiting)
 	// Each statement wakes somebody, so small changes are told together.
-	if !r.told || change > 0 && (waiting == 0 || 10*change > r.demanded || now >= r.demandedAt+readInterval) {
-		r.demanded, r.demandedAt, r.told = waiting, now, true
+	if !r.told || r.queued && waiting == 0 ||
+		change > 0 && (waiting == 0 || 10*change > r.demanded || now >= r.demandedAt+readInterval) {
+		r.demanded, r.demandedAt, r.told, r.queued = waiting, now, true, waiting > 0 && r.queued
 		r.pool.opts.Permits.Demand(waiting, oldest)
 	}
 }

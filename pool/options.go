@@ -181,6 +181,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.LogInterval, DefaultLogInterval)
 	setDefault(&o.ReadyInterval, DefaultReadyInterval)
 	setDefault(&o.Grace, DefaultGrace)
+	for _, d := range []*time.Duration{&o.AutoscaleInterval, &o.LogInterval, &o.ReadyInterval, &o.Grace} {
+		*d = min(*d, maxWait) // the longest mean for ever
+	}
 	if o.OnError == ErrorDefault {
 		o.OnError = ErrorCancel
 		if o.Profile == ProfileCrawleePython {

@@ -50,7 +50,7 @@ func newBucket(perSecond float64, burst int64) bucket {
 	return b
 }
 
-// maxWait is far over any wait for a token, and keeps the arithmetic exact.
+// maxWait is far over any wait, and keeps the arithmetic exact.
 const maxWait = 365 * 24 * time.Hour
 
 // free returns when there is a token.

@@ -43,6 +43,7 @@ type run struct {
 	demanded   int64 // as Permits was told
 	demandedAt time.Duration
 	told       bool
+	queued     bool // permits were tried for in vain since: only a demand of none leaves their queue
 
 	running list     // the tasks that run, in the order of their starts
 	free    *running // records for more
