@@ -47,6 +47,9 @@ type Host struct {
 	Busy      float64
 	BusyKnown bool
 
+	// Newest is the same by the newest reading, where what is known of the pools is older than that; else 0.
+	Newest float64
+
 	// RunQueue is how many tasks on average ran or waited for a CPU, of the pools and of others, and Crowded is
 	// the share of the readings in which it was over twice Cores, where RunQueueKnown is true.
 	RunQueue, Crowded float64

@@ -201,6 +201,9 @@ func (t *twostation) watchOthers(in *Input, learn bool) {
 		return
 	}
 	others := in.Host.Busy
+	if t.config.Objective == Latency {
+		others = max(others, in.Host.Newest) // what the pools use more by now is in the way of the next as well
+	}
 	for _, s := range t.stations {
 		others -= s.CPU
 	}

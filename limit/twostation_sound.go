@@ -18,6 +18,10 @@ func sound(h Host, newest []snapshot.Snapshot) Host {
 		h.Busy, h.BusyKnown = 0, false
 	}
 	h.Busy, h.Kills = min(h.Busy, h.Cores), max(0, h.Kills)
+	if !(h.Newest >= 0) {
+		h.Newest = 0
+	}
+	h.Newest = min(h.Newest, h.Cores)
 	if !(h.RunQueue >= 0) || math.IsInf(h.RunQueue, 0) || !(h.Crowded >= 0 && h.Crowded <= 1) {
 		h.RunQueue, h.Crowded, h.RunQueueKnown = 0, 0, false
 	}

@@ -72,7 +72,7 @@ type Options struct {
 	Weight int64
 
 	// MaxTasksPerMinute is how many tasks start in any 60 s, at least 1; more than 0 in ProfileCrawleePython, which
-	// spaces them evenly. The default, 0, is no bound.
+	// spaces them evenly. The default, 0, is no bound, and so is +Inf.
 	MaxTasksPerMinute float64
 
 	// Starts bounds the rate of starts by a token bucket. The zero value is no bound.
@@ -192,6 +192,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Starts.PerSecond > 0 {
 		setDefault(&o.Starts.Burst, 1)
+	}
+	if math.IsInf(o.MaxTasksPerMinute, 1) {
+		o.MaxTasksPerMinute = 0
 	}
 	o.Memory = o.Memory.withDefaults()
 	o.Memory.Off = o.Memory.Off || o.Profile.crawlee()

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +48,7 @@ func TestTasksPerMinute(t *testing.T) {
 		want []time.Duration
 	}{
 		{"a sliding minute", pool.Options{MaxTasksPerMinute: 3}, 7, []time.Duration{0, 0, 0, 60 * s, 60 * s, 60 * s, 120 * s}},
+		{"no bound", pool.Options{MaxTasksPerMinute: math.Inf(1)}, 3, []time.Duration{0, 0, 0}},
 		{"js", pool.Options{Profile: pool.ProfileCrawleeJS, MaxTasksPerMinute: 2}, 3, []time.Duration{0, 0, 60 * s}},
 		{"python", pool.Options{Profile: pool.ProfileCrawleePython, MaxTasksPerMinute: 60}, 4, []time.Duration{0, s, 2 * s, 3 * s}},
 		{"python, less than one", pool.Options{Profile: pool.ProfileCrawleePython, MaxTasksPerMinute: 0.5}, 2, []time.Duration{0, 120 * s}},

@@ -50,7 +50,7 @@ func (s *permitService) step(a *arbiter) (again, next time.Duration) {
 		r.busy.add(at+now-view.At, seen.Busy)
 		if from, to, ok := r.windows.span(); ok {
 			if cores, ok := r.busy.over(from, to); ok {
-				seen.Busy = cores
+				seen.Busy, seen.Newest = cores, seen.Busy
 			}
 		}
 	}
