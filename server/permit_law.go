@@ -24,6 +24,8 @@ type regime struct {
 	decision limit.Decision
 	at       time.Duration // of the decision
 	divides  bool          // whether the sessions have parts by a decision
+	set      hostState     // last
+	setPart  int64         // of new sessions, likewise
 	shadow   *limit.Shadow // nil without any
 	shadowed []*headroomv1.ShadowLimit
 }
@@ -91,7 +93,7 @@ func (s *permitService) pace(a *arbiter) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := s.config.Clock()
-	if now-r.at >= r.decision.Pace && r.decision.Gate == (limit.Gate{}) {
+	if len(r.users) == 0 || !rises(&r.decision, now-r.at) && r.decision.Gate == (limit.Gate{}) {
 		return stepInterval
 	}
 	view, _, err := s.snapshotter.View()
@@ -112,14 +114,31 @@ func (s *permitService) applyLocked(a *arbiter, view *snapshot.View, now time.Du
 	if used, _, ok := memoryOf(view.Newest); ok {
 		host.hold(a.hostHeld(), d, r.users, used)
 	}
-	parts := s.partsLocked(elapsed)
-	if err := a.setHost(host, parts, r.newPart(hostWindow(view).Cores)); err != nil {
-		s.log.Error("the limit of the host cannot be set", "reason", err.Error())
+	parts, newPart := s.partsLocked(elapsed), r.newPart(hostWindow(view).Cores)
+	if len(parts) > 0 || host != r.set || newPart != r.setPart {
+		if err := a.setHost(host, parts, newPart); err != nil {
+			s.log.Error("the limit of the host cannot be set", "reason", err.Error())
+		} else {
+			r.set, r.setPart = host, newPart
+		}
 	}
-	if elapsed < d.Pace {
+	if len(r.users) > 0 && rises(d, elapsed) {
 		return paceInterval
 	}
 	return stepInterval
+}
+
+// rises reports whether the decision will give more than it gives now, without another step.
+func rises(d *limit.Decision, elapsed time.Duration) bool {
+	if d.After(elapsed) < d.Limit {
+		return true
+	}
+	for i := range d.Shares {
+		if d.ShareAfter(i, elapsed) < d.Shares[i].Limit {
+			return true
+		}
+	}
+	return false
 }
 
 // hold keeps the limit at what is held while memory lets nothing start, but for one.
