@@ -329,7 +329,11 @@ func TestTopOnATerminal(t *testing.T) {
 
 	for _, size := range [][2]int{{60, 15}, {200, 50}, {20, 4}, {80, 24}} {
 		top.resize(size[0], size[1])
-		top.await(`\Aheadroom.*\n(.*\n){`+fmt.Sprint(size[1]-2)+`}q quit`, `^cpu +\d`)
+		cpu := `^cpu +\d`
+		if size[0] < 60 {
+			cpu = `^cpu ` // of a short value nothing is left
+		}
+		top.await(`\Aheadroom.*\n(.*\n){`+fmt.Sprint(size[1]-2)+`}q quit`, cpu)
 	}
 
 	server.stop()

@@ -103,9 +103,11 @@ func loadMissed(t testing.TB) map[missKey]float64 {
 	return missed
 }
 
-// The law reaches its goals, but for what is known to be missed, and that is missed by no more.
+// The law reaches its goals, but for what is known to be missed, and that is missed by no more. What one seed misses is
+// decided by the mean of five, as the goals are stated.
 func TestLawReachesItsGoals(t *testing.T) {
-	cores, seeds := []int{2, 8}, 1
+	const few, enough = 1, 5
+	cores := []int{2, 8}
 	if raceEnabled {
 		cores = cores[:1]
 	}
@@ -122,18 +124,27 @@ func TestLawReachesItsGoals(t *testing.T) {
 					}
 					sc := &scenarios(cores)[i]
 					k := bestKey{sc.name, cores, e.objective}
-					m := mean(compare(t, e, sc, cores, seeds, found[sc.bestFor(cores, e.objective)]))
-					for _, g := range sc.goals(e.objective) {
-						if reached, ok := missed[missKey{k, g.measure}]; ok {
-							g.bound = reached
-							if g.measure == ofSoon {
-								g.slack += reached / 2
+					faults := func(seeds int) (faults []string) {
+						m := mean(compare(t, e, sc, cores, seeds, found[sc.bestFor(cores, e.objective)]))
+						for _, g := range sc.goals(e.objective) {
+							if reached, ok := missed[missKey{k, g.measure}]; ok {
+								g.bound = reached
+								if g.measure == ofSoon {
+									g.slack += reached / 2
+								}
+							}
+							if got := m.of(g.measure); !g.met(got, g.slack) {
+								faults = append(faults, fmt.Sprintf("%d cores, for %s: %s is %.*f, want %.*f, or %.*f more or less for so few runs",
+									cores, e.objective, g.measure, g.decimals, got, g.decimals, g.bound, g.decimals, g.slack))
 							}
 						}
-						if got := m.of(g.measure); !g.met(got, g.slack) {
-							t.Errorf("%d cores, for %s: %s is %.*f, want %.*f, or %.*f more or less for so few runs",
-								cores, e.objective, g.measure, g.decimals, got, g.decimals, g.bound, g.decimals, g.slack)
-						}
+						return faults
+					}
+					if len(faults(few)) == 0 {
+						continue
+					}
+					for _, fault := range faults(enough) {
+						t.Error(fault)
 					}
 				}
 			}
