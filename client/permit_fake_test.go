@@ -139,6 +139,7 @@ func (l *lessor) Attach(stream grpc.BidiStreamingServer[headroomv1.AttachRequest
 	refusal := l.refusal
 	l.mu.Unlock()
 	if refusal != nil {
+		time.Sleep(time.Millisecond) // so that a call of Permits that attaches has always returned before
 		return refusal
 	}
 	w := &leased{lessor: l, stream: stream, end: make(chan error, 1)}
