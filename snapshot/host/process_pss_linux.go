@@ -41,8 +41,11 @@ func (s *ProcessScanner) PSS(ctx context.Context, pid int32, start uint64) (int6
 		return 0, fmt.Errorf("parse smaps_rollup of process %d: %w", pid, err)
 	}
 	// As long as it is this process now, it was when the file was opened.
-	if e, fd, err := s.open(pid, false); err != nil || e.Start != start {
-		s.drop(fd)
+	if fd, err = s.openat(s.file(pid, "stat")); err != nil {
+		return 0, ended(err)
+	}
+	defer unix.Close(fd)
+	if e, err := s.read(int32(fd)); err != nil || e.Start != start {
 		return 0, ErrNoProcess
 	}
 	return pss, nil

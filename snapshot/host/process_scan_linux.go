@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -32,12 +33,20 @@ type ProcessScanner struct {
 	text  []byte // of one stat
 	path  []byte
 
-	now, last snapshot.Processes
-	nowFD     []int32 // held stat, or -1
-	lastFD    []int32
-	nowInode  []uint64
-	lastInode []uint64
-	serial    uint64 // of the last process that was met
+	now, last         snapshot.Processes
+	nowKept, lastKept []kept
+	serial            uint64 // of the last process that was met
+}
+
+// kept is what is kept of a process of a pass beside its entry.
+type kept struct {
+	fd    int32 // its stat, or -1
+	inode uint64
+
+	// resident is its RSS, and counted what its stat said when that was read. The kernel adds up the counters of its
+	// CPUs for statm but, from Linux 6.16 on, not for stat, which lags behind by 32 pages and more for each CPU. As
+	// long as the one stands still the other is taken to.
+	counted, resident int64
 }
 
 // listed is one process of the list.
@@ -71,10 +80,8 @@ func (s *ProcessScanner) Scan(ctx context.Context, all bool) (*snapshot.Processe
 		return nil, fmt.Errorf("scan processes: %w", fs.ErrClosed)
 	}
 	s.now, s.last = s.last, s.now
-	s.nowFD, s.lastFD = s.lastFD, s.nowFD
-	s.nowInode, s.lastInode = s.lastInode, s.nowInode
+	s.nowKept, s.lastKept = s.lastKept[:0], s.nowKept
 	s.now.Reset()
-	s.nowFD, s.nowInode = s.nowFD[:0], s.nowInode[:0]
 	s.now.Began = ticksSinceBoot()
 	if err := s.readList(); err != nil {
 		s.forget()
@@ -119,15 +126,14 @@ func (s *ProcessScanner) Close() {
 
 // forget drops both passes.
 func (s *ProcessScanner) forget() {
-	for _, fds := range [][]int32{s.nowFD, s.lastFD} {
-		for _, fd := range fds {
-			s.drop(fd)
+	for _, all := range [][]kept{s.nowKept, s.lastKept} {
+		for i := range all {
+			s.drop(all[i].fd)
 		}
 	}
 	s.now.Reset()
 	s.last.Reset()
-	s.nowFD, s.lastFD = s.nowFD[:0], s.lastFD[:0]
-	s.nowInode, s.lastInode = s.nowInode[:0], s.lastInode[:0]
+	s.nowKept, s.lastKept = s.nowKept[:0], s.lastKept[:0]
 }
 
 func (s *ProcessScanner) drop(fd int32) {
@@ -139,33 +145,33 @@ func (s *ProcessScanner) drop(fd int32) {
 
 // one adds the process of the list that had the index was in the pass before, or -1.
 func (s *ProcessScanner) one(l listed, was int, all bool) {
-	fd, watch := int32(-1), false
-	same := was >= 0 && l.inode == s.lastInode[was] && l.inode != anyInode
+	k, watch := kept{fd: -1}, false
 	if was >= 0 {
-		fd, watch = s.lastFD[was], s.last.Watch[was]
-		s.lastFD[was] = -1
+		k, watch = s.lastKept[was], s.last.Watch[was]
+		s.lastKept[was].fd = -1
 	}
-	if fd >= 0 && !watch {
-		s.drop(fd) // nobody asks for it any longer
-		fd = -1
+	same := was >= 0 && l.inode == k.inode && l.inode != anyInode
+	k.inode = l.inode
+	if k.fd >= 0 && !watch {
+		s.drop(k.fd) // nobody asks for it any longer
+		k.fd = -1
 	}
 	if same && !watch && !all {
 		e := s.entry(was)
 		e.Known = false
-		s.add(e, -1, l.inode)
+		s.add(e, k)
 		return
 	}
-	if fd >= 0 {
-		if e, err := s.read(fd); err == nil {
+	if k.fd >= 0 {
+		if e, err := s.readHeld(&k); err == nil {
 			e.Watch, e.Serial = true, s.last.Serial[was]
-			s.add(e, fd, l.inode)
+			s.add(e, k)
 			return
 		}
-		s.drop(fd)
-		fd, was = -1, -1 // it has ended
-		watch = false
+		s.drop(k.fd)
+		was, watch = -1, false // it has ended
 	}
-	e, fd, err := s.open(l.pid, watch)
+	e, err := s.open(l.pid, watch, &k)
 	switch {
 	case err == nil:
 	case deleted(err):
@@ -178,34 +184,35 @@ func (s *ProcessScanner) one(l listed, was int, all bool) {
 	// two processes with the pid the later one began after the pass before.
 	if was >= 0 && s.last.Start[was] == e.Start && (same || e.Start+1 < s.last.Began) {
 		e.Serial, e.Watch = s.last.Serial[was], watch
-		s.add(e, fd, l.inode)
+		s.add(e, k)
 		return
 	}
-	s.drop(fd)
+	s.drop(k.fd)
+	k.fd = -1
 	s.serial++
 	e.Serial = s.serial
-	s.add(e, -1, l.inode)
+	s.add(e, k)
 }
 
 // missing keeps a watched process that is not listed but lives: hidepid may have come to hide it.
 func (s *ProcessScanner) missing(was int) {
-	fd := s.lastFD[was]
-	s.lastFD[was] = -1
-	if fd < 0 {
+	k := s.lastKept[was]
+	s.lastKept[was].fd = -1
+	if k.fd < 0 {
 		return
 	}
-	e, err := s.read(fd)
+	e, err := s.readHeld(&k)
 	if err != nil {
-		s.drop(fd)
+		s.drop(k.fd)
 		return
 	}
 	e.Watch, e.Serial = s.last.Watch[was], s.last.Serial[was]
-	s.add(e, fd, s.lastInode[was])
+	s.add(e, k)
 }
 
-func (s *ProcessScanner) add(e snapshot.ProcessEntry, fd int32, inode uint64) {
+func (s *ProcessScanner) add(e snapshot.ProcessEntry, k kept) {
 	s.now.Append(e)
-	s.nowFD, s.nowInode = append(s.nowFD, fd), append(s.nowInode, inode)
+	s.nowKept = append(s.nowKept, k)
 }
 
 // entry returns an entry of the pass before.
@@ -218,19 +225,70 @@ func (s *ProcessScanner) entry(i int) snapshot.ProcessEntry {
 	}
 }
 
-// open reads the stat of a pid, and keeps it open if asked and there is room.
-func (s *ProcessScanner) open(pid int32, keep bool) (e snapshot.ProcessEntry, fd int32, err error) {
+// open reads a process by its pid, and keeps its stat open in k if asked and there is room.
+func (s *ProcessScanner) open(pid int32, keep bool, k *kept) (e snapshot.ProcessEntry, err error) {
+	k.fd = -1
 	n, err := s.openat(s.file(pid, "stat"))
 	if err != nil {
-		return e, -1, err
+		return e, err
 	}
-	e, err = s.read(int32(n))
+	resident, known := s.readResident(pid)
+	e, err = s.read(int32(n)) // after its statm: as it lives now, that was its own
+	if err == nil {
+		k.settle(&e, resident, known)
+	}
 	if err != nil || !keep || s.held >= s.maxHeld {
 		_ = unix.Close(n)
-		return e, -1, err
+		return e, err
 	}
 	s.held++
-	return e, int32(n), nil
+	k.fd = int32(n)
+	return e, nil
+}
+
+// readHeld reads a process whose stat is kept open.
+func (s *ProcessScanner) readHeld(k *kept) (snapshot.ProcessEntry, error) {
+	e, err := s.read(k.fd)
+	if err != nil {
+		return e, err
+	}
+	if e.RSS == k.counted {
+		e.RSS = k.resident
+		return e, nil
+	}
+	resident, known := s.readResident(e.PID)
+	if e, err = s.read(k.fd); err != nil {
+		return e, err // another may have its pid, and its statm
+	}
+	k.settle(&e, resident, known)
+	return e, nil
+}
+
+// settle takes up what the statm says, or what the stat does where that is not known.
+func (k *kept) settle(e *snapshot.ProcessEntry, resident int64, known bool) {
+	k.counted, k.resident = e.RSS, e.RSS
+	if known {
+		k.resident, e.RSS = resident, resident
+	}
+}
+
+// readResident reads the RSS from the statm of whoever has the pid now (proc_pid_statm(5)): sizes in pages, of which
+// the second is the RSS.
+func (s *ProcessScanner) readResident(pid int32) (bytes int64, ok bool) {
+	fd, err := s.openat(s.file(pid, "statm"))
+	if err != nil {
+		return 0, false
+	}
+	defer unix.Close(fd)
+	reads.Add(1)
+	n, err := unix.Pread(fd, s.text, 0)
+	if err != nil {
+		return 0, false
+	}
+	_, rest := cutField(s.text[:n])
+	field, _ := cutField(rest)
+	pages, ok := digits(field)
+	return int64(min(pages, math.MaxInt64/uint64(pageSize))) * pageSize, ok
 }
 
 // read reads a process from its stat.

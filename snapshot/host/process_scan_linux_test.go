@@ -9,14 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	gops "github.com/shirou/gopsutil/v3/process"
 	"golang.org/x/sys/unix"
 
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -253,6 +251,48 @@ func TestScanUnderHidepid(t *testing.T) {
 	}
 }
 
+// The RSS is that of statm, which is read where the count of stat has moved; stat lags behind it.
+func TestResidentMemoryIsThatOfStatm(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("HOST_PROC", dir)
+	if err := os.Mkdir(filepath.Join(dir, "700"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(counted int, statm string) {
+		t.Helper()
+		for name, text := range map[string]string{
+			"stat":  fmt.Sprintf("700 (x) S 1 700 700 0 -1 0 0 0 0 0 1 2 3 4 20 0 1 0 99 4096000 %d 0\n", counted),
+			"statm": statm,
+		} {
+			if err := os.WriteFile(filepath.Join(dir, "700", name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s := openProcesses(t, 10)
+	for i, step := range []struct {
+		counted   int
+		statm     string
+		all       bool
+		wantPages int64
+	}{
+		{100, "1000 130 20 1 0 50 0\n", true, 130},  // nobody watches it yet
+		{100, "1000 131 20 1 0 50 0\n", false, 131}, // its stat is opened, to be kept
+		{100, "1000 140 20 1 0 50 0\n", false, 131}, // the count stands still
+		{132, "1000 150 20 1 0 50 0\n", false, 150},
+		{132, "1000 150 20 1 0 50 0\n", false, 150},
+		{133, "", false, 133}, // what cannot be read leaves the count
+		{134, "1000 x", false, 134},
+	} {
+		write(step.counted, step.statm)
+		p := pass(t, s, step.all)
+		if want := step.wantPages * pageSize; p.Len() != 1 || !p.Known[0] || p.RSS[0] != want {
+			t.Errorf("step %d: RSS %v, known %v, want %d", i, p.RSS, p.Known, want)
+		}
+		p.Watch[0] = true
+	}
+}
+
 func TestScanAllocatesNothing(t *testing.T) {
 	s := openProcesses(t, 1000)
 	for range 3 {
@@ -279,36 +319,6 @@ func TestPSS(t *testing.T) {
 	}
 }
 
-func TestParseProcessStat(t *testing.T) {
-	const rest = " S 7 8 9 0 -1 4194304 1 2 3 4 150 250 350 450 20 -5 3 0 12345 4096000 10 18446744073709551615 1 1 0\n"
-	for _, comm := range []string{"x", "a b", "(x) R 1", ") S 1 2 (", "\n"} {
-		e, err := parseStat([]byte("42 (" + comm + ")" + rest))
-		want := snapshot.ProcessEntry{
-			PID: 42, Parent: 7, Session: 9, Start: 12345, Known: true, User: 1500 * time.Millisecond, System: 2500 * time.Millisecond,
-			ChildUser: 3500 * time.Millisecond, ChildSystem: 4500 * time.Millisecond, RSS: 10 * pageSize, VMS: 4096000,
-			Threads: 3, Nice: -5, Status: snapshot.ProcessSleeping,
-		}
-		if err != nil || e != want {
-			t.Errorf("%q: %+v, %v, want %+v", comm, e, err, want)
-		}
-	}
-	for _, text := range []string{"", "1", "1 (x", "x (x) S 1", "1 (x) S 1 2 3", "1 (x) S x" + rest, "99999999999 (x)" + rest} {
-		if e, err := parseStat([]byte(text)); err == nil {
-			t.Errorf("%q: %+v, want an error", text, e)
-		}
-	}
-}
-
-func FuzzParseProcessStat(f *testing.F) {
-	f.Add([]byte("42 (x) S 7 8 9 0 -1 4194304 1 2 3 4 150 250 350 450 20 -5 3 0 12345 4096000 10 1"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if e, err := parseStat(text); err == nil && (e.PID < 0 || e.User < 0 || e.ChildSystem < 0) {
-			t.Errorf("%q: %+v", text, e)
-		}
-	})
-}
-
-// A container calls its first process 1.
 func TestResolvePID(t *testing.T) {
 	if got, err := ResolvePID(t.Context(), os.Getpid(), 12345); err != nil || got != 12345 {
 		t.Errorf("ResolvePID in our namespace = %d, %v, want it as it is", got, err)
@@ -337,207 +347,6 @@ func TestResolvePID(t *testing.T) {
 	}
 	if got, err := ResolvePID(t.Context(), cmd.Process.Pid, 999); err != ErrNoProcess {
 		t.Errorf("ResolvePID(999) = %d, %v, want ErrNoProcess", got, err)
-	}
-}
-
-// groups makes a cgroup in each hierarchy that counts CPU time, memory and tasks, as far as that can be done.
-func groups(t testing.TB) (path string, join func(pid int)) {
-	t.Helper()
-	path = fmt.Sprintf("/headroom-test-%d-%d", os.Getpid(), time.Now().UnixNano())
-	var dirs []string
-	mounts, err := readMounts("/proc/self/mountinfo")
-	if err != nil {
-		t.Skip(err)
-	}
-	for _, m := range mounts {
-		if slices.Contains(m.controllers, "cpuset") {
-			continue // nothing can join a new one
-		}
-		dir := filepath.Join(m.point, path)
-		if os.Mkdir(dir, 0o755) == nil {
-			dirs = append(dirs, dir)
-			t.Cleanup(func() {
-				for range 100 {
-					if os.Remove(dir) == nil {
-						return
-					}
-					time.Sleep(time.Millisecond) // a killed process leaves a little later
-				}
-			})
-		}
-	}
-	if len(dirs) == 0 {
-		t.Skip("no cgroup can be made")
-	}
-	return path, func(pid int) {
-		t.Helper()
-		for _, dir := range dirs {
-			if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
-func TestGroup(t *testing.T) {
-	path, join := groups(t)
-	pid, said, stdin := shell(t, `read x; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; read x`)
-	join(pid)
-	g, err := OpenGroup(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	if !g.OwnedBy(os.Geteuid()) || g.OwnedBy(os.Geteuid()+1) {
-		t.Error("the group is not told to be ours and nobody else's")
-	}
-	before, err := g.Read(true)
-	if err != nil || !before.CPUKnown {
-		t.Fatalf("Read = %+v, %v, want CPU time", before, err)
-	}
-	fmt.Fprintln(stdin)
-	line(t, said)
-	for _, keep := range []bool{true, false} {
-		after, err := g.Read(keep)
-		if err != nil || after.CPU-before.CPU < 20*time.Millisecond || after.CPU-before.CPU > time.Minute {
-			t.Errorf("keep=%v: CPU %v after %v, %v", keep, after.CPU, before.CPU, err)
-		}
-		if after.MemoryKnown && after.Memory <= 0 || after.TasksKnown && after.Tasks != 1 {
-			t.Errorf("keep=%v: %+v, want some memory and one task", keep, after)
-		}
-	}
-	if pids, err := g.PIDs(nil); err != nil || len(pids) != 1 || pids[0] != int32(pid) {
-		t.Errorf("PIDs = %v, %v, want %d", pids, err, pid)
-	}
-	freezer := filepath.Join("/sys/fs/cgroup/freezer", path, "freezer.state")
-	if os.WriteFile(freezer, []byte("FROZEN"), 0) == nil {
-		r, err := g.Read(true)
-		for patience := time.Now().Add(10 * time.Second); err == nil && !r.Frozen && time.Now().Before(patience); {
-			r, err = g.Read(true) // first it is freezing
-		}
-		if err != nil || !r.Frozen {
-			t.Errorf("frozen: %+v, %v", r, err)
-		}
-		os.WriteFile(freezer, []byte("THAWED"), 0)
-	}
-	if r, err := g.Read(true); err != nil || r.Frozen {
-		t.Errorf("thawed: %+v, %v", r, err)
-	}
-	if n := testing.AllocsPerRun(100, func() { g.Read(true) }); n > 0 {
-		t.Errorf("%v allocations a reading, want 0", n)
-	}
-	bare, err := OpenGroup(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bare.stat = groupFile{} // as where the controller is not there
-	bare.Close()
-	if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil {
-		t.Errorf("closing a group closed the standard input: %v", err)
-	}
-	if _, err := OpenGroup("/"); err == nil {
-		t.Error("the root was opened")
-	}
-	if _, err := OpenGroup(path + "/../none"); err == nil {
-		t.Error("a group that does not exist was opened")
-	}
-}
-
-// gopsutilFlat lists all processes by gopsutil, as one would who knows not to ask it for children, and reads what a
-// sample has of those of a tree.
-func gopsutilFlat(root int32) (found int) {
-	all, err := gops.Processes()
-	if err != nil {
-		return 0
-	}
-	for _, p := range all {
-		if parent, err := p.Ppid(); err == nil && (parent == root || p.Pid == root) {
-			found++
-			p.Times()
-			p.MemoryInfo()
-			p.NumThreads()
-			p.CreateTime()
-		}
-	}
-	return found
-}
-
-// BenchmarkScan is a pass over a tree of that many sleepers, beside the bare system calls for the same, and beside
-// gopsutil.
-func BenchmarkScan(b *testing.B) {
-	for _, n := range []int{10, 100, 1000, 5000} {
-		b.Run(fmt.Sprintf("processes=%d", n), func(b *testing.B) {
-			pid, said, _ := shell(b, fmt.Sprintf(`i=0; while [ $i -lt %d ]; do sleep 600 & i=$((i+1)); done; echo on; read x`, n-1))
-			line(b, said)
-			s := openProcesses(b, n+100)
-			p := pass(b, s, true)
-			watch := func() {
-				for i := range p.Watch {
-					p.Watch[i] = p.PID[i] == int32(pid) || p.Parent[i] == int32(pid)
-				}
-			}
-			watch()
-			p = pass(b, s, false)
-			fds := append([]int32(nil), s.nowFD...)
-			cpu := func() time.Duration {
-				var r unix.Rusage
-				unix.Getrusage(unix.RUSAGE_SELF, &r)
-				return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-			}
-			bare := func() {
-				unix.Seek(s.proc, 0, unix.SEEK_SET)
-				for {
-					if n, _ := unix.Getdents(s.proc, s.list); n <= 0 {
-						break
-					}
-				}
-				for _, fd := range fds {
-					if fd >= 0 {
-						unix.Pread(int(fd), s.text, 0)
-					}
-				}
-			}
-			var scan, baseline time.Duration
-			b.ReportAllocs()
-			for b.Loop() {
-				at := cpu()
-				bare()
-				mid := cpu()
-				p = pass(b, s, false)
-				scan, baseline = scan+cpu()-mid, baseline+mid-at
-				fds = append(fds[:0], s.nowFD...)
-			}
-			b.ReportMetric(float64(scan.Microseconds())/float64(b.N), "cpu-µs/op")
-			b.ReportMetric(float64(scan)/float64(baseline), "x-bare")
-			at := cpu()
-			if found := gopsutilFlat(int32(pid)); found < n {
-				b.Fatalf("gopsutil found %d processes of %d", found, n)
-			}
-			b.ReportMetric(float64(cpu()-at)*float64(b.N)/float64(scan), "x-cheaper-than-gopsutil")
-		})
-	}
-}
-
-func BenchmarkGroup(b *testing.B) {
-	for _, n := range []int{1, 1000} {
-		b.Run(fmt.Sprintf("processes=%d", n), func(b *testing.B) {
-			path, join := groups(b)
-			pid, said, stdin := shell(b, fmt.Sprintf(`read x; i=1; while [ $i -lt %d ]; do sleep 600 & i=$((i+1)); done; echo on; read x`, n))
-			join(pid)
-			fmt.Fprintln(stdin)
-			line(b, said)
-			g, err := OpenGroup(path)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.Cleanup(g.Close)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := g.Read(true); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }
 
