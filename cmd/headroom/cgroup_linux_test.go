@@ -88,14 +88,15 @@ func TestMemoryHog(t *testing.T) {
 	if raceDetector {
 		t.Skip("with the memory of the race detector the programs fill the cgroup by themselves")
 	}
+	t.Parallel()
 	const limit, topLevel = 64 * mib, 3
 	for _, tt := range []struct {
 		name   string
 		inside bool // the server is in the cgroup too, and takes its part of it
 		pace   int  // MiB a snapshot; what fills a cgroup within 6 of them is too fast to be foreseen
 	}{
-		{"watched", false, 5},
-		{"shared", true, 4},
+		{"watched", false, 4},
+		{"shared", true, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -201,6 +202,7 @@ func TestMemoryHogWithoutALimit(t *testing.T) {
 // A burner in a cgroup with half a CPU overloads that, however idle the host is; without the quota the host is
 // judged.
 func TestCPUBurner(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		quota bool

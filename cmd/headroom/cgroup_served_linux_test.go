@@ -88,7 +88,8 @@ func (g v1Group) command(name string, args ...string) *exec.Cmd {
 	return exec.Command("sh", append([]string{"-c", enter.String() + `exec "$0" "$@"`, name}, args...)...)
 }
 
-// A served is a server with the defaults of its user, as a process of its own, and its command line.
+// A served is a server with the defaults of its user, but for a memory that is sampled twice as often, as a process of
+// its own, and its command line.
 type served struct {
 	t   *testing.T
 	bin string
@@ -117,7 +118,7 @@ func startServer(t *testing.T, g v1Group, flags ...string) served {
 	socket := filepath.Join(dir, "s")
 	s := served{t, bin, "unix://" + socket, append(os.Environ(),
 		"HEADROOM_CONFIG="+config, "HEADROOM_SOCKET="+socket, "HEADROOM_ADDR=unix://"+socket,
-		"HEADROOM_LISTEN=off", "HEADROOM_STATE_DIR=off",
+		"HEADROOM_LISTEN=off", "HEADROOM_STATE_DIR=off", "HEADROOM_MEMORY_INTERVAL=500ms",
 	)}
 	cmd := g.command(bin, append([]string{"serve"}, flags...)...)
 	cmd.Env = s.env

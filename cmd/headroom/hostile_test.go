@@ -119,6 +119,7 @@ func ask(args ...string) (code int, stdout, stderr string) {
 }
 
 func TestHealthSaysNotServing(t *testing.T) {
+	t.Parallel()
 	idle := &headroomv1.GetStatusResponse{Current: &headroomv1.Status{}, Historical: &headroomv1.Status{}}
 	starting, err := status.New(codes.Unavailable, "no sample was taken yet").WithDetails(
 		&errdetails.ErrorInfo{Domain: "headroom.v1", Reason: "STARTING"},

@@ -44,6 +44,7 @@ func TestREADMEShell(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the blocks are for a POSIX shell")
 	}
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +130,7 @@ func printsLines(t *testing.T, cmd *exec.Cmd, block string, n int) {
 
 // TestGoInDocs compiles every Go block of the README and of the documents that have some.
 func TestGoInDocs(t *testing.T) {
+	t.Parallel()
 	for _, block := range append(blocks(t, "README.md", "go"), blocks(t, "docs/profiles.md", "go")...) {
 		file := filepath.Join(t.TempDir(), "main.go")
 		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {

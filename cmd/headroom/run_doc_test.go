@@ -12,6 +12,7 @@ import (
 
 // TestRunDoc runs the commands of docs/run.md, in their order and in one folder, and compares what they print.
 func TestRunDoc(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

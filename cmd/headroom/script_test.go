@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +27,11 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == watchdogArg {
 		os.Exit(beWatchdog()) // of a test that starts one
+	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
+	// Most tests wait for processes: one a core would leave the cores idle. -parallel still has the last word.
+	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	testscript.Main(m, map[string]func(){"headroom": main, "unwatched": unwatched})
 }
@@ -54,6 +61,7 @@ func unwatched() {
 //	documented ADDRESS FILE        checks that each headroom_ metric at the address stands in the file
 //	certs                          writes ca.pem, server.pem, server.key, client.pem and client.key
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: setUpScript,
@@ -91,7 +99,7 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("HEADROOM_LISTEN", "127.0.0.1:0")
 	env.Setenv("HEADROOM_STATE_DIR", "off") // else servers of several scripts would want the same
 	env.Setenv("HEADROOM_CONFIG", filepath.Join(env.WorkDir, "none.yaml"))
-	env.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
+	env.Setenv("GORACE", os.Getenv("GORACE"))
 	for _, signal := range []string{"CPU", "MEMORY", "EVENT_LOOP", "CLIENT", "PRESSURE"} {
 		env.Setenv("HEADROOM_"+signal+"_INTERVAL", "50ms")
 	}
