@@ -8,15 +8,8 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-const (
-	// rateSpan is the least time that a rate is taken over where there is a choice, and rateLeast where not: CPU
-	// time is counted in steps of 10 ms.
-	rateSpan  = time.Second
-	rateLeast = 100 * time.Millisecond
-
-	// maxSessions bounds the sessions that are followed for one tree.
-	maxSessions = 256
-)
+// maxSessions bounds the sessions that are followed for one tree.
+const maxSessions = 256
 
 // account is what one named process has used.
 type account struct {
@@ -36,19 +29,14 @@ type account struct {
 	user, system time.Duration
 	cpu          time.Duration // user and system, or what the cgroup says
 	byGroup      bool          // the cgroup counts them
-	base, before mark          // by which rates are taken
+	pace         pace
+	twice        times // what its cgroup counted while it was within that of another account
+	inside       bool  // others have all its processes too
 	pss          int64
 	pssAt        time.Duration
 	pssKnown     bool
 	pssAsked     bool
 	last         Usage
-}
-
-// mark is the CPU time at a time.
-type mark struct {
-	at  time.Duration
-	cpu time.Duration
-	ok  bool
 }
 
 // member is one process as the last pass saw it.
@@ -90,10 +78,11 @@ type Outside struct {
 
 // observe takes up a pass, and returns what the account uses now.
 func (a *account) observe(now time.Duration, f *forest, out *Outside, since uint64, gap bool) Usage {
+	a.inside = false
 	root := a.findRoot(f, out)
 	found := a.collect(f, root, out)
 	a.byGroup = a.byGroup || out.GroupKnown && out.Group.CPUKnown
-	a.count(f.p, found, since)
+	a.count(f.p, f.gains, found, since)
 	u := Usage{Known: true}
 	for _, i := range found {
 		f.p.Watch[i] = true
@@ -118,7 +107,7 @@ func (a *account) observe(now time.Duration, f *forest, out *Outside, since uint
 	}
 	u.CPU, u.User, u.System = a.cpu, a.user, a.system
 	u.PSS, u.PSSAt, u.PSSKnown = a.pss, a.pssAt, a.pssKnown
-	a.rate(&u, now, gap)
+	u.Rate, u.RateKnown = a.pace.rate(now, a.cpu, gap)
 	a.seen = true
 	a.last = u
 	return u
@@ -199,7 +188,9 @@ func (a *account) follow(p *snapshot.Processes, found []int32) {
 //
 // The time of one that ended turns up as that of a child of whoever waited for it. What was counted of it already
 // is its credit, and is taken off there. One that nobody waited for keeps what was counted.
-func (a *account) count(p *snapshot.Processes, found []int32, since uint64) {
+//
+// It says in gains what it added for each process.
+func (a *account) count(p *snapshot.Processes, gains []gain, found []int32, since uint64) {
 	next := a.spare[:0]
 	for _, i := range found {
 		next = append(next, member{
@@ -218,21 +209,24 @@ func (a *account) count(p *snapshot.Processes, found []int32, since uint64) {
 		if old < len(a.members) && a.members[old].serial == m.serial {
 			was = &a.members[old]
 		}
+		g := gain{knew: was != nil && was.known}
 		switch {
 		case !m.known && was != nil:
 			user, system := m.userCredit, m.systemCredit
 			*m = *was
 			m.userCredit, m.systemCredit = user, system
 		case !m.known:
-		case was != nil && was.known:
-			user += max(m.user-was.user, 0) + m.userCredit.take(m.childUser-was.childUser)
-			system += max(m.system-was.system, 0) + m.systemCredit.take(m.childSystem-was.childSystem)
+		case g.knew:
+			g.user = max(m.user-was.user, 0) + m.userCredit.take(m.childUser-was.childUser)
+			g.system = max(m.system-was.system, 0) + m.systemCredit.take(m.childSystem-was.childSystem)
 			m.user, m.system = max(m.user, was.user), max(m.system, was.system)
 			m.childUser, m.childSystem = max(m.childUser, was.childUser), max(m.childSystem, was.childSystem)
 		case !a.seen || m.start >= since:
-			user += m.user + m.userCredit.take(m.childUser)
-			system += m.system + m.systemCredit.take(m.childSystem)
+			g.user = m.user + m.userCredit.take(m.childUser)
+			g.system = m.system + m.systemCredit.take(m.childSystem)
 		}
+		gains[found[k]] = g
+		user, system = user+g.user, system+g.system
 	}
 	a.spare, a.members = a.members, next
 	if !a.byGroup {
@@ -296,24 +290,5 @@ func (a *account) readGroup(u *Usage, out *Outside, alive bool) {
 	}
 	if g.Frozen && alive {
 		u.Status, u.StatusKnown = snapshot.ProcessFrozen, true
-	}
-}
-
-// rate takes the rate over at least a second where an earlier mark allows it. After a gap there is none: the host
-// may have slept.
-func (a *account) rate(u *Usage, now time.Duration, gap bool) {
-	if gap {
-		a.base, a.before = mark{}, mark{}
-	}
-	from := a.base
-	if from.ok && now-from.at < rateSpan && a.before.ok {
-		from = a.before
-	}
-	if from.ok && now-from.at >= rateLeast {
-		u.Rate = float64(a.cpu-from.cpu) / float64(now-from.at)
-		u.RateKnown = true
-	}
-	if !a.base.ok || now-a.base.at >= rateSpan {
-		a.before, a.base = a.base, mark{now, a.cpu, true}
 	}
 }

@@ -16,7 +16,7 @@ type record struct {
 	n     int32
 }
 
-// point is what one named process used in a record.
+// point is what one named process used in a record. The one with the number 0 corrects the sum.
 type point struct {
 	number uint64
 	Usage
@@ -65,7 +65,7 @@ type history struct {
 }
 
 // add appends a sample. It must not be older than the last one.
-func (h *history) add(at time.Duration, wall int64, all []account) error {
+func (h *history) add(at time.Duration, wall int64, all []account, o *overlap) error {
 	if live := h.records.live(); len(live) > 0 && at < live[len(live)-1].at {
 		return ErrTimeOrder
 	}
@@ -76,6 +76,10 @@ func (h *history) add(at time.Duration, wall int64, all []account) error {
 			h.points.push(point{all[i].number, all[i].last})
 			n++
 		}
+	}
+	if fix, ok := o.correction(all); ok {
+		h.points.push(point{0, fix})
+		n++
 	}
 	h.records.push(record{at, wall, first, n})
 	return nil

@@ -37,6 +37,7 @@ type Monitor struct {
 type entry struct {
 	Info
 	accounts []account
+	overlap  overlap
 	history  history
 	bytes    int64
 	due      time.Duration // of the next sample for the history
@@ -124,6 +125,7 @@ func (m *Monitor) AddProcesses(id string, processes []Process) ([]uint64, error)
 			i++
 			continue
 		}
+		e.overlap.drop(&e.accounts[i])
 		e.accounts = slices.Delete(e.accounts, i, i+1)
 		e.Processes = slices.Delete(e.Processes, i, i+1)
 		over--
@@ -248,7 +250,8 @@ func (m *Monitor) Observe(p Pass) error {
 
 func (m *Monitor) observe(e *entry, p *Pass) {
 	gap := e.sampled && p.At-e.at > gapAfter*max(e.Interval, costShare*p.Cost)
-	seen, ended := 0, 0
+	seen, ended, first := 0, 0, false
+	e.overlap.begin(&m.forest)
 	for i := range e.accounts {
 		a := &e.accounts[i]
 		out := p.Outside(a.number)
@@ -257,7 +260,12 @@ func (m *Monitor) observe(e *entry, p *Pass) {
 			continue
 		}
 		seen++
+		first = first || !a.seen
+		byGroup := a.byGroup
 		a.observe(p.At, &m.forest, out, m.began, gap)
+		if len(e.accounts) > 1 {
+			e.overlap.take(&m.forest, a, a.byGroup && !byGroup)
+		}
 		if a.ended {
 			ended++
 		}
@@ -265,6 +273,9 @@ func (m *Monitor) observe(e *entry, p *Pass) {
 	e.ProcessesEnded = ended > 0 && ended == len(e.accounts)
 	if seen == 0 {
 		return
+	}
+	if len(e.accounts) > 1 {
+		e.overlap.end(p.At, &m.forest, e.accounts, first, gap)
 	}
 	e.sampled, e.at, e.wall, e.stale = true, p.At, p.Time, ""
 	if p.At < e.due {
@@ -289,7 +300,7 @@ func (m *Monitor) schedule(e *entry, now time.Duration) {
 // record takes the newest sample up into the history.
 func (m *Monitor) record(e *entry) {
 	// The order was checked for all.
-	_ = e.history.add(e.at, e.wall.UnixNano(), e.accounts)
+	_ = e.history.add(e.at, e.wall.UnixNano(), e.accounts, &e.overlap)
 	e.history.trim(e.at-e.History, MaxPoints)
 	m.weigh(e)
 }

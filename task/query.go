@@ -68,7 +68,11 @@ func (m *Monitor) Sample(now time.Duration, id string, q Query) (Sample, error) 
 		return Sample{}, fmt.Errorf("%w: the one that answers is %v from the time asked for", ErrNoSample, far.Round(time.Millisecond))
 	}
 	s := Sample{At: r.at, Time: time.Unix(0, r.wall)}
-	for _, p := range e.history.of(r) {
+	points := e.history.of(r)
+	for _, p := range points {
+		if p.number == 0 {
+			continue
+		}
 		u := ProcessUsage{Number: p.number, Usage: p.Usage}
 		for k := range e.accounts {
 			if a := &e.accounts[k]; a.number == p.number {
@@ -78,6 +82,9 @@ func (m *Monitor) Sample(now time.Duration, id string, q Query) (Sample, error) 
 		s.Processes = append(s.Processes, u)
 	}
 	s.Usage = total(s.Processes)
+	if last := len(points) - 1; last >= 0 && points[last].number == 0 {
+		s.Usage.correct(&points[last].Usage)
+	}
 	disk := e.history.disk.live()
 	if i := nearest(len(disk), func(i int) time.Duration { return disk[i].at }, q.At, q.Mode); i >= 0 {
 		s.Disk, s.DiskAt, s.DiskTime = disk[i].use, disk[i].at, time.Unix(0, disk[i].wall)
@@ -108,6 +115,9 @@ func (m *Monitor) newest(now time.Duration, e *entry, maxAge time.Duration) (Sam
 		}
 	}
 	s.Usage = total(s.Processes)
+	if fix, ok := e.overlap.correction(e.accounts); ok {
+		s.Usage.correct(&fix)
+	}
 	s.Disk, s.DiskAt, s.DiskTime = e.disk.use, e.disk.at, time.Unix(0, e.disk.wall)
 	if !e.diskRead {
 		s.Disk.Reason = e.noDisk()

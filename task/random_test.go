@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -61,6 +62,13 @@ func (k *kernel) reap(i int) {
 
 // Whatever a tree does, no time is counted twice, none goes back, and none is lost but what a kernel tells nobody.
 func TestTimeOfRandomTrees(t *testing.T) {
+	for _, parts := range []int{0, 1, 5} {
+		t.Run(fmt.Sprintf("parts=%d", parts), func(t *testing.T) { playRandomTrees(t, parts) })
+	}
+}
+
+// playRandomTrees plays trees of which up to so many parts are named too, as the play goes on.
+func playRandomTrees(t *testing.T, parts int) {
 	counted := time.Duration(0)
 	for seed := range uint64(300) {
 		w := newWorld(t, task.Config{Interval: time.Second})
@@ -69,16 +77,27 @@ func TestTimeOfRandomTrees(t *testing.T) {
 		n := w.register("t", task.Process{Name: "p", PID: 2, Start: w.procs[1].start})
 		w.outside[n[0]] = &task.Outside{}
 		w.pass(0)
-		last := time.Duration(0)
+		last, named := time.Duration(0), 0
 		for range 40 {
+			if named < parts && k.rnd.IntN(5) == 0 {
+				part := w.procs[1+k.rnd.IntN(len(w.procs)-1)]
+				if _, err := w.m.AddProcesses("t", []task.Process{{Name: "part", PID: part.pid, Start: part.start}}); err != nil {
+					t.Fatal(err)
+				}
+				named++
+			}
 			for range k.rnd.IntN(30) {
 				w.now += 10 * ms
 				k.step()
 			}
 			w.pass(10 * ms)
-			got := w.sample("t").Usage.CPU
+			s := w.sample("t")
+			got := s.Usage.CPU
 			if got < last || got > k.truth || got < k.truth-k.lost {
 				t.Fatalf("seed %d: CPU %v after %v, want from %v to %v", seed, got, last, k.truth-k.lost, k.truth)
+			}
+			if n := s.Processes[0].Usage.Processes; s.Usage.Processes != n {
+				t.Fatalf("seed %d: %d processes of which the tree has %d", seed, s.Usage.Processes, n)
 			}
 			last = got
 		}

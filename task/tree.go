@@ -17,6 +17,10 @@ type forest struct {
 	stack, found   []int32
 	bySession      []int32 // indices in order of session; made when somebody asks
 	hasSessions    bool
+
+	gains  []gain  // of what was found, by the account that counted last
+	claims []claim // of the accounts of the task with the number of their stamp
+	task   uint32
 }
 
 // grow takes up a pass. An edge to a parent that is younger than its child is none: the pid was used again.
@@ -24,9 +28,10 @@ func (f *forest) grow(p *snapshot.Processes) {
 	n := p.Len()
 	f.p, f.hasSessions = p, false
 	f.child, f.sibling = resize(f.child, n), resize(f.sibling, n)
-	f.mark = resize(f.mark, n)
+	f.mark, f.gains, f.claims = resize(f.mark, n), resize(f.gains, n), resize(f.claims, n)
 	clear(f.mark)
-	f.stamp = 0
+	clear(f.claims)
+	f.stamp, f.task = 0, 0
 	for i := range n {
 		f.child[i], f.sibling[i] = -1, -1
 	}
