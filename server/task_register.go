@@ -51,6 +51,13 @@ func (s *taskService) RegisterTask(
 		err = s.register(who, id, req, processes, handles, received, ttl)
 	} else {
 		err = s.renew(who, id, req, processes, handles, received, ttl)
+		var fault *task.FieldError
+		if errors.As(err, &fault) && s.demand(ctx, "") == nil { // those that ended since the last pass make room too
+			err = s.renew(who, id, req, processes, handles, received, ttl)
+		}
+		if errors.As(err, &fault) {
+			err = specFaults(err)
+		}
 	}
 	if err != nil {
 		for _, h := range handles {
@@ -191,7 +198,7 @@ func (s *taskService) renew(
 	before := s.monitor.Numbers(id)
 	numbers, err := s.monitor.AddProcesses(id, processes)
 	if err != nil {
-		return specFaults(found(err, id))
+		return found(err, id)
 	}
 	left := s.monitor.Numbers(id)
 	s.dropLocked(slices.DeleteFunc(before, func(number uint64) bool { return slices.Contains(left, number) }))

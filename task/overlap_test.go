@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -99,6 +100,9 @@ func TestTimeOfProcessesThatMadeRoom(t *testing.T) {
 		all[i] = inner
 	}
 	w.add("t", all...)
+	if s, err := w.m.Sample(w.now, "t", task.Query{}); !errors.Is(err, task.ErrNoSample) {
+		t.Errorf("a sample of none of the processes that there are: %+v, %v", s, err)
+	}
 	w.pass(time.Second)
 	w.check("with others in its place", "t", 3*time.Second, "unknown", 1)
 }

@@ -114,6 +114,9 @@ func (m *Monitor) newest(now time.Duration, e *entry, maxAge time.Duration) (Sam
 			s.Processes = append(s.Processes, ProcessUsage{a.Name, a.number, a.PID, a.ended, a.last})
 		}
 	}
+	if len(s.Processes) == 0 && len(e.accounts) > 0 {
+		return Sample{}, fmt.Errorf("%w: none of its processes was sampled yet", ErrNoSample) // others made room for them
+	}
 	s.Usage = total(s.Processes)
 	if fix, ok := e.overlap.correction(e.accounts); ok {
 		s.Usage.correct(&fix)
