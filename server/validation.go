@@ -19,6 +19,9 @@ const maxShownValue = 64
 type explainedValidator struct{ protovalidate.Validator }
 
 func (e explainedValidator) Validate(m proto.Message, options ...protovalidate.ValidationOption) error {
+	if valid(m) {
+		return nil
+	}
 	err := e.Validator.Validate(m, options...)
 	if faults, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
 		for _, v := range faults.Violations {
