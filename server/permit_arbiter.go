@@ -47,6 +47,7 @@ type arbiter struct {
 	writes sync.WaitGroup
 
 	mu        sync.Mutex
+	now       time.Duration // when whoever has the ledger last looked at the clock
 	ledger    *permit.Ledger
 	changed   bool  // the ledger has something to decide
 	batch     int   // changes since the last pass
@@ -88,14 +89,23 @@ var errBroken = errors.New("the account of permits may be broken")
 // enter gives the caller the ledger until leave, and returns the time; or an error, if the ledger must not be used any
 // more.
 func (a *arbiter) enter() (now time.Duration, err error) {
+	if err := a.enterTimeless(); err != nil {
+		return 0, err
+	}
+	a.now = a.clock()
+	return a.now, nil
+}
+
+// enterTimeless is enter for what needs no time, for which some systems charge a system call.
+func (a *arbiter) enterTimeless() error {
 	a.coming.Add(1)
 	a.mu.Lock()
 	a.coming.Add(-1)
 	if a.broken {
 		a.mu.Unlock()
-		return 0, errDraining
+		return errDraining
 	}
-	return a.clock(), nil
+	return nil
 }
 
 // change notes, between enter and leave, that the ledger has something to decide.
@@ -152,9 +162,9 @@ func (a *arbiter) passLocked(wait bool) {
 		}
 		a.changed, a.batch = false, 0
 		a.passes++
-		if now := a.clock(); !a.frozen {
-			a.queues.beat(now)
-			a.ledger.Advance(now)
+		if !a.frozen {
+			a.queues.beat(a.now)
+			a.ledger.Advance(a.now)
 		}
 		if !wait && a.unwrittenLocked() || !a.tellLocked(wait) {
 			a.writing = true // from now on
@@ -178,6 +188,7 @@ func (a *arbiter) writeOut() {
 	if a.broken {
 		return
 	}
+	a.now = a.clock()
 	_ = a.tryLocked(func() { // a.failure says it too
 		a.writeLocked()
 		a.writing = false
@@ -205,7 +216,6 @@ func (a *arbiter) tellTargets() {
 	if a.frozen {
 		return
 	}
-	now := a.clock()
 	a.dirty = a.dirty[:0]
 	for id := range a.ledger.Dirty() {
 		a.dirty = append(a.dirty, id)
@@ -214,7 +224,7 @@ func (a *arbiter) tellTargets() {
 		if w := a.streams[id]; w != nil {
 			w.poke()
 		} else {
-			a.queues.apply(now, id)
+			a.queues.apply(a.now, id)
 		}
 	}
 }
@@ -297,7 +307,10 @@ func (a *arbiter) keepLocked(entries []journalEntry) {
 // unlocked calls f without the lock.
 func (a *arbiter) unlocked(f func() error) error {
 	a.mu.Unlock()
-	defer a.mu.Lock()
+	defer func() {
+		a.mu.Lock()
+		a.now = a.clock()
+	}()
 	return f()
 }
 
@@ -327,7 +340,8 @@ func (a *arbiter) look() (wait time.Duration, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.broken {
-		_ = a.tryLocked(func() { wait = a.lookLocked(a.clock()) }) // a.failure says it too
+		a.now = a.clock()
+		_ = a.tryLocked(func() { wait = a.lookLocked(a.now) }) // a.failure says it too
 	}
 	return wait, a.failure
 }
@@ -381,7 +395,7 @@ func (a *arbiter) close() {
 		return
 	}
 	a.entries, a.endings = append(a.entries, a.endings...), nil
-	a.changed = true
+	a.changed, a.now = true, a.clock()
 	_ = a.tryLocked(func() { a.passLocked(true) }) // the journal stands as it is
 	a.journal = nil
 }

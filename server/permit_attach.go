@@ -52,7 +52,7 @@ func (s *permitService) unwatch(a *arbiter, id permit.SessionID) {
 }
 
 func (a *arbiter) hasStream(id permit.SessionID) bool {
-	if _, err := a.enter(); err != nil {
+	if a.enterTimeless() != nil {
 		return false
 	}
 	defer a.leave(nil)
@@ -69,16 +69,15 @@ type attached struct {
 	stream  grpc.ServerStream
 	limits  Limits
 
-	// echoPause is the time between frames that are sent for the sake of the echo alone, but for echoBurst of
-	// them: a worker whose permits come and go is else sent two for each. Whatever is sent has the newest echo.
+	// echoPause is the time after each frame before another is sent for the sake of the echo alone, but for
+	// echoBurst of them: a worker whose permits come and go is else sent two for each. Whatever is sent has the
+	// newest echo.
 	echoPause time.Duration
 
 	id    permit.SessionID
 	epoch int64
 
-	// Of the reader alone: sequence of the newest frame, and when all that was echoed was due.
-	received int64
-	echoAt   time.Duration
+	received int64 // sequence of the newest frame; of the reader alone
 
 	over    chan struct{} // closed by end
 	greeted atomic.Bool   // the first frame came
@@ -91,6 +90,8 @@ type attached struct {
 	cause    error // why the server ended the stream
 	sequence int64 // of the last frame sent
 	echo     time.Duration
+	heard    time.Duration // when the frame came that is echoed
+	echoAt   time.Duration // when as many frames as were sent would have been due
 	welcome  *permit.Welcome
 	targets  bool // there are targets to take
 	echoes   bool // there is an echo to send
@@ -281,10 +282,8 @@ func (w *attached) applyLocked(now time.Duration, f *permit.WorkerFrame) error {
 	w.received = f.Sequence
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.echo = f.Sent
-	if w.echoAt < now+echoBurst*w.echoPause {
-		w.echoes, w.echoAt = true, max(w.echoAt, now)+w.echoPause
-	}
+	w.echo, w.heard = f.Sent, now
+	w.echoes = w.echoes || w.echoAt <= now+(echoBurst-1)*w.echoPause
 	return nil
 }
 
@@ -399,7 +398,7 @@ func (w *attached) send() error {
 // take takes the targets that may be sent.
 func (w *attached) take(dst []permit.Target) []permit.Target {
 	a := w.arbiter
-	if _, err := a.enter(); err != nil {
+	if a.enterTimeless() != nil {
 		return dst
 	}
 	defer a.leave(nil)
@@ -424,6 +423,7 @@ func (w *attached) frame(targets []permit.Target) (_ permit.ServerFrame, ok bool
 		Drain: w.drain, Draining: w.draining, Kicked: w.kicked,
 	}
 	w.welcome, w.echoes, w.draining = nil, false, false
+	w.echoAt = min(max(w.echoAt, w.heard)+w.echoPause, w.heard+echoBurst*w.echoPause)
 	return f, true
 }
 

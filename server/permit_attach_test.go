@@ -229,6 +229,7 @@ func TestAttachDrain(t *testing.T) {
 		a := attach(t, l.as(t, "a"), "1", want(4))
 		a.report(holds(a.target().GetVersion(), 4, 4))
 		b := attach(t, l.as(t, "b"), "2", want(1))
+		time.Sleep(time.Second / 2) // frames follow each other too fast for each to be echoed
 		begin := time.Now()
 		done := make(chan error, 1)
 		go func() { done <- l.shutdown() }()

@@ -170,7 +170,7 @@ func (q *queues) renew(now time.Duration, h *held, ttl time.Duration) {
 // full for no longer than that.
 func (q *queues) shorten(h *held) {
 	if ttl := q.service.config.TTL; !q.arbiter.keepsLocked() && h.ttl > ttl {
-		q.renew(q.arbiter.clock(), h, ttl)
+		q.renew(q.arbiter.now, h, ttl)
 	}
 }
 
@@ -211,7 +211,7 @@ func (q *queues) forgetLease(h *held) {
 		q.owner(h.owner.Identity).end(h.request, h.until)
 	}
 	q.release(h.owner.Identity)
-	q.arbiter.ended(q.arbiter.clock(), h.id)
+	q.arbiter.ended(q.arbiter.now, h.id)
 }
 
 // advance ends the permits whose lease is over, and returns when to look again.
