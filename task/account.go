@@ -28,6 +28,7 @@ type account struct {
 	ended        bool
 	user, system time.Duration
 	cpu          time.Duration // user and system, or what the cgroup says
+	cpuKnown     bool          // they are of a process or a cgroup that could be read
 	byGroup      bool          // the cgroup counts them
 	pace         pace
 	twice        times // what its cgroup counted while it was within that of another account
@@ -106,8 +107,13 @@ func (a *account) observe(now time.Duration, f *forest, out *Outside, since uint
 		u = Usage{Group: u.Group, GroupKnown: u.GroupKnown}
 	}
 	u.CPU, u.User, u.System = a.cpu, a.user, a.system
+	a.cpuKnown = a.cpuKnown || a.byGroup || a.ended // what ended before anybody saw it used nothing that is known of
+	u.CPUKnown = a.cpuKnown
 	u.PSS, u.PSSAt, u.PSSKnown = a.pss, a.pssAt, a.pssKnown
 	u.Rate, u.RateKnown = a.pace.rate(now, a.cpu, gap)
+	if hidden && !out.GroupKnown {
+		u.Rate, u.RateKnown = 0, false
+	}
 	a.seen = true
 	a.last = u
 	return u
@@ -226,6 +232,7 @@ func (a *account) count(p *snapshot.Processes, gains []gain, found []int32, sinc
 			g.system = m.system + m.systemCredit.take(m.childSystem)
 		}
 		gains[found[k]] = g
+		a.cpuKnown = a.cpuKnown || m.known
 		user, system = user+g.user, system+g.system
 	}
 	a.spare, a.members = a.members, next

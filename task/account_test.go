@@ -248,13 +248,31 @@ func TestHiddenIsUnknown(t *testing.T) {
 	w.procs = nil
 	w.pass(5 * time.Second)
 	s := w.sample("t")
-	if s.Usage.Known || s.Processes[0].Ended || s.Usage.CPU != time.Second || s.Usage.RSS != 0 {
+	if s.Usage.Known || s.Processes[0].Ended || s.Usage.CPU != time.Second || s.Usage.RSS != 0 || s.Usage.RateKnown {
 		t.Errorf("hidden: %+v, want unknown and not ended", s.Processes[0])
 	}
 	w.outside[n].Ended = true
 	w.pass(5 * time.Second)
 	if s := w.sample("t"); !s.Processes[0].Ended || !s.Usage.Known || s.Usage.Processes != 0 {
 		t.Errorf("ended: %+v, want known and ended", s.Processes[0])
+	}
+}
+
+// Of a process that was hidden all along nothing is known, and then not of the task either.
+func TestHiddenFromTheBeginning(t *testing.T) {
+	w := newWorld(t, task.Config{})
+	w.procs = []proc{{pid: 20, start: 1, user: time.Second}}
+	n := w.register("t", task.Process{Name: "hidden", PID: 10, Start: 1}, task.Process{Name: "seen", PID: 20, Start: 1})
+	w.pass(0)
+	w.pass(5 * time.Second)
+	s := w.sample("t")
+	if s.Usage.CPUKnown || s.Usage.RateKnown || s.Processes[0].CPUKnown || s.Processes[0].RateKnown || !s.Processes[1].CPUKnown {
+		t.Errorf("with a hidden process: %+v, want its CPU time unknown, and that of the task", s)
+	}
+	w.outside[n[0]] = &task.Outside{Ended: true}
+	w.pass(5 * time.Second)
+	if s := w.sample("t"); !s.Usage.CPUKnown || s.Usage.CPU != time.Second {
+		t.Errorf("once the hidden one has ended: %+v, want the CPU time of the other", s.Usage)
 	}
 }
 

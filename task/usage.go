@@ -13,8 +13,9 @@ type Usage struct {
 	Known bool
 
 	// CPU is the CPU time, User and System its parts. What a tree had used when it was first seen is in it. It
-	// never goes down.
+	// never goes down. It is known once any of it was.
 	CPU, User, System time.Duration
+	CPUKnown          bool
 
 	// Rate is CPU time a second, in cores, over the last second or more. It is known from the second sample on.
 	Rate      float64
@@ -58,6 +59,7 @@ func (u *Usage) Memory() (bytes int64, definition string, ok bool) {
 func (u *Usage) add(o *Usage) {
 	u.Known = u.Known && o.Known
 	u.CPU, u.User, u.System = u.CPU+o.CPU, u.User+o.User, u.System+o.System
+	u.CPUKnown = u.CPUKnown && o.CPUKnown
 	u.Rate, u.RateKnown = u.Rate+o.Rate, u.RateKnown && o.RateKnown
 	u.RSS, u.VMS = u.RSS+o.RSS, u.VMS+o.VMS
 	u.PSS, u.PSSKnown = u.PSS+o.PSS, u.PSSKnown && o.PSSKnown

@@ -34,8 +34,9 @@ func newTasks() *cobra.Command {
 own identity; those that ended lately too. A sample that is over 1 s old is
 taken anew. CPU is in cores, over the last second or more; MEMORY is the working
 set of the task's control group where it has one, else the sum of its resident
-sets, marked with ~ as what processes share counts for each of them. DISK is
-marked with > where it is not all, and with ~ where it is old; ? is unknown.
+sets, marked with ~ as what processes share counts for each of them, and - where no
+process is left. DISK is marked with > where it is not all, and with ~ where it
+is old; ? is unknown.
 
 With -o json, one ListTasksResponse of the API.`,
 		Example: examples("headroom tasks", "headroom tasks -o json"),
@@ -105,7 +106,7 @@ func taskTable(all []client.TaskState, now time.Duration) [][]cell {
 			continue
 		}
 		u := &one.Sample.Usage
-		row = append(row, rightCell(taskRate(u)), rightCell(humanDuration(u.CPU)), taskMemoryCell(&one.Info, u),
+		row = append(row, rightCell(taskRate(u)), rightCell(taskCPUTime(u)), taskMemoryCell(&one.Info, u),
 			rightCell(countText(u.Known, u.Processes)), rightCell(countText(u.Known, u.Threads)),
 			rightCell(diskText(&one.Info, &one.Sample.Disk)), rightCell(humanDuration(max(now-one.Sample.At, 0))))
 		rows = append(rows, row)
@@ -135,10 +136,23 @@ func taskRate(u *task.Usage) string {
 	return fmt.Sprintf("%.2f", u.Rate)
 }
 
+func taskCPUTime(u *task.Usage) string {
+	if !u.CPUKnown {
+		return "?"
+	}
+	return humanDuration(u.CPU)
+}
+
+// hasNoMemory reports whether the task has no process left whose memory there could be, and no cgroup.
+func hasNoMemory(u *task.Usage) bool { return u.Known && u.Processes == 0 && !u.GroupKnown }
+
 // taskMemoryCell marks memory that is over the limit of the task.
 func taskMemoryCell(i *task.Info, u *task.Usage) cell {
 	bytes, definition, ok := u.Memory()
-	if !ok {
+	switch {
+	case hasNoMemory(u):
+		return rightCell("-")
+	case !ok:
 		return rightCell("?")
 	}
 	text := humanSize(bytes)
@@ -179,7 +193,10 @@ func diskText(i *task.Info, d *snapshot.DiskReading) string {
 // of if that was restarted.
 func reportText(s *client.TaskState, ran time.Duration) string {
 	u := &s.Sample.Usage
-	parts := []string{fmt.Sprintf("%s of CPU time (%s user, %s system)", humanDuration(u.CPU), humanDuration(u.User), humanDuration(u.System))}
+	parts := []string{"an unknown amount of CPU time"}
+	if u.CPUKnown {
+		parts[0] = fmt.Sprintf("%s of CPU time (%s user, %s system)", humanDuration(u.CPU), humanDuration(u.User), humanDuration(u.System))
+	}
 	if s.Info.Sandbox != "" {
 		parts = append(parts, "disk "+diskText(&s.Info, &s.Sample.Disk))
 	}

@@ -107,9 +107,9 @@ func busyTasks() *topTasks {
 		return client.TaskState{
 			Info: task.Info{Spec: task.Spec{ID: id, Name: name, Owner: "uid:1000"}, RegisteredTime: topNow.Add(-90 * time.Second)},
 			Sample: &task.Sample{At: topClock - 2*time.Second, Usage: task.Usage{
-				Known: true, CPU: 12 * time.Second, Rate: rate, RateKnown: true, RSS: rss, Threads: 9, Processes: 3,
+				Known: true, CPUKnown: true, CPU: 12 * time.Second, Rate: rate, RateKnown: true, RSS: rss, Threads: 9, Processes: 3,
 			}, Processes: []task.ProcessUsage{{Name: "main", PID: 42, Usage: task.Usage{
-				Known: true, CPU: 12 * time.Second, Rate: rate, RateKnown: true, RSS: rss,
+				Known: true, CPUKnown: true, CPU: 12 * time.Second, Rate: rate, RateKnown: true, RSS: rss,
 			}}}},
 		}
 	}

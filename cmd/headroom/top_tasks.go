@@ -70,7 +70,9 @@ func usageCells(info *task.Info, s *task.Sample) []topCell {
 	}
 	bytes, definition, ok := u.Memory()
 	memory := topCell{rightCell("?"), -1}
-	if ok {
+	if hasNoMemory(u) {
+		memory.text, definition = "-", ""
+	} else if ok {
 		memory = topCell{rightCell(humanSize(bytes)), float64(bytes)}
 		if overLimit(info, bytes) {
 			memory.style = styleOverloaded
@@ -83,7 +85,7 @@ func usageCells(info *task.Info, s *task.Sample) []topCell {
 	return []topCell{
 		{rightCell(taskRate(u)), rate}, memory, {cell: cell{text: definition}}, disk,
 		{rightCell(countText(u.Known, u.Processes)), processes}, {rightCell(countText(u.Known, u.Threads)), threads},
-		{rightCell(humanDuration(u.CPU)), float64(u.CPU)},
+		{rightCell(taskCPUTime(u)), float64(u.CPU)},
 	}
 }
 
@@ -138,7 +140,7 @@ func taskLines(one *client.TaskState) []string {
 		} else {
 			definition = "unknown"
 		}
-		add("%s: CPU %s, %s in all, memory %s", text, taskRate(&p.Usage), humanDuration(p.CPU), definition)
+		add("%s: CPU %s, %s in all, memory %s", text, taskRate(&p.Usage), taskCPUTime(&p.Usage), definition)
 	}
 	return lines
 }

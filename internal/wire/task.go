@@ -121,13 +121,13 @@ func ProcessSampleFrom(p *headroomv1.ProcessSample, now time.Duration) task.Proc
 
 func taskUsage(u *task.Usage, now time.Duration) *headroomv1.TaskUsage {
 	p := &headroomv1.TaskUsage{
-		CpuTime:           durationpb.New(u.CPU),
-		UserTime:          durationpb.New(u.User),
-		SystemTime:        durationpb.New(u.System),
 		PssBytes:          int64If(u.PSSKnown, u.PSS),
 		CgroupMemoryBytes: int64If(u.GroupKnown, u.Group),
 		RssBytes:          int64If(u.Known, u.RSS),
 		VmsBytes:          int64If(u.Known, u.VMS),
+	}
+	if u.CPUKnown {
+		p.CpuTime, p.UserTime, p.SystemTime = durationpb.New(u.CPU), durationpb.New(u.User), durationpb.New(u.System)
 	}
 	if u.RateKnown {
 		p.CpuCores = proto.Float64(u.Rate)
@@ -149,9 +149,10 @@ func taskUsage(u *task.Usage, now time.Duration) *headroomv1.TaskUsage {
 
 func taskUsageFrom(p *headroomv1.TaskUsage, now time.Duration) task.Usage {
 	u := task.Usage{
-		CPU:    max(p.GetCpuTime().AsDuration(), 0),
-		User:   max(p.GetUserTime().AsDuration(), 0),
-		System: max(p.GetSystemTime().AsDuration(), 0),
+		CPU:      max(p.GetCpuTime().AsDuration(), 0),
+		User:     max(p.GetUserTime().AsDuration(), 0),
+		System:   max(p.GetSystemTime().AsDuration(), 0),
+		CPUKnown: p.GetCpuTime() != nil,
 	}
 	if p == nil {
 		return u

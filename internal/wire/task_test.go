@@ -17,7 +17,7 @@ func someTask() (task.Info, time.Time, task.Sample) {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
 	code := int32(3)
 	usage := task.Usage{
-		Known: true, CPU: 3 * time.Second, User: 2 * time.Second, System: time.Second, Rate: 1.5, RateKnown: true,
+		Known: true, CPUKnown: true, CPU: 3 * time.Second, User: 2 * time.Second, System: time.Second, Rate: 1.5, RateKnown: true,
 		RSS: 10, VMS: 20, PSS: 5, PSSAt: 50 * time.Second, PSSKnown: true, Group: 7, GroupKnown: true, Threads: 4,
 		Processes: 2, Status: snapshot.ProcessFrozen, Nice: -3, StatusKnown: true,
 	}

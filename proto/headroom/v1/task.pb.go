@@ -585,7 +585,7 @@ type TaskUsage struct {
 	// States the CPU time a second, in cores, over the last second or more. Absent in a first sample.
 	CpuCores *float64 `protobuf:"fixed64,1,opt,name=cpu_cores,json=cpuCores,proto3,oneof" json:"cpu_cores,omitempty"`
 	// States the CPU time: of a tree since it began, what its ended children used in it; of a cgroup since that was
-	// made. It never falls.
+	// made. It never falls. Absent, as its parts, where none of it could be read.
 	CpuTime *durationpb.Duration `protobuf:"bytes,2,opt,name=cpu_time,json=cpuTime,proto3" json:"cpu_time,omitempty"`
 	// States the part of it in user mode.
 	UserTime *durationpb.Duration `protobuf:"bytes,3,opt,name=user_time,json=userTime,proto3" json:"user_time,omitempty"`
