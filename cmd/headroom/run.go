@@ -300,6 +300,11 @@ func runError(err error) error {
 		}
 		return &exitError{code, &described{strings.TrimPrefix(err.Error(), "client: "), err}}
 	}
+	var many *client.TooManyError
+	if errors.As(err, &many) {
+		text := fmt.Sprintf("--permit %s=%d: never more than %d of %s can be had at once", many.Resource, many.Count, many.Most, many.Resource)
+		return &exitError{exitUsage, &described{text, err}}
+	}
 	var exit *exitError
 	err = callError(err)
 	if errors.As(err, &exit) && exit.code != exitUsage && exit.code != exitDenied {

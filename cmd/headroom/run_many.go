@@ -145,7 +145,8 @@ func (m *many) exit(err error, ending os.Signal) error {
 // manyError is the exitError for what kept the pool from going on.
 func manyError(err error) error {
 	var refused *client.RefusedError
-	if errors.As(err, &refused) {
+	var tooMany *client.TooManyError
+	if errors.As(err, &refused) || errors.As(err, &tooMany) {
 		return runError(err)
 	}
 	return &exitError{exitRun, &described{strings.TrimPrefix(strings.TrimPrefix(err.Error(), "pool: "), "client: "), err}}

@@ -99,7 +99,7 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 	}
 	m.groups.set(j.Slot, p.Pid)
 	o := &manyEnd{started: p.Started}
-	lost := m.await(ctx, held, p, o)
+	lost := m.await(ctx, held, to, p, o)
 	o.exit = p.Exit()
 	m.groups.set(j.Slot, 0)
 	wanted := lost == nil && (last || !o.failed()) && (j.starved || !o.exit.OutOfMemory)
@@ -133,7 +133,7 @@ func startCode(err error) int {
 
 // await waits for the end of a command, and ends it when that is due. It returns why it had to where that was not the
 // fault of the command.
-func (m *many) await(ctx context.Context, held *lease, p *spawn.Process, o *manyEnd) (lost error) {
+func (m *many) await(ctx context.Context, held *lease, to *capture, p *spawn.Process, o *manyEnd) (lost error) {
 	var late <-chan time.Time
 	if m.flags.timeout > 0 {
 		timer := time.NewTimer(m.flags.timeout)
@@ -146,6 +146,7 @@ func (m *many) await(ctx context.Context, held *lease, p *spawn.Process, o *many
 	case <-late:
 		o.late = true
 	case <-m.halted:
+	case <-to.broken: // the end of the capture says why
 	case <-ctx.Done():
 		lost = context.Cause(ctx)
 	case <-held.lost():

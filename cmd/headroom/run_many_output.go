@@ -15,6 +15,9 @@ import (
 type capture struct {
 	stdout, stderr *os.File
 
+	// broken is closed when what the command prints can go nowhere; nil where that shows only at its end.
+	broken <-chan struct{}
+
 	// started is called once the command has the files.
 	started func()
 
@@ -157,16 +160,18 @@ func byLine(stdout, stderr io.Writer, tagged bool) output {
 		if tag += "\t"; !tagged {
 			tag = ""
 		}
-		out, err := newLinePipe(&jobs.LineWriter{To: stdout, Lock: &lock, Prefix: tag})
+		broken := make(chan struct{})
+		fail := sync.OnceFunc(func() { close(broken) })
+		out, err := newLinePipe(&jobs.LineWriter{To: stdout, Lock: &lock, Prefix: tag}, fail)
 		if err != nil {
 			return nil, err
 		}
-		errs, err := newLinePipe(&jobs.LineWriter{To: stderr, Lock: &lock, Prefix: tag})
+		errs, err := newLinePipe(&jobs.LineWriter{To: stderr, Lock: &lock, Prefix: tag}, fail)
 		if err != nil {
 			return nil, errors.Join(err, out.close())
 		}
 		return &capture{
-			stdout: out.w, stderr: errs.w,
+			stdout: out.w, stderr: errs.w, broken: broken,
 			started: func() { out.read(); errs.read() },
 			end: func(bool, bool) (int64, error) {
 				err := errors.Join(out.close(), errs.close())
@@ -179,15 +184,16 @@ func byLine(stdout, stderr io.Writer, tagged bool) output {
 // A linePipe is the way from a command to a LineWriter.
 type linePipe struct {
 	lines   *jobs.LineWriter
+	fail    func() // called when lines takes no more
 	r, w    *os.File
 	reading sync.WaitGroup
 	size    int64
 	err     error
 }
 
-func newLinePipe(lines *jobs.LineWriter) (*linePipe, error) {
+func newLinePipe(lines *jobs.LineWriter, fail func()) (*linePipe, error) {
 	r, w, err := os.Pipe()
-	return &linePipe{lines: lines, r: r, w: w}, err
+	return &linePipe{lines: lines, fail: fail, r: r, w: w}, err
 }
 
 // read passes lines on, in a goroutine, once the command has the end to write to.
@@ -198,6 +204,9 @@ func (p *linePipe) read() {
 		p.size, p.err = io.Copy(p.lines, p.r)
 		if errors.Is(p.err, os.ErrDeadlineExceeded) {
 			p.err = nil
+		}
+		if p.err != nil {
+			p.fail()
 		}
 	})
 }

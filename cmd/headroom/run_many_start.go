@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -98,6 +99,9 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 			signal.Notify(signals, sig)
 		}
 	}
+	// Where nobody reads the output any more, writing it is to fail, and not to end this program: the commands are to
+	// have their time to end. They themselves start with the signal as it was.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	share, err := r.share(ctx, program)
 	if err != nil {
 		return err

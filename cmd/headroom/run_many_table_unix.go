@@ -26,24 +26,23 @@ const tableFile = 3
 
 // newGroupTable returns an empty table.
 func newGroupTable() (*groupTable, error) {
-	file, err := tempFile()
+	file, err := tableMemory()
 	if err != nil {
 		return nil, err
 	}
 	t, err := mapTable(file)
 	if err != nil {
-		_ = drop(file) // the first error says more
+		_ = file.Close() // the first error says more
 		return nil, err
 	}
 	return t, nil
 }
 
+// tableSize is in bytes.
+const tableSize = tableSlots * int(unsafe.Sizeof(atomic.Int32{}))
+
 func mapTable(file *os.File) (*groupTable, error) {
-	const size = tableSlots * int(unsafe.Sizeof(atomic.Int32{}))
-	if err := file.Truncate(int64(size)); err != nil {
-		return nil, err
-	}
-	memory, err := unix.Mmap(int(file.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	memory, err := unix.Mmap(int(file.Fd()), 0, tableSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +95,6 @@ func (t *groupTable) all() []int {
 // close gives the file up. The memory stays as long as the process.
 func (t *groupTable) close() {
 	if t != nil {
-		_ = drop(t.file) // nobody reads it again
+		_ = t.file.Close() // nobody reads it again
 	}
 }

@@ -68,7 +68,7 @@ func startWatchdogOf(groups *groupTable) (*watchdog, error) {
 	defer r.Close()
 	cmd := &exec.Cmd{
 		Path: self, Args: []string{os.Args[0], watchdogArg}, // the name, for a program that goes by several
-		Stdin: r, Env: watchdogEnv(os.Environ()), Dir: os.TempDir(), SysProcAttr: apart(),
+		Stdin: r, Env: watchdogEnv(os.Environ()), Dir: "/", SysProcAttr: apart(), // which is always there
 		ExtraFiles: groups.files(),
 	}
 	if err := cmd.Start(); err != nil {

@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// MaxArgument bounds an argument, in bytes: Linux takes no longer one (MAX_ARG_STRLEN).
-const MaxArgument = 128<<10 - 1
+// MaxArgument bounds an argument, and those of one job in a [Chunk] with a space between, in bytes. Linux takes strings of
+// 128 KiB with the NUL at their end (MAX_ARG_STRLEN), and that of HEADROOM_ARG begins with its name.
+const MaxArgument = 128<<10 - 1 - len(ArgVariable+"=")
 
 // Arguments are the arguments of one job after another. An error ends them.
 type Arguments = iter.Seq2[[]string, error]
@@ -121,20 +122,24 @@ func Cross(a, b Arguments) Arguments {
 	}
 }
 
-// Chunk returns the arguments of a in groups of n; the last may be smaller. n is at least 1.
+// Chunk returns the arguments of a in groups of up to n: as many as there are and [MaxArgument] lets. n is at least 1.
 func Chunk(a Arguments, n int) Arguments {
 	return func(yield func([]string, error) bool) {
 		var group []string
+		size := -1 // with a space between
 		for args, err := range a {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if group = append(group, args...); len(group) >= n {
-				if !yield(group, nil) {
-					return
+			for _, arg := range args {
+				if len(group) == n || len(group) > 0 && size+1+len(arg) > MaxArgument {
+					if !yield(group, nil) {
+						return
+					}
+					group, size = nil, -1
 				}
-				group = nil
+				group, size = append(group, arg), size+1+len(arg)
 			}
 		}
 		if len(group) > 0 {
@@ -166,8 +171,15 @@ func Combine(inputs []Input, open func(Input) Arguments) Arguments {
 	return Cross(all, linked)
 }
 
-// Count returns how many jobs there are of inputs that are all values, in groups of n; ok is false where one is a file.
+// Count returns how many jobs there are of inputs that are all values, in groups as of [Chunk] where n is over 1; ok is
+// false where one is a file.
 func Count(inputs []Input, n int) (count int64, ok bool) {
+	if n > 1 && len(inputs) == 1 && inputs[0].File == "" {
+		for range Chunk(Values(inputs[0].Values), n) {
+			count++
+		}
+		return count, true
+	}
 	count = 1
 	run := int64(0)
 	for i, input := range inputs {
@@ -184,9 +196,5 @@ func Count(inputs []Input, n int) (count int64, ok bool) {
 			run = length
 		}
 	}
-	count *= run
-	if n > 1 {
-		count = (count + int64(n) - 1) / int64(n)
-	}
-	return count, true
+	return count * run, true
 }

@@ -40,7 +40,7 @@ func TestLines(t *testing.T) {
 		{"comma", "a,b\n", ',', "a|b\n", ""},
 		{"NUL within", "a\nb\x00c\n", '\n', "a", "argument 2: a NUL"},
 		{"as long as may be", long + "\n" + long, '\n', long + "|" + long, ""},
-		{"too long", "a\n" + long + "x\n", '\n', "a", "argument 2: over 131071 bytes"},
+		{"too long", "a\n" + long + "x\n", '\n', "a", "argument 2: over 131058 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, r := range []io.Reader{strings.NewReader(tt.text), iotest.HalfReader(strings.NewReader(tt.text))} {
@@ -94,6 +94,35 @@ func TestCombine(t *testing.T) {
 				break
 			}
 		})
+	}
+}
+
+func TestChunkFitsACommand(t *testing.T) {
+	half := strings.Repeat("x", jobs.MaxArgument/2)
+	for _, tt := range []struct {
+		name string
+		args []string
+		want []int // arguments of each job
+	}{
+		{"just fits", []string{half, half[1:], "a"}, []int{2, 1}},
+		{"one byte over", []string{half, half + "x", "a"}, []int{1, 2}},
+		{"one that fills a job", []string{"a", half + half, "b"}, []int{1, 1, 1}},
+		{"empty ones take a byte", slices.Repeat([]string{""}, jobs.MaxArgument+4), []int{jobs.MaxArgument + 1, 3}},
+	} {
+		var got []int
+		for args := range jobs.Chunk(jobs.Values(tt.args), 1<<20) {
+			got = append(got, len(args))
+			j := jobs.Job{Args: args}
+			if n := len(j.Environ()[0]); n >= 128<<10 {
+				t.Errorf("%s: HEADROOM_ARG has %d bytes, want less than 128 KiB", tt.name, n)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+		if n, ok := jobs.Count([]jobs.Input{{Values: tt.args}}, 1<<20); n != int64(len(tt.want)) || !ok {
+			t.Errorf("%s: Count = %d, %t, want %d", tt.name, n, ok, len(tt.want))
+		}
 	}
 }
 

@@ -2,7 +2,10 @@ package spawn
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestOwnGroups(t *testing.T) {
@@ -26,5 +29,28 @@ func TestOwnGroups(t *testing.T) {
 		if got := fmt.Sprint(ownGroups(tt.groups, tt.mounts)); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A cgroup that the kernel does not let go of at once is removed all the same.
+func TestRemoveWaits(t *testing.T) {
+	own := readOwnGroups()
+	if len(own) == 0 {
+		t.Skip("there is no cgroup")
+	}
+	dir := filepath.Join(own[0].dir, fmt.Sprintf("headroom-test-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("make a cgroup: %v", err)
+	}
+	below := filepath.Join(dir, "below")
+	if err := os.Mkdir(below, 0o755); err != nil {
+		t.Error(err)
+	}
+	free := time.AfterFunc(5*cleanPause, func() { _ = os.Remove(below) })
+	remove(dir)
+	if _, err := os.Stat(dir); err == nil {
+		free.Stop()
+		_ = os.Remove(below)
+		t.Errorf("%s is left (%v)", dir, os.Remove(dir))
 	}
 }

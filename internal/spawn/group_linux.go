@@ -97,7 +97,7 @@ func Clean(pid int) {
 	}
 }
 
-// How often Clean looks whether a cgroup is empty: it takes the kernel a moment.
+// How often is looked whether a cgroup is empty: it takes the kernel a moment.
 const (
 	cleanLooks = 100
 	cleanPause = 10 * time.Millisecond
@@ -186,13 +186,13 @@ func (g *groups) leave() {
 	}
 }
 
+// remove removes a cgroup, and moves what still runs in it to the one above.
 func remove(dir string) {
 	list := "tasks"
 	if !exists(dir, list) {
 		list = "cgroup.procs"
 	}
-	const attempts = 10 // more may have come meanwhile
-	for range attempts {
+	for look := range cleanLooks {
 		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 			return
 		}
@@ -202,6 +202,9 @@ func remove(dir string) {
 		}
 		for id := range strings.Lines(string(ids)) {
 			_ = os.WriteFile(filepath.Join(filepath.Dir(dir), list), []byte(strings.TrimSpace(id)), 0) // it may have ended
+		}
+		if look > 0 { // what ends is listed no more before the kernel lets go of the cgroup
+			time.Sleep(cleanPause)
 		}
 	}
 }
