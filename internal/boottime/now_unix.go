@@ -1,4 +1,4 @@
-//go:build unix && !aix && !illumos && !netbsd && !solaris
+//go:build unix && !linux && !aix && !illumos && !netbsd && !solaris
 
 package boottime
 

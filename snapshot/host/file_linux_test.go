@@ -3,8 +3,10 @@ package host
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +43,64 @@ func TestProcessFilesAreFilesOnly(t *testing.T) {
 		if !errors.Is(err, errNotRegular) {
 			t.Errorf("a FIFO: %v, want %v", err, errNotRegular)
 		}
+	}
+}
+
+// Of a read that hangs the runtime must be told: only the kernel's own files may be read without that.
+func TestOnlyTheKernelIsTrustedToBePrompt(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "stat")
+	if err := os.WriteFile(other, []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		want bool
+	}{{"/proc/version", true}, {"/proc/self/stat", true}, {other, false}} {
+		f := newKernelFile(tt.name)
+		if _, err := f.read(); err != nil {
+			t.Fatal(err)
+		}
+		if f.ofKernel != tt.want {
+			t.Errorf("%s is of the kernel: %v, want %v", tt.name, f.ofKernel, tt.want)
+		}
+		f.close()
+	}
+}
+
+// A read of which the runtime is not told gives what one gives of which it is told, errors too.
+func TestPromptRead(t *testing.T) {
+	want, err := os.ReadFile("/proc/version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newKernelFile("/proc/version")
+	defer f.close()
+	for range 3 {
+		if got, err := f.read(); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("prompt %v: %q, %v; want %q", f.prompt, got, err, want)
+		}
+		f.prompt = true
+	}
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f = newKernelFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+	defer f.close()
+	if _, err := f.read(); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	f.prompt = true
+	if _, err := f.read(); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("stat of a process that is gone: %v, want %v", err, unix.ESRCH)
 	}
 }
 
