@@ -1,6 +1,7 @@
 package severity_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/headroom-rpc/headroom/severity"
@@ -63,7 +64,7 @@ func BenchmarkTrend(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		at += s
-		trend.Add(at, -at.Seconds())
+		trend.Add(at, -at.Seconds()+40*math.Sin(at.Seconds()*at.Seconds())) // memory that falls is not smooth either
 		trend.Line()
 	}
 }

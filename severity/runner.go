@@ -150,35 +150,50 @@ func (r *Runner) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer r.setRunning(false)
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	due := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
+	for ctx.Err() == nil {
 		began := time.Now()
 		changed := r.evaluate(ctx)
-		if !r.cfg.EverySnapshot {
+		var rest time.Duration
+		if r.cfg.EverySnapshot {
+			rest = r.awaitChange(ctx, timer, changed, began)
+		} else {
 			due = nextTick(due, time.Now(), r.cfg.Config.CheckInterval)
-			timer.Reset(time.Until(due))
-			continue
+			rest = time.Until(due)
 		}
-		timer.Reset(min(maxSpacing, r.cfg.Config.CheckInterval))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-			timer.Reset(0)
-		case <-changed:
-			rest := minSpacing - time.Since(began)
-			if rest <= slack {
-				rest = 0
-			}
-			timer.Reset(rest)
+		sleep(ctx, timer, rest)
+	}
+	return nil
+}
+
+// awaitChange waits for something newer than what an evaluation that began then looked at, or until the next one is
+// due without. It returns how long the next one is to be put off still.
+func (r *Runner) awaitChange(
+	ctx context.Context, timer *time.Timer, changed <-chan struct{}, began time.Time,
+) (rest time.Duration) {
+	timer.Reset(min(maxSpacing, r.cfg.Config.CheckInterval))
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-changed:
+		if rest := minSpacing - time.Since(began); rest > slack {
+			return rest
 		}
+	}
+	return 0
+}
+
+// sleep waits for d, or until ctx is done. To set a timer costs a wakeup of another thread, so it is not for nothing.
+func sleep(ctx context.Context, timer *time.Timer, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer.Reset(d)
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

@@ -133,7 +133,11 @@ func (t *Trend) draw() {
 
 // through returns the line through the points from the one at first on, however badly it fits.
 func (t *Trend) through(first int) Line {
-	slopes, rise, fall := t.work[:0], 0, 0
+	var seconds [trendPoints]float64
+	for i := first; i < t.n; i++ {
+		seconds[i] = (t.at[i] - t.at[first]).Seconds()
+	}
+	pairs, rise, fall := 0, 0, 0
 	for i := first; i < t.n; i++ {
 		for j := i + 1; j < t.n; j++ {
 			d := t.value[j] - t.value[i]
@@ -143,10 +147,11 @@ func (t *Trend) through(first int) Line {
 			case d < 0:
 				fall++
 			}
-			slopes = append(slopes, d/(t.at[j]-t.at[i]).Seconds())
+			t.work[pairs] = d / (seconds[j] - seconds[i])
+			pairs++
 		}
 	}
-	pairs := len(slopes)
+	slopes := t.work[:pairs]
 	line := Line{PerSecond: median(slopes)}
 	line.Fit = t.fit(first, line.PerSecond)
 	if rise+fall > 0 {
@@ -185,11 +190,45 @@ func (t *Trend) fit(first int, slope float64) float64 {
 	}
 }
 
-// median sorts the values, of which there is at least one.
+// median returns the middle of the values, or the mean of the two. There is at least one; it changes their order.
 func median(values []float64) float64 {
-	slices.Sort(values)
 	n := len(values)
-	return values[(n-1)/2]/2 + values[n/2]/2
+	upper := nth(values, n/2)
+	if n%2 == 1 {
+		return upper
+	}
+	return slices.Max(values[:n/2])/2 + upper/2
+}
+
+// nth returns the value that would be at n if the values were sorted, and moves no greater one before it, and no
+// lesser one behind it. It is Hoare's FIND (Algorithm 65), which takes a third of the time that sorting takes.
+func nth(values []float64, n int) float64 {
+	for low, high := 0, len(values)-1; low < high; {
+		pivot := values[low+(high-low)/2]
+		i, j := low, high
+		for i <= j {
+			for values[i] < pivot {
+				i++
+			}
+			for pivot < values[j] {
+				j--
+			}
+			if i <= j {
+				values[i], values[j] = values[j], values[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case n <= j:
+			high = j
+		case n >= i:
+			low = i
+		default:
+			return values[n]
+		}
+	}
+	return values[n]
 }
 
 // Exhaustion is when the available memory will have run out if it goes on as it did over [TrendWindow] or, where
