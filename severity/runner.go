@@ -156,45 +156,41 @@ func (r *Runner) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := time.Now()
 		changed := r.evaluate(ctx)
-		var rest time.Duration
 		if r.cfg.EverySnapshot {
-			rest = r.awaitChange(ctx, timer, changed, began)
-		} else {
-			due = nextTick(due, time.Now(), r.cfg.Config.CheckInterval)
-			rest = time.Until(due)
+			r.awaitChange(ctx, timer, changed, began)
+			continue
 		}
-		sleep(ctx, timer, rest)
+		due = nextTick(due, time.Now(), r.cfg.Config.CheckInterval)
+		await(ctx, timer, time.Until(due), nil)
 	}
 	return nil
 }
 
 // awaitChange waits for something newer than what an evaluation that began then looked at, or until the next one is
-// due without. It returns how long the next one is to be put off still.
-func (r *Runner) awaitChange(
-	ctx context.Context, timer *time.Timer, changed <-chan struct{}, began time.Time,
-) (rest time.Duration) {
-	timer.Reset(min(maxSpacing, r.cfg.Config.CheckInterval))
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-changed:
-		if rest := minSpacing - time.Since(began); rest > slack {
-			return rest
-		}
-	}
-	return 0
-}
-
-// sleep waits for d, or until ctx is done. To set a timer costs a wakeup of another thread, so it is not for nothing.
-func sleep(ctx context.Context, timer *time.Timer, d time.Duration) {
-	if d <= 0 {
+// due without. What comes soon after the evaluation waits until another may begin, and then a little for what comes
+// at just that time: else what is read ten times a second would be looked at shortly before it is read, for ever.
+func (r *Runner) awaitChange(ctx context.Context, timer *time.Timer, changed <-chan struct{}, began time.Time) {
+	if !await(ctx, timer, min(maxSpacing, r.cfg.Config.CheckInterval), changed) {
 		return
 	}
+	if soon := minSpacing - slack - time.Since(began); soon > 0 {
+		await(ctx, timer, soon, nil)
+		if _, newer, err := r.cfg.View(); err == nil {
+			await(ctx, timer, 2*slack, newer)
+		}
+	}
+}
+
+// await waits for d, or until ctx is done or changed is closed, which it reports.
+func await(ctx context.Context, timer *time.Timer, d time.Duration, changed <-chan struct{}) bool {
 	timer.Reset(d)
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
+	case <-changed:
+		return true
 	}
+	return false
 }
 
 func (r *Runner) setRunning(running bool) (ok bool) {

@@ -149,7 +149,7 @@ func TestRunOnEverySnapshot(t *testing.T) {
 }
 
 // A signal that is read twenty times a second does not set the pace, and one that is not read at all does not
-// stop it.
+// stop it. Before each evaluation that was put off there is a look at what is newer.
 func TestRunPaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int64
@@ -160,7 +160,7 @@ func TestRunPaces(t *testing.T) {
 			err     error
 			want    int64
 		}{
-			"always something newer": {closed, nil, 101}, "never": {nil, nil, 11}, "error": {closed, snapshot.ErrInactive, 11},
+			"always something newer": {closed, nil, 2 * 106}, "never": {nil, nil, 11}, "error": {closed, snapshot.ErrInactive, 11},
 		} {
 			looks.Store(0)
 			r := newRunner(t, severity.RunnerConfig{EverySnapshot: true, View: func() (snapshot.View, <-chan struct{}, error) {
@@ -175,6 +175,67 @@ func TestRunPaces(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is read ten times a second is evaluated when it is read, also after a delay brought the two out of step.
+func TestRunKeepsStep(t *testing.T) {
+	const interval, delay = 100 * time.Millisecond, 33 * time.Millisecond
+	for name, late := range map[string]int{"never late": 0, "late at first": 1, "late six times": 6} {
+		synctest.Test(t, func(t *testing.T) {
+			var (
+				mu      sync.Mutex
+				newest  = time.Now()
+				changed = make(chan struct{})
+				latest  time.Duration // of an evaluation, after what it looks at was read
+			)
+			begun := newest
+			publish := func() {
+				mu.Lock()
+				defer mu.Unlock()
+				newest = time.Now()
+				close(changed)
+				changed = make(chan struct{})
+			}
+			background(t, func(ctx context.Context) error {
+				tick := time.NewTicker(interval)
+				defer tick.Stop()
+				for n := 0; ; n++ {
+					select {
+					case <-ctx.Done():
+						return nil
+					case <-tick.C:
+						if n < late {
+							time.Sleep(delay)
+						}
+						publish()
+					}
+				}
+			})
+			r := newRunner(t, severity.RunnerConfig{
+				EverySnapshot: true,
+				View: func() (snapshot.View, <-chan struct{}, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					return snapshot.View{At: newest.Sub(begun)}, changed, nil
+				},
+				Process: func(context.Context) (severity.Process, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if time.Since(begun) > 4*s {
+						latest = max(latest, time.Since(newest))
+					}
+					return severity.Process{}, nil
+				},
+			})
+			background(t, r.Run)
+			time.Sleep(8*s + interval/2)
+			mu.Lock()
+			defer mu.Unlock()
+			if latest != 0 {
+				t.Errorf("%s: evaluated %v after what it looks at was read", name, latest)
+			}
+		})
+	}
 }
 
 func TestRunHoldsWhatItCannotSee(t *testing.T) {
