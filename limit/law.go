@@ -59,6 +59,9 @@ type Host struct {
 	// MemoryTotal; 0 if they are not known.
 	MemoryUsed, MemoryTotal int64
 
+	// MemoryReserved is the memory that is to be left free for others, in bytes.
+	MemoryReserved int64
+
 	// Stalled is the share of the window in which some task waited for memory, where StalledKnown is true.
 	Stalled      float64
 	StalledKnown bool

@@ -130,7 +130,7 @@ func (t *twostation) line(in *Input) float64 {
 		ahead = max(ahead, min(s.Duration.Seconds(), 30)/2)
 	}
 	rise := max(0, f.slope) * (ahead + 2)
-	return max(0, (t.config.Memory-planBelow-f.penalty)*total-f.background-rise)
+	return max(0, (t.config.Memory-planBelow-f.penalty)*total-f.background-rise-float64(in.Host.MemoryReserved))
 }
 
 // shareMemory lowers the targets to what memory allows.
@@ -196,6 +196,7 @@ func (t *twostation) gate(in *Input) Gate {
 		return Gate{}
 	}
 	line := (t.config.Memory-f.penalty)*total - 1*math.Sqrt(f.spread*f.own) - 2*max(0, f.slope)
+	line -= float64(in.Host.MemoryReserved)
 	g := Gate{Line: max(1, bytesOf(line)), Shed: bytesOf(shedUse * total), ShedTo: bytesOf(shedTo * total)}
 	var growth int64
 	for _, s := range t.stations {

@@ -56,11 +56,14 @@ func (s *permitService) step(a *arbiter) (again, next time.Duration) {
 			}
 		}
 	}
+	kept := s.reserve(users)
+	seen.MemoryReserved = kept.bytes
 	in := limit.Input{
 		At: now, Window: since, Current: view.Current, Historical: view.Historical, Newest: view.Newest,
 		Charge: account.Charge, Want: account.Want, Host: seen, Pools: pools,
 	}
 	r.decision, r.users, r.at = law.Step(in), users, now
+	kept.tell(&r.decision)
 	if r.shadow != nil {
 		r.shadowed = shadowsOf(r.shadow.Step(in))
 	}

@@ -39,6 +39,7 @@ type permitService struct {
 	law     atomic.Pointer[limit.Law]
 	regime  regime
 	sensor  *sensor
+	reserve func([]permit.User) reserve // what is left free for tasks
 }
 
 // newPermitService returns the service of c, and every fault that the ledger finds in c.

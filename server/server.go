@@ -216,7 +216,7 @@ func New(c Config) (*Server, error) {
 	if s.tasks, err = s.newTaskService(c); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.severity.tasks = s.tasks
+	s.severity.tasks, s.permits.reserve = s.tasks, s.tasks.reserve
 	s.metrics = newMetrics(c.Version, func() (snapshot.View, error) {
 		view, _, err := c.Snapshotter.View()
 		return view, err

@@ -172,7 +172,9 @@ func (s *taskService) register(
 	if ttl == 0 {
 		ttl = defaultTaskTTL
 	}
-	l := &taskLease{owner: who.Name, uid: who.UID, ttl: ttl, until: received + ttl}
+	l := &taskLease{
+		owner: who.Name, uid: who.UID, ttl: ttl, until: received + ttl, reserves: who.Role >= RoleOperator,
+	}
 	if who.Role >= RoleObserver {
 		l.uid = -1
 	}

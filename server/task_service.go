@@ -54,6 +54,8 @@ type taskLease struct {
 	ttl   time.Duration
 	until time.Duration // when it ends; no time while streams hold it
 	holds int
+
+	reserves bool // memory is left free for it up to its limit
 }
 
 // handle is what keeps hold of a process or a cgroup. Only the loop reads it.
