@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// writeCertificates writes an authority and, signed by it, a server at 127.0.0.1 and a client CN=worker.
-func writeCertificates(dir string) error {
+// writeCertificates writes an authority and, signed by it, a server at an address and a client CN=worker.
+func writeCertificates(dir string, address net.IP) error {
 	authority, err := newCertificate(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign,
@@ -26,7 +26,7 @@ func writeCertificates(dir string) error {
 		return err
 	}
 	server, err := newCertificate(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{address},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, authority)
 	if err != nil {

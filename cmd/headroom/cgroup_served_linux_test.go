@@ -153,11 +153,7 @@ func (s served) command(args ...string) *exec.Cmd {
 // await waits until something is so.
 func (s served) await(what string, is func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("waited for %s", what)
-		}
-	}
+	awaits(s.t, what, is)
 }
 
 // A judgedSnapshot is what these tests look at in a Snapshot of the API.

@@ -202,7 +202,9 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 			}
 		}
 	},
-	"certs": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(writeCertificates(ts.MkAbs("."))) },
+	"certs": func(ts *testscript.TestScript, _ bool, _ []string) {
+		ts.Check(writeCertificates(ts.MkAbs("."), net.IPv4(127, 0, 0, 1)))
+	},
 }
 
 func metrics(ts *testscript.TestScript, address string) []byte {
