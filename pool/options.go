@@ -43,8 +43,9 @@ type Options struct {
 	Run func(ctx context.Context) error
 
 	// Ready says whether there is work for one more task. It is asked before each start, never concurrently; after it
-	// said false it is asked again when a task ends, after [Pool.Notify], and every ReadyInterval. Nil means that there
-	// is work until Finished says otherwise, which is then asked before each start.
+	// said false it is asked again when a task ends, after [Pool.Notify], and every ReadyInterval. It may be asked before
+	// the task that was started last has taken its work, and so a task may find none. Nil means that there is work until
+	// Finished says otherwise, which is then asked before each start.
 	Ready func(ctx context.Context) (bool, error)
 
 	// Finished says whether there will be no more work; then Run returns. It is asked only when no task runs and Ready
@@ -64,7 +65,7 @@ type Options struct {
 	Max int64
 
 	// Desired is how many tasks may run at first, from Min to Max; ProfileCrawleeJS takes what is outside for the
-	// nearest. The default is what the law says, 10 in ProfileCrawleePython and Min in ProfileCrawleeJS.
+	// nearest. The default is what the law says; without a Law 10 in ProfileCrawleePython and Min in ProfileCrawleeJS.
 	Desired int64
 
 	// Weight is how many permits a call of Run takes, at least 1. The default is 1. Min, Max and Desired count
@@ -162,6 +163,9 @@ func (o Options) withDefaults() Options {
 		maximum, desired = 100, 10
 	case ProfileCrawleeJS:
 		maximum, desired = 200, 1
+	}
+	if o.Law != nil {
+		desired = 0
 	}
 	setDefault(&o.Min, 1)
 	if o.Max == 0 {

@@ -14,7 +14,8 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// startTimes runs tasks that take no time and returns when the first n started.
+// startTimes runs tasks that take no time and returns when the first n started. More than n may start, as Ready may
+// be asked before one that was started has been counted.
 func startTimes(t *testing.T, o pool.Options, n int) (times []time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -35,7 +36,7 @@ func startTimes(t *testing.T, o pool.Options, n int) (times []time.Duration) {
 			t.Fatal(err)
 		}
 	})
-	return times
+	return times[:min(n, len(times))]
 }
 
 // In any 60 s no more start than may; crawlee-python spaces them evenly.
