@@ -57,6 +57,7 @@ type attachment struct {
 	final   error    // why there will be none any more
 	goodbye bool     // the stream is to end the session
 	heard   time.Duration
+	wakeAt  time.Duration // until when the writer sleeps if it is not woken; over while it does not
 	stale   bool
 	state   shareState // as all shares were told
 	judgeAt time.Duration

@@ -151,8 +151,10 @@ func (a *attachment) receive(f permit.ServerFrame) bool {
 	}
 	a.settleLocked(now)
 	cut := a.cut
+	if due, ok := a.lessee.Next(); ok && due < a.wakeAt { // as when a lowered target is to be acknowledged
+		signal(a.wake)
+	}
 	a.mu.Unlock()
-	signal(a.wake) // a lowered target is to be acknowledged
 	switch {
 	case f.Kicked != "":
 		a.client.log.Warn("session ended by an operator", "reason", f.Kicked)
@@ -216,11 +218,11 @@ func (a *attachment) next() (f *permit.WorkerFrame, wait time.Duration, last boo
 	if f, ok := a.lessee.Frame(now); ok {
 		return &f, 0, false
 	}
-	at, ok := a.lessee.Next()
-	if !ok {
-		return nil, heartbeat, false
+	a.wakeAt = now + heartbeat
+	if due, ok := a.lessee.Next(); ok {
+		a.wakeAt = max(now, min(due, a.wakeAt))
 	}
-	return nil, max(0, min(at-now, heartbeat)), false
+	return nil, a.wakeAt - now, false
 }
 
 // timesLocked returns the heartbeat and the TTL in force.

@@ -117,6 +117,9 @@ func (h *Permits) Target() permit.Target {
 func (h *Permits) Changed() <-chan struct{} {
 	h.share.mu.Lock()
 	defer h.share.mu.Unlock()
+	if h.share.changed == nil {
+		h.share.changed = make(chan struct{})
+	}
 	return h.share.changed
 }
 

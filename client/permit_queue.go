@@ -109,7 +109,10 @@ func (s *share) serveLocked() {
 	if served || failed {
 		s.dirty.Store(true)
 		if s.queue.Len() == 0 {
-			signal(s.attach.wake) // what the server then still gives can be of use to others at once
+			s.asked = false
+			if failed || s.gate.Held() < s.gate.Limit() {
+				signal(s.attach.wake) // what the server then still gives can be of use to others at once
+			}
 		}
 	}
 	s.slow.Store(s.queue.Len() > 0 || s.state.stale || err != nil)

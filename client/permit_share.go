@@ -60,8 +60,8 @@ type share struct {
 	waiting  int64                 // the sum of what they wait for
 	asked    bool                  // whether the server was told that some wait
 	target   permit.Target
-	cap      int64 // what may be held while the stream is stale
-	changed  chan struct{}
+	cap      int64         // what may be held while the stream is stale
+	changed  chan struct{} // nil while nobody waits for it
 
 	cancelling bool // whether the server asked to cancel what is above the target
 	cancelled  bool // whether that was done
@@ -78,7 +78,7 @@ type shareState struct {
 
 func newShare(a *attachment, name string, gate *permit.Gate) *share {
 	s := &share{
-		name: name, attach: a, gate: gate, handles: make(map[*Permits]struct{}), changed: make(chan struct{}),
+		name: name, attach: a, gate: gate, handles: make(map[*Permits]struct{}),
 	}
 	s.missedAt.Store(int64(-missedFor))
 	s.lease.Store(newLease(s))
@@ -289,8 +289,10 @@ func (s *share) retarget(now time.Duration, t permit.Target) {
 
 // notifyLocked lets go who waits for a change.
 func (s *share) notifyLocked() {
-	close(s.changed)
-	s.changed = make(chan struct{})
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 }
 
 // demand returns what the server is to be told, and takes it for told.
