@@ -17,7 +17,7 @@ import (
 
 // Nothing is told of a grant before it is written down, and while that takes its time everything else goes on.
 func TestGrantsAreWrittenFirst(t *testing.T) {
-	srv, client, _ := runPermits(t, nil)
+	srv, client, _ := runPermits(t, func(c *Config) { c.Permits.TTL = 3 * time.Second }) // of a worker that is slow
 	call, end := context.WithTimeout(t.Context(), callTimeout)
 	defer end()
 
@@ -56,7 +56,7 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 	eventually(t, "a write to wait", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return a.writing
+		return a.writing && len(a.streams) > 0
 	})
 	a.enter()
 	var worker *attached

@@ -283,7 +283,7 @@ func (w *attached) applyLocked(now time.Duration, f *permit.WorkerFrame) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.echo, w.heard = f.Sent, now
-	w.echoes = w.echoes || w.echoAt <= now+(echoBurst-1)*w.echoPause
+	w.echoes = w.echoes || w.echoAt < now+echoBurst*w.echoPause
 	return nil
 }
 
@@ -423,7 +423,7 @@ func (w *attached) frame(targets []permit.Target) (_ permit.ServerFrame, ok bool
 		Drain: w.drain, Draining: w.draining, Kicked: w.kicked,
 	}
 	w.welcome, w.echoes, w.draining = nil, false, false
-	w.echoAt = min(max(w.echoAt, w.heard)+w.echoPause, w.heard+echoBurst*w.echoPause)
+	w.echoAt = min(max(w.echoAt, w.heard)+w.echoPause, w.heard+(echoBurst+1)*w.echoPause)
 	return f, true
 }
 
