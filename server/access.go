@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
 	channelzpb "google.golang.org/grpc/channelz/grpc_channelz_v1"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -188,16 +187,6 @@ func (a *accessTable) admit(ctx context.Context, method string) error {
 			slog.Int("unlogged", left))
 	}
 	return err
-}
-
-// unary is admit for unary calls.
-func (a *accessTable) unary() grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if err := a.admit(ctx, info.FullMethod); err != nil {
-			return nil, err
-		}
-		return handler(ctx, req)
-	}
 }
 
 // A deniedError reports a caller who is known and whose role does not reach the method.

@@ -299,17 +299,12 @@ func toStatus(ctx context.Context, err error) error {
 }
 
 // foreignStatus handles what is no error of this package: the statuses of other services and of the transport,
-// which pass, the refusals of the validator, and everything else, which is a fault of the server.
+// which pass, and everything else, which is a fault of the server.
 func foreignStatus(err error) error {
 	st, ok := status.FromError(err)
 	if !ok || st.Code() == codes.Internal || st.Code() == codes.Unknown {
 		return refuse(reasonInternal, "internal error; the server's log has the cause under this request id",
 			&errdetails.RequestInfo{RequestId: rand.Text()})
-	}
-	for _, detail := range st.Details() {
-		if violations, ok := detail.(*validate.Violations); ok {
-			return toStatus(context.Background(), fieldViolations(violations))
-		}
 	}
 	return st.Err()
 }

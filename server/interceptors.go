@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
-	validation "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/protovalidate"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -21,17 +20,12 @@ import (
 func (s *Server) interceptors(access *accessTable, validator protovalidate.Validator) []grpc.ServerOption {
 	calls := &callLogger{log: s.log}
 	return []grpc.ServerOption{
+		// Each interceptor stands on the stack of its handler, for a stream as long as that does, and two more of
+		// them double that stack. So what is ours is one.
 		grpc.ChainUnaryInterceptor(
-			calls.unary(),
 			s.metrics.calls.UnaryServerInterceptor(),
-			s.unaryStatus,
-			recovery.UnaryServerInterceptor(),
-			access.unary(),
-			unaryDeadline(s.limits.UnaryTimeout),
-			validation.UnaryServerInterceptor(validator),
+			s.unaryCall(calls, access, validator),
 		),
-		// Each interceptor of a stream stands on the stack of its handler for as long as the stream does, and
-		// two more of them double that stack. So what is ours is one.
 		grpc.ChainStreamInterceptor(
 			calls.stream,
 			onKnownMethods(s.metrics.calls.StreamServerInterceptor()),
@@ -41,14 +35,34 @@ func (s *Server) interceptors(access *accessTable, validator protovalidate.Valid
 	}
 }
 
-func (s *Server) unaryStatus(
-	ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
-) (any, error) {
-	resp, err := handler(ctx, req)
-	if err != nil {
-		return nil, s.status(ctx, info.FullMethod, err)
+// unaryCall decides whether a unary call may begin, validates its request, bounds its time, turns its error or panic
+// into a status, and logs it.
+func (s *Server) unaryCall(
+	calls *callLogger, access *accessTable, validator protovalidate.Validator,
+) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+		begin := time.Now()
+		err = guarded(func() error {
+			if err := access.admit(ctx, info.FullMethod); err != nil {
+				return err
+			}
+			if message, ok := req.(proto.Message); ok {
+				if err := validator.Validate(message); err != nil {
+					return err
+				}
+			}
+			ctx, cancel := withDeadline(ctx, s.limits.UnaryTimeout)
+			defer cancel()
+			var err error
+			resp, err = handler(ctx, req)
+			return err
+		})
+		if err != nil {
+			resp, err = nil, s.status(ctx, info.FullMethod, err)
+		}
+		calls.finished(ctx, info.FullMethod, nil, begin, err)
+		return resp, err
 	}
-	return resp, nil
 }
 
 // streamCall decides whether a stream may begin, validates what it receives, and turns its error into a status.
@@ -115,16 +129,12 @@ func (s *Server) status(ctx context.Context, method string, err error) error {
 	return told
 }
 
-// unaryDeadline gives a call that has no deadline one of its own.
-func unaryDeadline(timeout time.Duration) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if _, ok := ctx.Deadline(); ok {
-			return handler(ctx, req)
-		}
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		return handler(ctx, req)
+// withDeadline gives a call that has no deadline one of its own.
+func withDeadline(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
 	}
+	return context.WithTimeout(ctx, timeout)
 }
 
 // onKnownMethods applies next to methods that have a row in the role table only. Others reach the server as

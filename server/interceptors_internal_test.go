@@ -11,13 +11,8 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-func TestUnaryDeadline(t *testing.T) {
+func TestDeadlineOfUnaryCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		intercept := unaryDeadline(10 * time.Second)
-		wait := func(ctx context.Context, _ any) (any, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
 		for _, tt := range []struct {
 			name string
 			own  time.Duration // 0 is none
@@ -28,9 +23,12 @@ func TestUnaryDeadline(t *testing.T) {
 				ctx, cancel = context.WithTimeout(ctx, tt.own)
 			}
 			begin := time.Now()
-			if _, err := intercept(ctx, nil, nil, wait); err != context.DeadlineExceeded {
+			bounded, end := withDeadline(ctx, 10*time.Second)
+			<-bounded.Done()
+			if err := bounded.Err(); err != context.DeadlineExceeded {
 				t.Errorf("%s: %v, want DeadlineExceeded", tt.name, err)
 			}
+			end()
 			if took := time.Since(begin); took != tt.want {
 				t.Errorf("%s: ended after %v, want %v", tt.name, took, tt.want)
 			}

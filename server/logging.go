@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
@@ -22,14 +20,14 @@ import (
 // have to look at is a warning. UNAVAILABLE is what every caller is told while the server starts or drains.
 // Refusals for lack of a role and faults of the server have lines of their own, so theirs here is debug; so is
 // the caller's own end of a call, which is how most streams end.
-func callLevel(code codes.Code) logging.Level {
+func callLevel(code codes.Code) slog.Level {
 	switch code {
 	case codes.OK, codes.Canceled, codes.PermissionDenied, codes.Unauthenticated, codes.Internal:
-		return logging.LevelDebug
+		return slog.LevelDebug
 	case codes.ResourceExhausted, codes.Unknown:
-		return logging.LevelWarn
+		return slog.LevelWarn
 	default:
-		return logging.LevelInfo
+		return slog.LevelInfo
 	}
 }
 
@@ -40,50 +38,31 @@ type callLogger struct {
 	failed occasional
 }
 
-func (l *callLogger) unary() grpc.UnaryServerInterceptor {
-	return logging.UnaryServerInterceptor(l,
-		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithLevels(callLevel),
-		logging.WithDurationField(logging.DurationToDurationField),
-		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey),
-	)
-}
-
-// stream logs as unary does, and keeps the transport's stream for the handler. It is not the middleware's
-// because that would hold 2 KiB for as long as the stream stands.
+// stream logs a stream, and keeps the transport's for the handler.
 func (l *callLogger) stream(
 	srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
 	begin := time.Now()
 	ctx := context.WithValue(stream.Context(), transportKey{}, stream)
 	err := handler(srv, &contextStream{stream, ctx})
-	code := status.Code(err)
-	if level := callLevel(code); l.log.Enabled(ctx, slog.Level(level)) {
-		call := interceptors.NewServerCallMeta(info.FullMethod, info, nil)
-		fields := []any{
-			logging.ServiceFieldKey, call.Service, logging.MethodFieldKey, call.Method,
-			logging.MethodTypeFieldKey, call.Typ, "grpc.code", code, "grpc.duration", time.Since(begin),
-		}
-		if err != nil {
-			fields = append(fields, "grpc.error", err)
-		}
-		if p, ok := peer.FromContext(ctx); ok {
-			fields = append(fields, "peer.address", p.Addr)
-		}
-		l.Log(ctx, level, "finished call", fields...)
-	}
+	l.finished(ctx, info.FullMethod, info, begin, err)
 	return err
 }
 
-// Log implements the logger of the middleware.
-func (l *callLogger) Log(ctx context.Context, level logging.Level, msg string, fields ...any) {
-	if !l.log.Enabled(ctx, slog.Level(level)) {
+// finished logs a call that began then and ended with the status err; a nil stream is a unary one. It is not the
+// middleware's, which holds 2 KiB for as long as a stream stands, and takes a tenth of the time of a unary call to make
+// fields that nobody reads.
+func (l *callLogger) finished(
+	ctx context.Context, method string, stream *grpc.StreamServerInfo, begin time.Time, err error,
+) {
+	code := status.Code(err)
+	level := callLevel(code)
+	if !l.log.Enabled(ctx, level) {
 		return
 	}
 	identity, _ := IdentityFrom(ctx)
-	attrs := make([]slog.Attr, 0, len(fields)/2+2)
-	attrs = append(attrs, slog.String("identity", logText(identity.Name)))
-	if level > logging.LevelDebug {
+	attrs := []slog.Attr{slog.String("identity", logText(identity.Name))}
+	if level > slog.LevelDebug {
 		unlogged, ok := l.failed.due(time.Now(), identity.Name)
 		if !ok {
 			return
@@ -92,10 +71,18 @@ func (l *callLogger) Log(ctx context.Context, level logging.Level, msg string, f
 			attrs = append(attrs, slog.Int("unlogged", unlogged))
 		}
 	}
-	for i := 0; i+1 < len(fields); i += 2 {
-		attrs = append(attrs, slog.String(fmt.Sprint(fields[i]), logText(fmt.Sprint(fields[i+1]))))
+	call := interceptors.NewServerCallMeta(method, stream, nil)
+	attrs = append(attrs,
+		slog.String("grpc.service", logText(call.Service)), slog.String("grpc.method", logText(call.Method)),
+		slog.String("grpc.method_type", string(call.Typ)), slog.String("grpc.code", code.String()),
+		slog.String("grpc.duration", time.Since(begin).String()))
+	if err != nil {
+		attrs = append(attrs, slog.String("grpc.error", logText(err.Error())))
 	}
-	l.log.LogAttrs(ctx, slog.Level(level), msg, attrs...)
+	if p, ok := peer.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("peer.address", logText(p.Addr.String())))
+	}
+	l.log.LogAttrs(ctx, level, "finished call", attrs...)
 }
 
 // logText returns s cut to maxLogText bytes, with everything escaped that a terminal or a log reader could

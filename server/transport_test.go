@@ -88,7 +88,12 @@ func startProbe(t *testing.T, l *Listener, c probeConfig) *probeServer {
 			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 				resp, err := handler(ctx, req)
 				return resp, toStatus(ctx, err)
-			}, access.unary()),
+			}, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+				if err := access.admit(ctx, info.FullMethod); err != nil {
+					return nil, err
+				}
+				return handler(ctx, req)
+			}),
 		grpc.StreamInterceptor(
 			func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 				err := access.admit(ss.Context(), info.FullMethod)
