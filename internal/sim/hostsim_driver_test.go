@@ -19,6 +19,30 @@ type rules struct {
 	errors  int64        // how many refusals in a second that status allows
 }
 
+// parse returns a new law. With -hostsim.trace it prints its steps.
+func (r *rules) parse() (limit.Law, error) {
+	law, err := limit.Parse(r.law)
+	if err != nil || !*hostsimTrace {
+		return law, err
+	}
+	return tracedLaw{law}, nil
+}
+
+// tracedLaw prints its steps.
+type tracedLaw struct{ limit.Law }
+
+func (l tracedLaw) Step(in limit.Input) limit.Decision {
+	d := l.Law.Step(in)
+	fmt.Printf("%6.2f s: limit %d from %d: %s; window %v, host %+v\n", in.At.Seconds(), d.Limit, d.From, d.Binding, in.Window, in.Host)
+	for i, p := range in.Pools {
+		fmt.Printf("          pool %+v\n", p)
+		if i < len(d.Shares) {
+			fmt.Printf("          gets %+v\n", d.Shares[i])
+		}
+	}
+	return d
+}
+
 // drive runs a scenario by a law, or by a constant where rules is nil, and plays the pool's part: it starts work as
 // far as the limit goes and the gate is open, and cancels the youngest when memory is critical. It goes through
 // none of the real pool's code: it is for sweeps, and to tune laws with.
@@ -90,7 +114,7 @@ type drivenPool struct {
 }
 
 func (d *driver) renew() (err error) {
-	d.law, err = limit.Parse(d.rules.law)
+	d.law, err = d.rules.parse()
 	return err
 }
 
@@ -287,15 +311,6 @@ func (d *driver) step(in limit.Input) {
 	d.decision, d.decidedAt = d.law.Step(in), d.m.now
 	if early := d.decision.Next.Seconds(); early > 0 {
 		next = min(next, max(early-lateness, tickLength))
-	}
-	if *hostsimTrace {
-		fmt.Printf("%6.1f s: limit %d from %d: %s; host %+v\n", d.m.now, d.decision.Limit, d.decision.From, d.decision.Binding, in.Host)
-		for i, q := range in.Pools {
-			fmt.Printf("          pool %+v\n", q)
-			if i < len(d.decision.Shares) {
-				fmt.Printf("          gets %+v\n", d.decision.Shares[i])
-			}
-		}
 	}
 	if d.rules.profile != pool.ProfileHeadroom {
 		d.shut = in.Current.State == snapshot.StateOverloaded

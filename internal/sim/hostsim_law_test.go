@@ -15,9 +15,10 @@ var (
 	hostsimLaw      = flag.String("hostsim.law", "twostation", "the laws to simulate, comma separated")
 	hostsimCores    = flag.String("hostsim.cores", "2,8,32", "the numbers of cores of the simulated hosts, comma separated")
 	hostsimSeeds    = flag.Int("hostsim.seeds", 5, "runs of each scenario")
+	hostsimFirst    = flag.Int("hostsim.first", 1, "the seed of the first of them: 1 for the goals, another to see whether a law was fitted to those")
 	hostsimScenario = flag.String("hostsim.scenario", "", "simulate only the scenarios whose names contain this")
 	hostsimDirect   = flag.Bool("hostsim.direct", false, "step the law directly, without a pool or an arbiter")
-	hostsimTrace    = flag.Bool("hostsim.trace", false, "print each step of the law, with -hostsim.direct")
+	hostsimTrace    = flag.Bool("hostsim.trace", false, "print each step of the law")
 )
 
 func hostsimCoreCounts(t testing.TB) (counts []int) {
@@ -55,7 +56,7 @@ func entrants() []entrant {
 // compare runs a scenario by an entrant and by the best constant, for each seed.
 func compare(t *testing.T, e entrant, sc *scenario, cores, seeds int, b best) (all []marks) {
 	t.Helper()
-	for seed := 1; seed <= seeds; seed++ {
+	for seed := *hostsimFirst; seed < *hostsimFirst+seeds; seed++ {
 		constant, err := drive(sc, cores, uint64(seed), nil, b.constant)
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/pool"
 	"github.com/headroom-rpc/headroom/server"
 )
@@ -150,7 +149,7 @@ func (w *work) runUntil(ctx context.Context, r *rules, lease func(int) (pool.Per
 	case o.Permits != nil:
 	case r.profile == pool.ProfileHeadroom:
 		o.Status = w.h.status
-		if o.Law, err = limit.Parse(r.law); err != nil {
+		if o.Law, err = r.parse(); err != nil {
 			return err
 		}
 	default:
@@ -159,18 +158,13 @@ func (w *work) runUntil(ctx context.Context, r *rules, lease func(int) (pool.Per
 	return w.run(ctx, o)
 }
 
-// parse returns a new law.
-func (r *rules) parse(t *testing.T) limit.Law {
-	law, err := limit.Parse(r.law)
+// budget returns what gives the pools permits of a budget with the law.
+func (h *liveHost) budget(t *testing.T, r *rules) func(int) (pool.Permits, error) {
+	law, err := r.parse()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return law
-}
-
-// budget returns what gives the pools permits of a budget with the law.
-func (h *liveHost) budget(t *testing.T, r *rules) func(int) (pool.Permits, error) {
-	b, err := pool.NewBudget(pool.BudgetOptions{Law: r.parse(t), Host: h.host, Status: h.status, Clock: h.clock})
+	b, err := pool.NewBudget(pool.BudgetOptions{Law: law, Host: h.host, Status: h.status, Clock: h.clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,11 +173,15 @@ func (h *liveHost) budget(t *testing.T, r *rules) func(int) (pool.Permits, error
 
 // arbitrate runs a server with the law, and returns what gives a pool permits of it.
 func (h *liveHost) arbitrate(t *testing.T, ctx context.Context, sc *scenario, r *rules) func(int) (pool.Permits, error) {
+	first, err := r.parse()
+	next, again := r.parse()
+	if err = errors.Join(err, again); err != nil {
+		t.Fatal(err)
+	}
 	s := &service{t: t, host: newHost(), sources: h.sources}
-	s.permits = server.PermitConfig{Host: server.HostPermits{Law: r.parse(t)}, Clock: s.host.clock}
+	s.permits = server.PermitConfig{Host: server.HostPermits{Law: first}, Clock: s.host.clock}
 	s.start()
 	t.Cleanup(s.end)
-	next := r.parse(t)
 	if sc.restart > 0 {
 		go func() {
 			select {
