@@ -81,6 +81,11 @@ type Pool struct {
 	Weight   int
 	Min, Max int64
 
+	// Window is how long the means and the counts below were taken over, where that is not [Input.Window], for which it
+	// is 0. Stale says that they are those of the last step, or that none can be known yet: there is nothing to learn.
+	Window time.Duration
+	Stale  bool
+
 	// Capped says that nothing starts now since as many tasks started as may in a minute.
 	Capped bool
 

@@ -84,9 +84,12 @@ const (
 	latencyStep = 500 * time.Millisecond // from step to step with Latency, for half the time that a queue is too long
 	settling    = 8 * time.Second        // how long after it a pool's limit is taken as it is computed
 	leastWindow = 100 * time.Millisecond // a shorter window is not learned from
-	shortStep   = 250 * time.Millisecond // from step to step in the first steps
-	pace        = time.Second            // of a rise
-	forgotten   = time.Minute            // after which a pool that is not there any more is forgotten
+
+	// A longer window is learned from as if it were this long.
+	longestWindow = 5 * time.Second
+	shortStep     = 250 * time.Millisecond // from step to step in the first steps
+	pace          = time.Second            // of a rise
+	forgotten     = time.Minute            // after which a pool that is not there any more is forgotten
 )
 
 // mostPermits is far over what any machine runs, and keeps the arithmetic exact.
@@ -116,6 +119,9 @@ type station struct {
 	seen  time.Duration
 	began time.Duration // when it first had a task, of late
 	ran   bool          // it had one
+
+	span  float64 // seconds of its window
+	fresh bool    // something can be learned from it
 
 	quota float64 // what it may have, before it is rounded
 	limit int64   // the same, rounded
@@ -150,7 +156,7 @@ func (*twostation) Name() string { return "twostation" }
 
 func (t *twostation) Step(in Input) Decision {
 	in.Host = sound(in.Host, in.Newest)
-	dt := min(in.Window, 5*time.Second).Seconds()
+	dt := min(in.Window, longestWindow).Seconds()
 	learn := in.Window >= leastWindow
 	if len(in.Pools) == 0 {
 		t.alone[0] = Pool{
@@ -160,13 +166,13 @@ func (t *twostation) Step(in Input) Decision {
 	}
 	t.enter(&in)
 	if learn {
-		t.measure(&in, dt)
+		t.measure(&in)
 	}
 	t.memory.observe(&in, t.stations, dt, learn)
 	cpu := t.shareCPU(&in, learn)
 	t.grow(&in)
 	t.shareMemory(&in)
-	d := t.decide(&in, learn, dt)
+	d := t.decide(&in, learn)
 	if len(t.stations) == 1 {
 		d.Binding = d.Shares[0].Binding
 	} else {
@@ -188,6 +194,11 @@ func (t *twostation) enter(in *Input) {
 		}
 		s.Pool = soundPool(in.Pools[i])
 		s.seen = in.At
+		window := in.Window
+		if s.Window > 0 {
+			window = s.Window
+		}
+		s.span, s.fresh = min(window, longestWindow).Seconds(), !s.Stale && window >= leastWindow
 		if s.InUse > 0 || s.Leased > 0 {
 			if !s.ran {
 				s.ran, s.began = true, in.At
@@ -211,7 +222,7 @@ func (t *twostation) enter(in *Input) {
 }
 
 // decide turns the targets into limits.
-func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
+func (t *twostation) decide(in *Input, learn bool) Decision {
 	d := Decision{Pace: pace, Next: t.next(in), Shares: make([]Share, len(t.stations)), Gate: t.gate(in)}
 	if d.Next > 0 {
 		d.Pace = d.Next
@@ -219,8 +230,8 @@ func (t *twostation) decide(in *Input, learn bool, dt float64) Decision {
 	critical := t.memory.critical(in)
 	for _, s := range t.stations {
 		n := max(s.InUse, float64(s.Leased))
-		if learn {
-			s.ceiling.observe(in.At, s, dt)
+		if s.fresh {
+			s.ceiling.observe(in.At, s, s.span)
 		}
 		if c := s.ceiling.at; c > 0 && s.target > c {
 			s.target = c

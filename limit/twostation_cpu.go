@@ -29,8 +29,8 @@ const (
 	mostQueue     = 8     // times the cores is what the tasks at the CPU may come to on average
 )
 
-// measure learns from a window of dt seconds.
-func (t *twostation) measure(in *Input, dt float64) {
+// measure learns from the windows of the stations.
+func (t *twostation) measure(in *Input) {
 	var known, queued, blind, unqueued float64
 	for _, s := range t.stations {
 		if s.CPUKnown {
@@ -46,8 +46,10 @@ func (t *twostation) measure(in *Input, dt float64) {
 	}
 	full := in.Host.BusyKnown && in.Host.Busy > 0.9*in.Host.Cores
 	for _, s := range t.stations {
-		s.started += float64(s.Started)
-		s.completed += float64(s.Completed)
+		if !s.Stale {
+			s.started += float64(s.Started)
+			s.completed += float64(s.Completed)
+		}
 		u, ok := s.CPU, s.CPUKnown
 		if !ok && in.Host.BusyKnown && blind > 0 {
 			// What no pool accounts for is taken for theirs, by their permits.
@@ -55,9 +57,10 @@ func (t *twostation) measure(in *Input, dt float64) {
 			s.CPU, s.CPUKnown = u, true
 		}
 		n := s.InUse - min(float64(s.Delayed), s.InUse)
-		if !ok || n <= 0 {
+		if !ok || n <= 0 || !s.fresh {
 			continue
 		}
+		dt := s.span
 		r := s.Runnable
 		switch {
 		case s.RunnableKnown:
@@ -134,6 +137,9 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 			if capped {
 				s.bound = boundQueue
 			}
+		case s.Stale:
+			s.target = max(n, firstTasks*usable/t.active)
+			s.bind(boundStart, n)
 		case s.CPUKnown && s.CPU < idleUse*in.Host.Cores || !s.ran:
 			// It used no CPU yet.
 			s.target = max(2*n, firstTasks*usable/t.active)

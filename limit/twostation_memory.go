@@ -92,7 +92,9 @@ func (f *footprints) observe(in *Input, stations []*station, dt float64, learn b
 	var expected float64
 	for _, s := range stations {
 		grown += s.Grown
-		s.learnFootprint(dt)
+		if s.fresh {
+			s.learnFootprint(s.span)
+		}
 		expected += s.footprint * s.Grown
 	}
 	if f.ran < learnMemory || f.sampled == 0 {

@@ -37,6 +37,7 @@ func sound(h Host, newest []snapshot.Snapshot) Host {
 // soundPool does the same for a pool.
 func soundPool(p Pool) Pool {
 	p.Weight = max(1, p.Weight)
+	p.Window = max(0, p.Window)
 	p.Min = max(0, min(p.Min, mostPermits))
 	if p.Max > 0 {
 		p.Max = max(p.Max, p.Min)

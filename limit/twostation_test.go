@@ -147,6 +147,34 @@ func TestTwoStationRules(t *testing.T) {
 			t.Errorf("%+v, want at most 8, by growth", got)
 		}
 	})
+	t.Run("nothing is learned twice", func(t *testing.T) {
+		law, again := mustParse(t, "twostation"), mustParse(t, "twostation")
+		settle(law, 0, 1, mib)
+		settle(again, 0, 1, mib)
+		in := steady(2*time.Second, 30, mib)
+		in.Pools[0].CPU, in.Host.Busy = 2, 2
+		law.Step(in)
+		for range 5 {
+			again.Step(in)
+			in.Pools[0].Stale = true
+		}
+		in = steady(3*time.Second, 30, mib)
+		if want, got := law.Step(in).Limit, again.Step(in).Limit; got != want {
+			t.Errorf("%d after a window that was seen five times, %d after it was seen once", got, want)
+		}
+	})
+	t.Run("a pool's own window counts for it", func(t *testing.T) {
+		law, own := mustParse(t, "twostation"), mustParse(t, "twostation")
+		settle(law, 0, 5, mib)
+		settle(own, 0, 5, mib)
+		in := steady(6*time.Second, 30, mib)
+		in.Pools[0].CPU, in.Host.Busy = 2, 2
+		want := law.Step(in).Limit
+		in.Window, in.Pools[0].Window = 300*time.Millisecond, time.Second
+		if got := own.Step(in).Limit; got != want {
+			t.Errorf("%d, want %d, as by a step as long", got, want)
+		}
+	})
 	t.Run("without a backlog it stays", func(t *testing.T) {
 		law := mustParse(t, "twostation")
 		before := settle(law, 0, 1, mib).Limit

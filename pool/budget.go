@@ -31,27 +31,30 @@ type BudgetOptions struct {
 // use and do not block. It has no goroutine: the pools that run keep it going.
 type Budget struct {
 	opts    BudgetOptions
-	machine machine // belongs to who reads
+	machine machine  // belongs to who reads
+	runs    []readOf // likewise: the pools that run
 
-	mu                  sync.Mutex
-	reading             bool            // somebody reads
-	current, historical snapshot.Status // as last judged
-	newest              []snapshot.Snapshot
-	shares              []*Share
-	held                int64
-	hosts               limit.HostMeter
-	process             limit.PoolMeter // of the whole process
-	gate                limit.Gate      // on memory
-	used                int64           // memory
-	growth              int64           // of memory that is still expected
-	freer               freer
-	decision            limit.Decision
-	at                  time.Duration // of the decision
-	begun               bool
-	readAt              time.Duration
-	stepAt              time.Duration
-	made                int   // shares
-	turn                int64 // counts who took permits, for ties
+	mu       sync.Mutex
+	reading  bool        // somebody reads
+	judged   limit.Input // what else than numbers was last known of the machine
+	shares   []*Share
+	held     int64
+	hosts    limit.HostMeter
+	process  limit.PoolMeter // of the whole process
+	window   limit.Pool      // the last one of it
+	gate     limit.Gate      // on memory
+	used     int64           // memory
+	growth   int64           // of memory that is still expected
+	freer    freer
+	decision limit.Decision
+	at       time.Duration // of the decision
+	begun    bool
+	readAt   time.Duration
+	rests    bool // nothing was held at the last reading
+	rested   bool // and for a while before the newest one
+	stepAt   time.Duration
+	made     int   // shares
+	turn     int64 // counts who took permits, for ties
 }
 
 // NewBudget returns a Budget. It reports every fault of o at once.
@@ -117,23 +120,67 @@ func (b *Budget) notifyLocked() {
 	}
 }
 
-// read takes a reading of the machine, without the lock, and has the law take a step where one is due.
+// read takes a reading of the machine and of the pools, without the lock, and has the law take a step where one is due.
 func (b *Budget) read() {
 	own, host := b.machine.read(b.opts.Clock(), nil)
-	current, historical, _ := b.machine.judge()
+	in := limit.Input{Newest: b.machine.view.Newest}
+	in.Current, in.Historical, _ = b.machine.judge()
+	end := b.takeIn(own, host, &in)
+	for i := range b.runs {
+		r := &b.runs[i]
+		r.sensed = r.run.sense(in, host.MemoryUsed, end)
+	}
+	b.act(in, end)
+}
+
+// readOf is what was read of a pool.
+type readOf struct {
+	run    *run
+	sensed sensed
+}
+
+// takeIn takes a reading of the machine in, and reports whether a window ends; what was seen in it goes into in.
+func (b *Budget) takeIn(own Usage, host Host, in *limit.Input) (end bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.judged = *in
 	now := b.opts.Clock()
 	b.process.Read(now, own.reading())
 	b.hosts.Read(now, host.reading())
-	b.current, b.historical, b.newest = current, historical, b.machine.view.Newest
-	b.used, b.readAt, b.reading = host.MemoryUsed, now+readInterval, false
+	b.used = host.MemoryUsed
+	// What was while nothing ran says nothing of what runs.
+	b.rested = b.rests && now > b.readAt+readInterval
+	b.rests, b.readAt = b.held == 0, now+readInterval
+	if end = b.begun && (b.rested || now >= b.stepAt); end {
+		in.Host, in.Window = b.hosts.Window()
+		b.window = b.process.Window(now)
+	}
+	b.runs = b.runs[:0]
+	for _, s := range b.shares {
+		if s.run != nil {
+			b.runs = append(b.runs, readOf{run: s.run})
+		}
+	}
+	return end
+}
+
+// act takes in what was read of the pools, and has the law take a step where their windows have ended.
+func (b *Budget) act(in limit.Input, end bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.growth = 0
 	for _, s := range b.shares {
-		b.growth += s.grant.Growth(s.held, s.grown)
+		s.sensed = sensed{}
+		for i := range b.runs {
+			if b.runs[i].run == s.run {
+				s.sensed = b.runs[i].sensed
+			}
+		}
+		b.growth += s.grant.Growth(s.held, s.sensed.grown)
 	}
-	if b.begun && now >= b.stepAt {
-		b.stepLocked(now)
+	now := b.opts.Clock()
+	if end {
+		b.stepLocked(now, in)
 	}
 	if !b.gate.Open(b.used, b.growth) {
 		b.freer.free(now)
@@ -141,23 +188,30 @@ func (b *Budget) read() {
 	b.notifyLocked() // a rise is made in parts
 }
 
-// stepLocked lets the law take a step.
-func (b *Budget) stepLocked(now time.Duration) {
-	in := limit.Input{At: now, Current: b.current, Historical: b.historical, Newest: b.newest}
-	in.Host, in.Window = b.hosts.Window()
+// beginLocked lets the law take its first step, before anything runs.
+func (b *Budget) beginLocked() {
+	in := b.judged
+	in.Host, _ = b.hosts.Window()
+	b.stepLocked(b.opts.Clock(), in)
+}
+
+// stepLocked lets the law take a step by what was seen in a window.
+func (b *Budget) stepLocked(now time.Duration, in limit.Input) {
+	if b.rested {
+		in.Window = 0
+	}
+	in.At = now
 	for _, s := range b.shares {
-		as := s.last
-		as.ID, as.Weight, as.Leased, as.Waiting = s.name, int(s.weight), s.held, max(s.waiting, s.wants)
-		if as.Started == 0 && s.held == 0 {
-			as.InUse = 0
+		as := s.sensed.window
+		if s.run == nil || in.Window == 0 {
+			as = limit.Pool{InUse: float64(s.held)}
 		}
+		as.ID, as.Weight, as.Leased, as.Waiting = s.name, int(s.weight), s.held, max(s.waiting, s.wants)
 		in.Pools = append(in.Pools, as)
 		in.Charge += s.held
 		in.Want += s.held + as.Waiting
-		s.last.Started, s.last.Completed, s.last.Failed = 0, 0, 0 // counted
-		s.last.Calls, s.last.Throttled = 0, 0
 	}
-	divide(b.process.Window(now), in.Pools)
+	divide(b.window, in.Pools)
 	b.decision, b.at, b.stepAt, b.begun = b.opts.Law.Step(in), now, now+stepInterval, true
 	if next := b.decision.Next; next > 0 {
 		b.stepAt = now + max(next, readInterval)

@@ -144,6 +144,40 @@ func TestBudgetLaw(t *testing.T) {
 	})
 }
 
+// The windows of the pools are those of the machine, however often the law steps, and hold nothing twice.
+func TestBudgetWindows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		law := &recorder{limit: limit.Decision{Limit: 4, From: 4, Next: 250 * time.Millisecond}}
+		b := newBudget(t, pool.BudgetOptions{Law: law, Host: func() pool.Host {
+			return pool.Host{Cores: 2, Busy: 2 * time.Since(begin), RunQueue: -1, Stalled: -1}
+		}})
+		usage := func() pool.Usage { return pool.Usage{CPU: time.Since(begin), Runnable: -1, Memory: -1} }
+		a := join(t, b, "a", 1, newWork(1000, 330*time.Millisecond), pool.Options{Usage: usage})
+		time.Sleep(170 * time.Millisecond)
+		c := join(t, b, "c", 1, newWork(1000, 440*time.Millisecond), pool.Options{Usage: usage})
+		time.Sleep(5500 * time.Millisecond)
+		var ended int64
+		for i, in := range law.seen() {
+			for _, p := range in.Pools {
+				ended += p.Completed
+				if i > 2 && (!p.CPUKnown || math.Abs(2*p.CPU-in.Host.Busy) > 1e-6) {
+					t.Errorf("step %d at %v, after %v: %v cores for %s of %v", i, in.At, in.Window, p.CPU, p.ID, in.Host.Busy)
+				}
+			}
+		}
+		if n := a.done.Load() + c.done.Load(); ended > n || ended < n-6 {
+			t.Errorf("%d ended in all windows, want %d but for the last", ended, n)
+		}
+		for _, m := range []member{a, c} {
+			if err := m.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-m.result
+		}
+	})
+}
+
 // sharing is a law that gives the first two pools fixed shares.
 type sharing struct {
 	recorder

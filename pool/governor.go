@@ -4,12 +4,15 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 const (
 	readInterval = 100 * time.Millisecond // between two readings while something runs
 	stepInterval = time.Second            // between two steps of a law
+
+	// A server is told more often what the tasks use while it knows little of them.
+	firstReports   = 3 * time.Second
+	reportInterval = 250 * time.Millisecond
 )
 
 // governor has the limit of a run follow its law, and the start gate the memory. Only the loop changes it, under the
@@ -21,6 +24,7 @@ type governor struct {
 	own      Usage         // as last read
 	windowAt time.Duration // when the last window ended
 	sampling bool          // whether readings are taken
+	beganAt  time.Duration // when that began
 	readAt   time.Duration
 	stepAt   time.Duration
 	verdict  bool // a verdict changed since the last step
@@ -47,6 +51,16 @@ func (r *run) govern() {
 	now := p.opts.Clock()
 	active := p.core.tasks > 0
 	read := active && (!g.sampling || now >= g.readAt)
+	if share, ok := p.opts.Permits.(*Share); ok {
+		if g.sampling = active; read {
+			g.readAt = now + readInterval
+		}
+		p.mu.Unlock()
+		if read {
+			share.look()
+		}
+		return
+	}
 	first := p.law != nil && !g.decided && !p.core.chosen
 	step := first || active && (now >= g.stepAt || g.verdict)
 	p.mu.Unlock()
@@ -54,42 +68,62 @@ func (r *run) govern() {
 		return
 	}
 	own, host := g.machine.read(now, p.opts.Usage)
-	share, shared := p.opts.Permits.(*Share)
-	if shared && p.opts.Usage == nil {
-		own = Usage{CPU: -1, Runnable: -1, Memory: -1} // the budget divides what the process uses
-	}
-	var current, historical snapshot.Status
+	var in limit.Input
 	if step {
-		current, historical, _ = g.machine.judge()
+		in.Current, in.Historical, _ = g.machine.judge()
+		in.Newest = g.machine.view.Newest
 	}
-	grown := r.takeIn(own, host, active, step, current, historical)
-	if shared {
-		share.look(grown)
-	}
-}
-
-// takeIn takes readings in, has the laws take a step where step is true, and returns how far the tasks have grown.
-func (r *run) takeIn(own Usage, host Host, active, step bool, current, historical snapshot.Status) float64 {
-	p, g := r.pool, &r.governor
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.opts.Clock()
-	g.own = own
-	r.meter.Read(now, own.reading())
+	now = r.takeInLocked(own, host.MemoryUsed)
 	g.hosts.Read(now, host.reading())
-	c := &p.core
-	c.duration, c.grown, c.used = r.meter.Duration(), r.meter.Grown(now), host.MemoryUsed
 	if !g.sampling { // what was while nothing ran says nothing of what runs
 		r.windowLocked(now)
 		g.hosts.Window()
+		g.beganAt = now
 	}
-	g.readAt = now + readInterval
 	if step {
 		g.verdict = false
-		r.stepLocked(now, current, historical)
+		in.Host, _ = g.hosts.Window()
+		r.stepLocked(now, in)
 	}
 	g.sampling = active
-	return c.grown
+}
+
+// takeInLocked takes a reading in, and returns when it was.
+func (r *run) takeInLocked(own Usage, used int64) (now time.Duration) {
+	p, c, g := r.pool, &r.pool.core, &r.governor
+	now = p.opts.Clock()
+	g.own = own
+	r.meter.Read(now, own.reading())
+	c.duration, c.grown, c.used = r.meter.Duration(), r.meter.Grown(now), used
+	g.readAt = now + readInterval
+	return now
+}
+
+// sensed is what a [Budget] is told of a pool.
+type sensed struct {
+	grown  float64    // the sum of [limit.Growth] over its tasks
+	window limit.Pool // that ended, if one was to
+}
+
+// sense takes a reading for the Budget that the pool shares, and ends its window where it is to: all its pools do so
+// together, since what one uses in another time than that of the others would be taken for what others use. in is what
+// is known of the machine, used the memory in use.
+func (r *run) sense(in limit.Input, used int64, end bool) (s sensed) {
+	p := r.pool
+	own := Usage{CPU: -1, Runnable: -1, Memory: -1} // the Budget divides what the process uses
+	if p.opts.Usage != nil {
+		own = p.opts.Usage()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := r.takeInLocked(own, used)
+	s.grown = p.core.grown
+	if end {
+		s.window = r.stepLocked(now, in)
+	}
+	return s
 }
 
 // windowLocked returns what the tasks did since the last call.
@@ -101,8 +135,8 @@ func (r *run) windowLocked(now time.Duration) (window limit.Pool, span time.Dura
 	return window, span
 }
 
-// stepLocked lets the laws take a step.
-func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status) {
+// stepLocked ends a window, returns it, and lets the laws take a step by it. in is what is known of the machine.
+func (r *run) stepLocked(now time.Duration, in limit.Input) limit.Pool {
 	p, g, c := r.pool, &r.governor, &r.pool.core
 	as, span := r.windowLocked(now)
 	as.ID, as.Weight, as.Min, as.Waiting = "pool", 1, c.floor(), r.waitingLocked()
@@ -110,22 +144,17 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 	if c.max < unlimited {
 		as.Max = c.max
 	}
-	host, _ := g.hosts.Window()
-	in := limit.Input{
-		At: now, Window: span, Current: current, Historical: historical, Newest: g.machine.view.Newest,
-		Charge: c.held, Want: c.held + as.Waiting, Host: host, Pools: []limit.Pool{as},
-	}
+	in.At, in.Window, in.Charge, in.Want, in.Pools = now, span, c.held, c.held+as.Waiting, []limit.Pool{as}
 	if p.shadow != nil {
 		g.shadow = append(g.shadow[:0], p.shadow.Step(in)...)
 	}
-	switch permits := p.opts.Permits.(type) {
-	case nil:
-	case *Share:
-		permits.window(as)
-	default:
-		permits.Report(g.sums.usage)
-	}
 	g.stepAt = now + stepInterval
+	if _, shared := p.opts.Permits.(*Share); p.opts.Permits != nil && !shared {
+		p.opts.Permits.Report(g.sums.usage)
+		if now-g.beganAt < firstReports {
+			g.stepAt = now + reportInterval
+		}
+	}
 	c.share, c.gate = limit.Share{}, limit.Gate{}
 	if p.law != nil {
 		g.decision, g.decidedAt, g.decided, c.chosen = p.law.Step(in), now, true, false
@@ -138,6 +167,7 @@ func (r *run) stepLocked(now time.Duration, current, historical snapshot.Status)
 		}
 	}
 	c.gate = p.opts.Memory.line(c.gate, in.Host.MemoryTotal)
+	return as
 }
 
 // governLocked applies what was decided, and returns when it is to be called again.

@@ -53,10 +53,10 @@ func (s *sums) add(span time.Duration, p *limit.Pool) {
 		u.Duration = -1
 	}
 	// What was not known in this window is not in the sum, so it is not to be compared with the one before.
-	if !p.CPUKnown {
+	if !p.CPUKnown && span > 0 {
 		u.CPU = -1
 	}
-	if !p.RunnableKnown {
+	if !p.RunnableKnown && span > 0 {
 		u.Runnable = -1
 	}
 }

@@ -71,6 +71,9 @@ func (p *Pool) begin(ctx context.Context) (*run, error) {
 	r.governor.begin(p, now)
 	p.run, p.last = r, r
 	p.core.begin()
+	if share, ok := p.opts.Permits.(*Share); ok {
+		share.use(r)
+	}
 	return r, nil
 }
 
@@ -84,6 +87,9 @@ func (p *Pool) finish(ctx context.Context, r *run) error {
 	r.cancel(ErrStopped)
 	if p.opts.Permits != nil {
 		p.opts.Permits.Demand(0, 0)
+	}
+	if share, ok := p.opts.Permits.(*Share); ok {
+		share.use(nil)
 	}
 	close(r.ended)
 	switch err := r.errs.join(); {

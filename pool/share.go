@@ -23,8 +23,8 @@ type Share struct {
 	wants   int64 // permits that a TryAcquire failed to get, until one succeeds or the demand ends
 	waiting int64
 	turn    int64       // when it took permits last
-	grown   float64     // of [limit.Pool]
-	last    limit.Pool  // window of its pool
+	run     *run        // of its pool; nil while that does not run
+	sensed  sensed      // of the same
 	part    int         // of the decision of the law; negative where it has none
 	grant   limit.Share // the same
 	changed chan struct{}
@@ -79,7 +79,7 @@ func (s *Share) TryAcquire(n int64) (Permit, bool) {
 		return nil, false
 	}
 	if !b.begun {
-		b.stepLocked(b.opts.Clock())
+		b.beginLocked()
 	}
 	o := b.firstLocked()
 	if o == s {
@@ -180,23 +180,27 @@ func (s *Share) Demand(waiting int64, _ time.Duration) {
 // Report is not used: what a pool knows it tells a Budget of the same process in full.
 func (s *Share) Report(permit.Usage) {}
 
-// window takes what the pool did in its last window.
-func (s *Share) window(as limit.Pool) {
+// use tells whose share it is; nil while it is nobody's.
+func (s *Share) use(r *run) {
 	b := s.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.last = as
+	s.run, s.sensed = r, sensed{}
 }
 
-// look takes how far the tasks of the pool have grown, and keeps the Budget going.
-func (s *Share) look(grown float64) {
+// look keeps the Budget going.
+func (s *Share) look() {
 	b := s.budget
 	b.mu.Lock()
-	s.grown = grown
 	due := b.opts.Clock() >= b.readAt && !b.reading
 	b.reading = b.reading || due
 	b.mu.Unlock()
 	if due {
+		defer func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.reading = false
+		}()
 		b.read()
 	}
 }

@@ -62,4 +62,16 @@ func TestWindowsSpan(t *testing.T) {
 	if from, to, ok := w.span(); !ok || from != 9*s+s/2 || to != 10*s+s/2 {
 		t.Errorf("span %v to %v, %v, want the mean of both, 9.5 s to 10.5 s", from, to, ok)
 	}
+	late := report(1, 13*s, 4*s)
+	late.Reported = 14 * s
+	w.look(14*s, []permit.User{late}, nothing)
+	if from, to, ok := w.span(); !ok || from < 10*s || from > 10*s+time.Millisecond || to < 13*s || to > 13*s+time.Millisecond {
+		t.Errorf("span %v to %v, %v of a report that took a second, want 10 s to 13 s", from, to, ok)
+	}
+	repeated := late
+	repeated.Reported = 15 * s
+	w.look(15*s, []permit.User{repeated}, nothing)
+	if from, to, ok := w.span(); !ok || to-from < 2900*time.Millisecond {
+		t.Errorf("span %v to %v, %v after the same again, want the same", from, to, ok)
+	}
 }

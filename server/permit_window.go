@@ -10,6 +10,13 @@ import (
 // usageLasts is how long what a worker reported of its usage stands for what it does.
 const usageLasts = 3 * time.Second
 
+// firstUsage is how long a worker that is new may take until it reports what it uses, before it is taken for one that
+// never does.
+const firstUsage = 2 * time.Second
+
+// clockDrift is by how much the clocks of two hosts may go apart.
+const clockDrift = 1e-4
+
 // usageWindows turns what the ledger knows of the sessions into what a limit law looks at: the sums of now and of the
 // last look into means over the time between.
 type usageWindows struct {
@@ -23,7 +30,12 @@ type window struct {
 	user   permit.User
 	pool   limit.Pool
 	at     time.Duration
-	sensed sensed // what was measured; zero if nothing was
+	sensed sensed        // what was measured; zero if nothing was
+	begun  time.Duration // when it was first looked at
+
+	// What is to be added to the worker's clock for that of the server, but for the time that a report takes: the least
+	// that was seen, which a clock that goes slower may exceed by clockDrift.
+	offset time.Duration
 
 	// The CPU time of pool is the mean from one to the other; zero where it is not known.
 	from, to time.Duration
@@ -40,15 +52,23 @@ func (w *usageWindows) look(
 		user := &users[i]
 		last, known := w.last[user.Session]
 		if !known {
-			last = window{user: permit.User{HasUsage: false}, at: now}
+			last = window{user: permit.User{HasUsage: false}, at: now, begun: now}
 		}
-		next := window{user: *user, at: now, from: last.from, to: last.to}
+		next := window{user: *user, at: now, begun: last.begun, offset: last.offset, from: last.from, to: last.to}
 		next.pool = pool(now, user, &last)
-		if user.HasUsage && last.user.HasUsage && user.Reported > last.user.Reported {
-			next.from, next.to = last.user.Reported, user.Reported
+		if before := last.user.Usage.Uptime; user.HasUsage && (!last.user.HasUsage || user.Usage.Uptime != before) {
+			goesOn := last.user.HasUsage && user.Usage.Uptime > before
+			next.offset += time.Duration(clockDrift * float64(now-last.at))
+			if took := user.Reported - user.Usage.Uptime; !goesOn || took < next.offset {
+				next.offset = took
+			}
+			if goesOn {
+				next.from, next.to = last.user.Usage.Uptime+next.offset, user.Usage.Uptime+next.offset
+			}
 		}
 		var ok bool
 		if next.sensed, ok = measured(user.Session); ok && last.sensed.at > 0 && correct(&next.pool, next.sensed, &last) {
+			next.pool.Stale = next.pool.Stale && user.HasUsage
 			if next.sensed.at > last.sensed.at {
 				next.from, next.to = last.sensed.at, next.sensed.at
 			}
@@ -91,6 +111,7 @@ func pool(now time.Duration, user *permit.User, last *window) limit.Pool {
 		p.InUse = (user.PermitSeconds - last.user.PermitSeconds) / span
 	}
 	if !user.HasUsage || now-user.Reported > usageLasts {
+		p.Stale = !user.HasUsage && now-last.begun < firstUsage
 		return p
 	}
 	u, before := &user.Usage, &last.user.Usage
@@ -100,9 +121,12 @@ func pool(now time.Duration, user *permit.User, last *window) limit.Pool {
 	p.Duration, p.Grown, p.Delayed = max(u.Duration, 0), max(u.Grown, 0), max(u.Delayed, 0)
 	span := (u.Uptime - before.Uptime).Seconds()
 	if !last.user.HasUsage || span < 0 {
+		p.Stale = true
 		return p
 	}
+	p.Window = u.Uptime - before.Uptime
 	if span == 0 { // nothing came since: the means hold, and nothing was counted
+		p.Window, p.Stale = last.pool.Window, true
 		p.CPU, p.CPUKnown = last.pool.CPU, last.pool.CPUKnown
 		p.Runnable, p.RunnableKnown = last.pool.Runnable, last.pool.RunnableKnown
 		if p.CPUKnown {

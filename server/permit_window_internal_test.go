@@ -42,30 +42,41 @@ func TestWindows(t *testing.T) {
 		return p
 	}
 	gauges := func(p *limit.Pool) {
-		p.Memory, p.MemoryKnown, p.Grown, p.Duration = 1<<30, true, 1.5, 4*s
+		p.Memory, p.MemoryKnown, p.Grown, p.Duration, p.Stale = 1<<30, true, 1.5, 4*s, true
 	}
-	means := func(cpu, runnable float64, completed int64) func(*limit.Pool) {
+	means := func(window time.Duration, cpu, runnable float64, completed int64) func(*limit.Pool) {
 		return func(p *limit.Pool) {
 			gauges(p)
 			p.CPU, p.CPUKnown, p.Runnable, p.RunnableKnown, p.Completed = cpu, true, runnable, true, completed
+			p.Window, p.Stale = window, false
 		}
+	}
+	stale := func(change func(*limit.Pool)) func(*limit.Pool) {
+		return func(p *limit.Pool) {
+			change(p)
+			p.Stale = true
+		}
+	}
+	unknown := func(p *limit.Pool) {
+		gauges(p)
+		p.Window, p.Stale = s, false
 	}
 	for _, tt := range []struct {
 		name  string
 		steps []step
 	}{
-		{"without usage only permits are known", []step{
-			{10 * s, without(7), pool(3, nil)},
+		{"without usage only permits are known, once it is late", []step{
+			{10 * s, without(7), pool(3, func(p *limit.Pool) { p.Stale = true })},
 			{12 * s, without(12), pool(2.5, nil)},
 		}},
 		{"the means are over the worker's own time", []step{
 			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
-			{11 * s, with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(0.5, 1, 10))},
+			{11 * s, with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(2*s, 0.5, 1, 10))},
 		}},
 		{"between two reports the means hold, and nothing is counted twice", []step{
 			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
-			{11 * s, with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(0.5, 1, 10))},
-			{12 * s, with(5, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(0.5, 1, 0))},
+			{11 * s, with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(2*s, 0.5, 1, 10))},
+			{12 * s, with(5, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, stale(means(2*s, 0.5, 1, 0)))},
 		}},
 		{"an old report stands for nothing", []step{
 			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
@@ -73,16 +84,16 @@ func TestWindows(t *testing.T) {
 		}},
 		{"sums that fall are not known", []step{
 			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
-			{11 * s, with(2, 11*s, report(6*s, 1*s, 1*s, 1*s, 3)), pool(2, gauges)},
+			{11 * s, with(2, 11*s, report(6*s, 1*s, 1*s, 1*s, 3)), pool(2, unknown)},
 		}},
 		{"a worker's time that goes back begins anew", []step{
 			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
 			{11 * s, with(2, 11*s, report(1*s, 3*s, 5*s, 13*s, 17)), pool(2, gauges)},
-			{12 * s, with(3, 12*s, report(2*s, 4*s, 5*s, 13*s, 18)), pool(0, means(1, 0, 1))},
+			{12 * s, with(3, 12*s, report(2*s, 4*s, 5*s, 13*s, 18)), pool(0, means(s, 1, 0, 1))},
 		}},
 		{"no more can run than hold permits", []step{
 			{10 * s, with(0, 10*s, report(5*s, 0, 0, 0, 0)), pool(3, gauges)},
-			{11 * s, with(2, 11*s, report(6*s, s, 9*s, 2*s, 0)), pool(2, means(1, 2, 0))},
+			{11 * s, with(2, 11*s, report(6*s, s, 9*s, 2*s, 0)), pool(2, means(s, 1, 2, 0))},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
