@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/tap"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
@@ -51,7 +52,7 @@ func (g *guard) begin(ctx context.Context, info *tap.Info) (context.Context, err
 		return ctx, toStatus(ctx, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	c := &unrequested{Context: ctx}
+	c := &unrequested{Context: ctx, headers: info.Header}
 	c.timer = time.AfterFunc(g.limits.UnaryTimeout, func() {
 		c.late.Store(true)
 		cancel()
@@ -64,8 +65,9 @@ func (g *guard) begin(ctx context.Context, info *tap.Info) (context.Context, err
 type unrequested struct {
 	context.Context
 
-	timer *time.Timer
-	late  atomic.Bool
+	headers metadata.MD // as they came, to be read only
+	timer   *time.Timer
+	late    atomic.Bool
 }
 
 type unrequestedKey struct{}
@@ -85,6 +87,15 @@ func (c *unrequested) Value(key any) any {
 		return c
 	}
 	return c.Context.Value(key)
+}
+
+// headersOf returns the headers of the call of ctx, which are not to be changed: a copy of them, which is what gRPC gives,
+// costs a call as much as all else that is known of it.
+func headersOf(ctx context.Context) metadata.MD {
+	if c, ok := ctx.Value(unrequestedKey{}).(*unrequested); ok {
+		return c.headers
+	}
+	return nil
 }
 
 // requested ends the wait for the request of the call of ctx.

@@ -52,15 +52,16 @@ func (o *callObserver) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.
 	if !ok {
 		return ctx
 	}
-	headers, _ := metadata.FromIncomingContext(ctx)
+	headers := headersOf(ctx)
 	c := &call{conn: info.conn}
 	c.identity, c.hint, c.err = o.access.identify(info, headers)
 	if info.conn.refusal != nil {
 		c.err = info.conn.refusal
 	}
 	if _, ok := headers[authorization]; ok && !info.fixed {
-		delete(headers, authorization) // the map is a copy
-		ctx = metadata.NewIncomingContext(ctx, headers)
+		rest := headers.Copy()
+		delete(rest, authorization)
+		ctx = metadata.NewIncomingContext(ctx, rest)
 	}
 	o.guard.calls.Add(1)
 	return context.WithValue(ctx, callKey{}, c)
