@@ -19,6 +19,9 @@ var closures = []struct {
 	{"snapshot", nil, 0},
 	{"severity", nil, 0},
 	{"memory", nil, 0},
+	{"permit", nil, 0},
+	{"limit", nil, 0},
+	{"task", nil, 0},
 	{"pool", nil, 0},
 	{"internal/boottime", []string{"golang.org/x/sys"}, 1},
 	{"client", []string{

@@ -114,7 +114,12 @@ func TestCodesAreAssignedInOneFile(t *testing.T) {
 // time.
 var clocks = map[string][]string{
 	"snapshot":      {"defaults.go", "prober.go", "rota.go", "run.go", "snapshotter.go"},
+	"severity":      {"handlers.go", "registration.go", "runner.go"},
+	"severity/expr": nil,
+	"permit":        nil,
+	"limit":         nil,
 	"task":          nil,
+	"internal/jobs": nil,
 	"internal/wire": nil,
 	"pool":          {"options.go", "run.go", "task.go"},
 }
@@ -135,6 +140,30 @@ func TestDecidingReadsNoClock(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// outside names the only files of the packages that decide which may touch files, the network or the system, and why.
+var outside = map[string]string{
+	"internal/jobs/printer.go": "it keeps what waits for its turn in a file that it is given",
+	"pool/usage_unix.go":       "it asks for the CPU time of the process",
+	"pool/usage_windows.go":    "it asks for the CPU time of the process",
+}
+
+func TestDecidingTouchesNothing(t *testing.T) {
+	for _, s := range sources(t) {
+		if _, decides := clocks[path.Dir(s.name)]; !decides || outside[s.name] != "" {
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			from, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if top, _, _ := strings.Cut(from, "/"); slices.Contains([]string{"os", "net", "syscall"}, top) {
+				t.Errorf("%s imports %s", s.name, from)
+			}
+		}
 	}
 }
 
