@@ -25,7 +25,10 @@ func (b *backlog) options(n int64, hold time.Duration) pool.Options {
 	return pool.Options{
 		Ready: func(context.Context) (bool, error) { return b.left.Load() > 0, nil },
 		Run: func(ctx context.Context) error {
-			b.left.Add(-1)
+			if b.left.Add(-1) < 0 { // Ready was asked before the task before had taken its work
+				b.left.Add(1)
+				return nil
+			}
 			f := pool.FenceOf(ctx)
 			b.fence.Store(&f)
 			b.most.Store(max(b.most.Load(), b.running.Add(1)))

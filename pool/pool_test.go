@@ -61,7 +61,10 @@ type work struct {
 func (w *work) ready(context.Context) (bool, error) { return w.left.Load() > 0, nil }
 
 func (w *work) run(ctx context.Context) error {
-	w.left.Add(-1)
+	if w.left.Add(-1) < 0 { // Ready was asked before the task before had taken its work
+		w.left.Add(1)
+		return nil
+	}
 	if n := w.running.Add(1); n > w.most.Load() {
 		w.most.Store(n)
 	}
@@ -75,7 +78,7 @@ func (w *work) run(ctx context.Context) error {
 	return nil
 }
 
-func (w *work) finished(context.Context) (bool, error) { return w.left.Load() == 0, nil }
+func (w *work) finished(context.Context) (bool, error) { return w.left.Load() <= 0, nil }
 
 func newWork(n int64, hold time.Duration) *work {
 	w := &work{hold: hold}
