@@ -168,8 +168,13 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 		if p.asksUser {
 			p.mu.Unlock()
 		}
-		overloaded, judged := p.overloaded()
-		task, none, again, err := r.ask(now)
+		overloaded, judged, err := r.overloaded()
+		var task Task
+		var none Block
+		var again time.Duration
+		if err == nil {
+			task, none, again, err = r.ask(now)
+		}
 		if p.asksUser {
 			p.mu.Lock()
 		}
@@ -359,13 +364,19 @@ func (r *run) askFinished() (finished bool, err error) {
 	return finished, err
 }
 
-// overloaded asks for the current judgement, where a crawlee profile wants it before each start.
-func (p *Pool) overloaded() (overloaded, judged bool) {
+// overloaded asks for the current judgement, where a crawlee profile wants it before each start. A panic is an error.
+func (r *run) overloaded() (overloaded, judged bool, err error) {
+	p := r.pool
 	if !p.opts.Profile.crawlee() || p.opts.Status == nil {
-		return false, false
+		return false, false, nil
 	}
+	defer func() {
+		if !judged {
+			err = r.broken(recover(), p.asksUser)
+		}
+	}()
 	current, _ := p.opts.Status()
-	return current.State == snapshot.StateOverloaded, true
+	return current.State == snapshot.StateOverloaded, true, nil
 }
 
 // contextOf returns the context of a task, and what to call when it has ended, or nil.

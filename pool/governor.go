@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"runtime/debug"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
@@ -114,7 +115,7 @@ func (r *run) sense(in limit.Input, used int64, end bool) (s sensed) {
 	p := r.pool
 	own := Usage{CPU: -1, Runnable: -1, Memory: -1} // the Budget divides what the process uses
 	if p.opts.Usage != nil {
-		own = p.opts.Usage()
+		own = r.usage()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,6 +134,18 @@ func (r *run) windowLocked(now time.Duration) (window limit.Pool, span time.Dura
 	g.windowAt = now
 	g.sums.add(span, &window)
 	return window, span
+}
+
+// usage asks what the tasks use on behalf of a Budget: where that panics, this run ends and not that of the pool which
+// keeps the Budget going.
+func (r *run) usage() (own Usage) {
+	defer func() {
+		if v := recover(); v != nil {
+			own = Usage{CPU: -1, Runnable: -1, Memory: -1}
+			r.fail(&PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
+	return r.pool.opts.Usage()
 }
 
 // stepLocked ends a window, returns it, and lets the laws take a step by it. in is what is known of the machine.

@@ -221,6 +221,9 @@ func TestShedLeavesOne(t *testing.T) {
 		if err := p.Run(t.Context()); err != nil || ended.Load() != 4 {
 			t.Errorf("Run = %v, %d were shed, want 4 of 5", err, ended.Load())
 		}
+		if s := p.Stats(); s.Shed != 4 || s.Failed != 0 || s.Completed < 5 {
+			t.Errorf("%d shed, %d failed, %d completed; want 4, none and all", s.Shed, s.Failed, s.Completed)
+		}
 	})
 }
 

@@ -66,6 +66,7 @@ type Options struct {
 
 	// Desired is how many tasks may run at first, from Min to Max; ProfileCrawleeJS takes what is outside for the
 	// nearest. The default is what the law says; without a Law 10 in ProfileCrawleePython and Min in ProfileCrawleeJS.
+	// As in crawlee-python a Min over 10 or a Max under it is then refused.
 	Desired int64
 
 	// Weight is how many permits a call of Run takes, at least 1. The default is 1. Min, Max and Desired count
@@ -169,13 +170,18 @@ func (o Options) withDefaults() Options {
 	}
 	setDefault(&o.Min, 1)
 	if o.Max == 0 {
-		o.Max = max(maximum, o.Min)
+		o.Max = maximum
+		if o.Profile != ProfileCrawleePython { // whose defaults contradict what is set as numbers would
+			o.Max = max(maximum, o.Min)
+		}
 	}
 	if o.Desired == 0 && desired > 0 || o.Profile == ProfileCrawleeJS && o.Desired > 0 {
 		if o.Desired == 0 {
 			o.Desired = desired
 		}
-		o.Desired = min(max(o.Desired, o.Min), o.Max)
+		if o.Profile == ProfileCrawleeJS {
+			o.Desired = min(max(o.Desired, o.Min), o.Max)
+		}
 	}
 	setDefault(&o.Weight, 1)
 	setDefault(&o.DesiredRatio, DefaultDesiredRatio)

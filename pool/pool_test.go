@@ -206,8 +206,8 @@ func TestProfileDefaults(t *testing.T) {
 		{pool.Options{}, 1, 0, 1},
 		{pool.Options{Min: 5}, 5, 0, 5},
 		{pool.Options{Profile: pool.ProfileCrawleePython}, 1, 100, 10},
-		{pool.Options{Profile: pool.ProfileCrawleePython, Max: 5}, 1, 5, 5},
-		{pool.Options{Profile: pool.ProfileCrawleePython, Min: 150}, 150, 150, 150},
+		{pool.Options{Profile: pool.ProfileCrawleePython, Max: 5, Desired: 5}, 1, 5, 5},
+		{pool.Options{Profile: pool.ProfileCrawleePython, Min: 150, Max: 150, Desired: 150}, 150, 150, 150},
 		{pool.Options{Profile: pool.ProfileCrawleeJS}, 1, 200, 1},
 		{pool.Options{Profile: pool.ProfileCrawleeJS, Min: 7}, 7, 200, 7},
 		{pool.Options{Profile: pool.ProfileCrawleeJS, Max: 3, Desired: 10}, 1, 3, 3},
@@ -219,7 +219,11 @@ func TestProfileDefaults(t *testing.T) {
 			t.Errorf("%+v: desired %d in [%d, %d], want %d in [%d, %d]", tt.o.Profile, p.Desired(), p.Min(), high, tt.desired, tt.low, tt.high)
 		}
 	}
-	for _, o := range []pool.Options{{Max: 3, Desired: 10}, {Profile: pool.ProfileCrawleePython, Min: 10, Desired: 3}} {
+	for _, o := range []pool.Options{
+		{Max: 3, Desired: 10}, {Profile: pool.ProfileCrawleePython, Min: 10, Desired: 3},
+		{Profile: pool.ProfileCrawleePython, Min: 20}, {Profile: pool.ProfileCrawleePython, Max: 5},
+		{Profile: pool.ProfileCrawleePython, Min: 150, Desired: 150},
+	} {
 		o.Run = run
 		if _, err := pool.New(o); err == nil {
 			t.Errorf("%+v is accepted", o)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/pool"
+	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // What Ready and Finished return because their context ended is no error of theirs.
@@ -122,6 +123,51 @@ func TestQuestionsThatEndTheirGoroutine(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "Goexit") {
 				t.Errorf("ForEach = %v, want an error that names Goexit", err)
 			}
+		})
+	})
+}
+
+// What is given to see the machine may panic: that ends the run with its stack, and not the program.
+func TestObservationsThatPanic(t *testing.T) {
+	status := func() (current, historical snapshot.Status) { panic("a bug in Status") }
+	usage := func() pool.Usage { panic("a bug in Usage") }
+	for name, o := range map[string]pool.Options{
+		"Status":                   {Status: status},
+		"Status in crawlee-python": {Profile: pool.ProfileCrawleePython, Status: status},
+		"Status in crawlee-js":     {Profile: pool.ProfileCrawleeJS, Status: status},
+		"Usage":                    {Usage: usage},
+		"Host":                     {Host: func() pool.Host { panic("a bug in Host") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWork(1000, time.Second)
+				o.Run, o.Ready = w.run, w.ready
+				p := newPool(t, o)
+				for range 2 {
+					err := p.Run(t.Context())
+					if e, ok := errors.AsType[*pool.PanicError](err); !ok || len(e.Stack) == 0 || !strings.Contains(err.Error(), "a bug in") {
+						t.Errorf("Run = %v, want the panic with its stack", err)
+					}
+				}
+			})
+		})
+	}
+	t.Run("Usage in a Budget", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBudget(t, pool.BudgetOptions{Law: fixed(t, 4)})
+			good := join(t, b, "good", 1, newWork(1000, time.Second), pool.Options{})
+			bad := join(t, b, "bad", 1, newWork(1000, time.Second), pool.Options{Usage: usage})
+			if err := <-bad.result; err == nil || !strings.Contains(err.Error(), "a bug in Usage") {
+				t.Errorf("Run = %v, want the panic", err)
+			}
+			time.Sleep(3 * time.Second)
+			if good.Current() != 4 {
+				t.Errorf("%d run in the other pool, want all 4", good.Current())
+			}
+			if err := good.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-good.result
 		})
 	})
 }

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
@@ -51,6 +52,7 @@ type run struct {
 	counts  counts
 
 	governor governor
+	blind    bool // taking a reading panicked; belongs to the loop
 
 	scaleAt, logAt time.Duration
 }
@@ -174,12 +176,7 @@ func (r *run) changed() <-chan struct{} {
 // tick does what is due, and returns how long nothing is if nothing happens.
 func (r *run) tick() (wait time.Duration, over bool) {
 	p := r.pool
-	var current, historical snapshot.Status
-	judged := false
-	if p.opts.Profile.crawlee() {
-		current, historical, judged = r.governor.machine.judge()
-	}
-	r.govern()
+	current, historical, judged := r.observe()
 	p.mu.Lock()
 	now := p.opts.Clock()
 	next := forever
@@ -225,6 +222,25 @@ func (r *run) tick() (wait time.Duration, over bool) {
 		p.log(r.ctx)
 	}
 	return next - now, false
+}
+
+// observe takes readings and judgements where they are due. It is called without the lock; a panic of what the user
+// gave for them ends the run.
+func (r *run) observe() (current, historical snapshot.Status, judged bool) {
+	if r.blind {
+		return current, historical, false
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			r.blind = true
+			r.fail(&PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
+	if r.pool.opts.Profile.crawlee() {
+		current, historical, judged = r.governor.machine.judge()
+	}
+	r.govern()
+	return current, historical, judged
 }
 
 // nextDue returns the first instant after now of those that lie whole intervals after due.
@@ -281,6 +297,13 @@ func (r *run) failLocked(err error) {
 	} else {
 		r.stopLocked()
 	}
+}
+
+// fail is failLocked for who does not hold the lock.
+func (r *run) fail(err error) {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	r.failLocked(err)
 }
 
 // refusedLocked takes the reason why there will be no permits any more.

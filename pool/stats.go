@@ -25,9 +25,11 @@ type Stats struct {
 	Until   time.Duration
 	Binding string
 
-	// Started, Completed, Failed and Throttled count the tasks of this Run, or of the last. Those that failed or were
-	// refused by their target completed too.
-	Started, Completed, Failed, Throttled int64
+	// Started and Completed count the tasks of this Run, or of the last, that started and that ended in any way. Of the
+	// latter Failed counts those with an error of their own, and the others those that were started again later, which
+	// started and completed each time: Throttled, those that their target refused, Shed, those that were cancelled for
+	// want of memory, and Lost, those whose permit was lost. What was cancelled with the Run is in none of them.
+	Started, Completed, Failed, Throttled, Shed, Lost int64
 
 	// Duration is how long a task is expected to take; 0 before that is known.
 	Duration time.Duration
@@ -61,7 +63,8 @@ func (p *Pool) Stats() Stats {
 		s.Binding = "the pool has not run yet"
 		return s
 	}
-	s.Started, s.Completed, s.Failed, s.Throttled = r.counts.started, r.counts.completed, r.counts.failed, r.counts.throttled
+	n := &r.counts
+	s.Started, s.Completed, s.Failed, s.Throttled, s.Shed, s.Lost = n.started, n.completed, n.failed, n.throttled, n.shed, n.lost
 	s.Duration = r.meter.Duration()
 	s.Decision = r.governor.decision
 	s.Shadow = append(s.Shadow, r.governor.shadow...)

@@ -87,28 +87,36 @@ func (r *run) outcomeLocked(now time.Duration, w *running, err error) {
 		w.deadline.over = true
 		expired = w.deadline.expired
 	}
-	failed := expired || err != nil && !again
+	failed := false
+	switch {
+	case broke(err):
+		failed = true
+		r.failLocked(err)
+	case expired: // which was told already
+		failed = true
+	case err == nil:
+	case again:
+		r.counts.throttled++
+		r.pool.source.retry(w.task, now+refused.after)
+	case w.shed:
+		r.counts.shed++
+		r.pool.source.retry(w.task, now)
+	case w.lost(err) && r.ctx.Err() == nil:
+		r.counts.lost++
+		r.pool.source.retry(w.task, now)
+	case r.ctx.Err() != nil && isCancelled(r.ctx, err): // it did what it was told
+	default:
+		failed = true
+		r.failLocked(err)
+	}
 	r.meter.End(now, w.started, w.task.Weight, failed)
 	r.meter.Call(1, bit(again))
 	r.counts.completed++
 	r.counts.failed += bit(failed)
-	r.counts.throttled += bit(again)
-	switch {
-	case broke(err):
-		r.failLocked(err)
-	case expired, err == nil: // that it expired was told already
-	case again:
-		r.pool.source.retry(w.task, now+refused.after)
-	case w.shed, w.lost(err) && r.ctx.Err() == nil:
-		r.pool.source.retry(w.task, now)
-	case r.ctx.Err() != nil && isCancelled(r.ctx, err): // it did what it was told
-	default:
-		r.failLocked(err)
-	}
 }
 
 // counts are those of one Run.
-type counts struct{ started, completed, failed, throttled int64 }
+type counts struct{ started, completed, failed, throttled, shed, lost int64 }
 
 func bit(b bool) int64 {
 	if b {
