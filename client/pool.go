@@ -34,6 +34,10 @@ func NewPool(c *Client, resource string, o pool.Options, opts ...PermitOption) (
 // One pool may use it, until the handle is closed.
 func (h *Permits) Pool() pool.Permits { return &poolPermits{handle: h} }
 
+// LeaseLeft returns for how long the permits that are held are leased if the server is not heard of from now on, as
+// [Permit.LeaseLeft] does for one: for programs that hold many. It is 0 while nothing is leased. It does not block.
+func (h *Permits) LeaseLeft() time.Duration { return h.share.attach.leaseLeft() }
+
 // poolPermits lets a pool take permits without waiting: where there are none it queues for them as a call of
 // [Permits.Acquire] does.
 type poolPermits struct {

@@ -102,6 +102,9 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 	lost := m.await(ctx, held, to, p, o)
 	o.exit = p.Exit()
 	m.groups.set(j.Slot, 0)
+	if lost == nil && o.failed() && m.share.over() {
+		lost = awaitLoss(ctx)
+	}
 	wanted := lost == nil && (last || !o.failed()) && (j.starved || !o.exit.OutOfMemory)
 	o.printed, err = to.end(wanted, o.exit.Left)
 	return o, errors.Join(lost, err)
@@ -162,6 +165,22 @@ func (m *many) await(ctx context.Context, held *lease, to *capture, p *spawn.Pro
 		<-p.Done()
 	}
 	return lost
+}
+
+// lossPatience bounds the time from the end of the lease to that of the context of a task.
+const lossPatience = time.Second
+
+// awaitLoss waits for the loss of a permit of which the lease has ended, and returns why; nil if it is not lost. While
+// headroom was stopped its watchdog has ended the command, and that may be seen first.
+func awaitLoss(ctx context.Context) error {
+	patience := time.NewTimer(lossPatience)
+	defer patience.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-patience.C:
+		return nil
+	}
 }
 
 // complete counts a job that is done with.

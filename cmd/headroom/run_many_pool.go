@@ -68,6 +68,18 @@ func (s *share) weight() int64 {
 	return s.needs.counts[s.first.Resource()]
 }
 
+// leaseLeft returns what says how long the permits of all commands are leased if the server is not heard of from now on;
+// nil without a server.
+func (s *share) leaseLeft() func() time.Duration {
+	if s.first == nil {
+		return nil
+	}
+	return s.first.LeaseLeft
+}
+
+// over reports whether the lease of the permits has ended.
+func (s *share) over() bool { return s.first != nil && s.first.LeaseLeft() == 0 }
+
 // A lease is what one command runs under.
 type lease struct {
 	environ []string

@@ -126,10 +126,10 @@ func (m *many) guard() (dismiss func()) {
 		dog, err = startWatchdogOf(m.groups)
 	}
 	if err == nil {
-		err = dog.say(&leash{group: inTable})
+		err = dog.watchAll(m.killAfter, m.share.leaseLeft())
 	}
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		m.say("warning: nothing ends the commands if headroom is killed: %v", err)
+		m.say("warning: nothing ends the commands if headroom is killed or stopped: %v", err)
 	}
 	return func() {
 		dog.dismiss()

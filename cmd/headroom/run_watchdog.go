@@ -45,6 +45,10 @@ const (
 	// watchdogPatience bounds how long headroom waits for its watchdog to take what it is told, and to end.
 	watchdogPatience = time.Second
 
+	// watchdogRetry is how often is looked for a lease where there is none: within the lag, so that what was meant for
+	// the last one is taken back before it is done.
+	watchdogRetry = 100 * time.Millisecond
+
 	// leashStep is the least by which a later deadline is news, and the shortest time between two.
 	leashStep = 10 * time.Millisecond
 )
@@ -127,6 +131,67 @@ func (w *watchdog) follow(ctx, lost context.Context, left func() time.Duration) 
 		stop()
 		cancel()
 	}
+}
+
+// watchAll has all commands of the table ended when headroom dies, and when it does not tell in time of a lease that
+// goes on. left says how long that lasts, 0 where there is none; it is nil where none is needed. When the lease is lost
+// headroom ends the commands itself, for which it has killAfter, and may start others under another.
+func (w *watchdog) watchAll(killAfter time.Duration, left func() time.Duration) error {
+	if w == nil {
+		return nil
+	}
+	w.leash = leash{group: inTable, killAfter: killAfter}
+	if err := w.say(&w.leash); err != nil || left == nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	w.following.Go(func() { w.followAll(ctx, left) })
+	return nil
+}
+
+// followAll tells each new deadline until ctx is done.
+func (w *watchdog) followAll(ctx context.Context, left func() time.Duration) {
+	var lost time.Duration // when the lease was; 0 for not
+	for ctx.Err() == nil {
+		now := boottime.Now() // first, as in follow
+		lasts := left()
+		wait := max(lasts/8, leashStep)
+		if lasts > 0 {
+			lost = 0
+			w.tell(now + lasts)
+		} else {
+			wait = watchdogRetry
+			lost = w.takeBack(now, lost)
+		}
+		pause := time.NewTimer(wait)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// takeBack tells what holds after a lease was lost: headroom has killAfter to end the commands itself, and then there is
+// nothing to end. It returns when the lease was lost.
+func (w *watchdog) takeBack(now, lost time.Duration) time.Duration {
+	if w.leash.deadline == 0 {
+		return 0
+	}
+	deadline := w.leash.deadline
+	switch {
+	case lost == 0:
+		lost = now
+		deadline = now + w.leash.killAfter
+	case now >= lost+w.leash.killAfter:
+		lost, deadline = 0, 0
+	}
+	if deadline != w.leash.deadline {
+		w.leash.deadline = deadline
+		_ = w.say(&w.leash) // without a watchdog the commands go on all the same
+	}
+	return lost
 }
 
 // tell says that the lease ends at the deadline, if that is news.

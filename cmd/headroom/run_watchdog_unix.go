@@ -59,7 +59,12 @@ func keepWatch(in *os.File, groups *groupTable) int {
 			return exitFailure
 		}
 		if !ready {
-			if l.over(boottime.Now()) { // and nobody has told anything else
+			switch {
+			case !l.over(boottime.Now()): // or somebody has told something else
+			case l.group == inTable:
+				l.endAll(in, groups)
+				l.deadline = 0 // what headroom starts when it goes on is under another lease
+			default:
 				l.end(groups)
 				return exitRun
 			}
@@ -121,6 +126,23 @@ func (l *leash) end(table *groupTable) {
 		time.Sleep(leftCheck)
 	}
 	l.kill(table)
+}
+
+// endAll asks all that is in the table to end, and kills it after a while. News end that: headroom goes on, and ends it
+// itself, or has died.
+func (l *leash) endAll(in *os.File, table *groupTable) {
+	l.signal(table, syscall.SIGTERM)
+	l.signal(table, syscall.SIGCONT)
+	for at := l.deadline + watchdogLag + l.killAfter; ; {
+		wait := at - boottime.Now()
+		if wait <= 0 {
+			break
+		}
+		if news, err := readable(in, wait); news || err != nil {
+			return
+		}
+	}
+	l.signal(table, syscall.SIGKILL)
 }
 
 // left reports whether something on the leash still runs. Without a cgroup that is so as long as headroom is stopped
