@@ -171,6 +171,10 @@ type UploadConfig struct {
 
 	// Failed keeps it for the time of failed tasks.
 	Failed bool
+
+	// Continues says that it goes on from an upload of this Run that broke off, which is kept beside it: it is the next
+	// part.
+	Continues bool
 }
 
 // uploadChunk is the content of one message.
@@ -190,6 +194,7 @@ type Upload struct {
 func (c *Client) Upload(ctx context.Context, u UploadConfig) (*Upload, error) {
 	start := &headroomv1.UploadStart{
 		TaskId: u.Task, RunId: u.Run, Recorder: u.Recorder, Name: u.Name, Failed: u.Failed,
+		Continues: u.Continues,
 	}
 	if start.Recorder == "" {
 		start.Recorder = diagnostics.RecorderFile
@@ -204,7 +209,7 @@ func (c *Client) Upload(ctx context.Context, u UploadConfig) (*Upload, error) {
 		up.stream = stream
 		err = stream.Send(&headroomv1.UploadArtifactRequest{Start: start})
 	}
-	if err != nil && !errors.Is(err, io.EOF) { // else Seal tells why
+	if err != nil && !errors.Is(err, io.EOF) { // that one only says that the stream has ended: Seal tells why
 		cancel()
 		return nil, c.callError(ctx, "upload artifact", err)
 	}
@@ -237,95 +242,3 @@ func (u *Upload) Seal() (diagnostics.Artifact, error) {
 
 // Abort breaks the upload off: the server keeps what came, as cut short.
 func (u *Upload) Abort() { u.cancel() }
-
-// RecordConfig says what is to be recorded of a task.
-type RecordConfig struct {
-	// Task names the task. Required.
-	Task string
-
-	// Recorders names what is to be recorded; see [diagnostics.Recorders].
-	Recorders []string
-
-	// PID is the root process of the task, for what the server records from outside. 0 means none.
-	PID int
-
-	// MemoryInterval is the time between two samples of the memory. 0 means the server's.
-	MemoryInterval time.Duration
-}
-
-// A Recording is what the server records, or lets be recorded, of one task. Its methods are safe for concurrent use
-// but for Finish, which is called once.
-type Recording struct {
-	// Run identifies it.
-	Run string
-
-	// Recorders are what is recorded; those that are not Outside are the caller's to record and to upload.
-	Recorders []diagnostics.Recorder
-
-	// Refused are what was asked for in vain.
-	Refused []diagnostics.Refusal
-
-	// MaxArtifactBytes bounds an artifact.
-	MaxArtifactBytes int64
-
-	c      *Client
-	ctx    context.Context
-	cancel context.CancelFunc
-	stream grpc.BidiStreamingClient[headroomv1.StartDiagnosticsRequest, headroomv1.StartDiagnosticsResponse]
-}
-
-// Record begins a recording, which lives until [Recording.Finish] or until ctx is done: then the server takes the
-// task for failed. It blocks until the server said what is recorded, and retries nothing.
-func (c *Client) Record(ctx context.Context, r RecordConfig) (*Recording, error) {
-	const op = "start diagnostics"
-	start := &headroomv1.DiagnosticsStart{TaskId: r.Task, Recorders: r.Recorders, Pid: int64(r.PID)}
-	if r.MemoryInterval != 0 {
-		start.MemoryInterval = durationpb.New(r.MemoryInterval)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	stream, err := c.artifacts().StartDiagnostics(ctx)
-	var p *headroomv1.StartDiagnosticsResponse
-	if err == nil {
-		// An error of Send is that of Recv, which tells why.
-		_ = stream.Send(&headroomv1.StartDiagnosticsRequest{Start: start})
-		p, err = stream.Recv()
-	}
-	if err != nil {
-		cancel()
-		return nil, c.callError(ctx, op, err)
-	}
-	started := p.GetStarted()
-	recording := &Recording{
-		Run: started.GetRunId(), Refused: wire.RefusalsFrom(started.GetRefused()), MaxArtifactBytes: started.GetMaxArtifactBytes(),
-		c: c, ctx: ctx, cancel: cancel, stream: stream,
-	}
-	for _, one := range started.GetRecorders() {
-		if known, ok := diagnostics.Lookup(one.GetName()); ok {
-			recording.Recorders = append(recording.Recorders, known)
-		}
-	}
-	return recording, nil
-}
-
-// Records reports whether the recorder of that name records.
-func (r *Recording) Records(name string) bool {
-	for _, one := range r.Recorders {
-		if one.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// Finish ends the recording of a task that has ended, and returns its artifacts. It blocks until they are sealed, the
-// connection is lost or ctx is done.
-func (r *Recording) Finish(ctx context.Context, failed bool) ([]diagnostics.Artifact, error) {
-	defer r.cancel()
-	defer context.AfterFunc(ctx, r.cancel)()
-	_ = r.stream.Send(&headroomv1.StartDiagnosticsRequest{Finish: &headroomv1.DiagnosticsFinish{Failed: failed}})
-	p, err := r.stream.Recv()
-	if err != nil {
-		return nil, r.c.callError(ctx, "finish diagnostics", err)
-	}
-	return wire.ArtifactsFrom(p.GetFinished().GetArtifacts()), nil
-}

@@ -28,7 +28,7 @@ type Header struct {
 	// Task names the task that it is of, up to [MaxTask] bytes. Required.
 	Task string `json:"task"`
 
-	// Run identifies one recording of the task. Of two sealed artifacts of one task, run and name the later one
+	// Run identifies one recording of the task. Of two sealed artifacts of one task, run, name and part the later one
 	// replaces the earlier, unless it was cut short and the earlier was not. Empty for none: then nothing is
 	// replaced.
 	Run string `json:"run,omitempty"`
@@ -48,6 +48,10 @@ type Header struct {
 
 	// Failed keeps it for the time of failed tasks.
 	Failed bool `json:"failed,omitempty"`
+
+	// Part counts the artifacts of the run and the name that it goes on from; see [Store.NextPart]. None of them
+	// replaces another. 0 for most.
+	Part int `json:"part,omitempty"`
 }
 
 // An Artifact is one piece of evidence. The zero End, Size and SHA256 are those of one that is not sealed.
@@ -185,7 +189,7 @@ func (a *Artifact) overlaps(b *Artifact) bool {
 
 // replaces reports whether a, which is newer and of the same task, stands for b too.
 func (a *Artifact) replaces(b *Artifact) bool {
-	return a.ID != b.ID && a.Run != "" && a.Run == b.Run && a.Name == b.Name
+	return a.ID != b.ID && a.Run != "" && a.Run == b.Run && a.Name == b.Name && a.Part == b.Part
 }
 
 // together adds a name to those that a was recorded with.

@@ -53,7 +53,10 @@ func (s *diagnosticsService) StartDiagnostics(
 	if err != nil {
 		return err
 	}
-	r := &recording{service: s, store: store, identity: identity, start: start, run: newInstanceID()}
+	r := &recording{service: s, store: store, identity: identity, start: start, run: start.GetRunId()}
+	if r.run == "" {
+		r.run = newInstanceID()
+	}
 	defer r.release()
 	if err := r.choose(ctx); err != nil {
 		return err
@@ -98,8 +101,8 @@ func (s *diagnosticsService) first(
 		start, invalid := got.message.GetStart(), &invalidError{}
 		if start == nil {
 			invalid.add("start", "must be set in the first request")
-		} else if !diagnostics.ValidText(start.GetTaskId(), diagnostics.MaxTask) {
-			invalid.add("start.task_id", "must be printable text of 1 to %d bytes", diagnostics.MaxTask)
+		} else {
+			checkRun(invalid, start.GetTaskId(), start.GetRunId())
 		}
 		if len(invalid.violations) > 0 {
 			return nil, invalid
@@ -206,10 +209,14 @@ func (r *recording) begin(ctx context.Context) error {
 		return nil
 	}
 	memory, _ := diagnostics.Lookup(diagnostics.RecorderMemory)
-	writer, err := r.store.Create(diagnostics.Header{
+	header := diagnostics.Header{
 		Owner: r.identity.Name, Task: r.start.GetTaskId(), Run: r.run, Name: memory.Artifact, Recorder: memory.Name,
 		Begin: time.Now(), With: names(r.chosen, memory.Artifact),
-	})
+	}
+	if r.start.GetRunId() != "" {
+		header.Part = r.store.NextPart(&header)
+	}
+	writer, err := r.store.Create(header)
 	if err != nil {
 		return storeError("", err)
 	}

@@ -54,6 +54,9 @@ func (s *diagnosticsService) UploadArtifact(
 	if err != nil {
 		return err
 	}
+	if first.GetStart().GetContinues() && header.Run != "" {
+		header.Part = store.NextPart(&header)
+	}
 	w, err := store.Create(header)
 	if err != nil {
 		return storeError("", err)
@@ -92,12 +95,7 @@ func (s *diagnosticsService) uploadHeader(identity Identity, start *headroomv1.U
 		Owner: identity.Name, Task: start.GetTaskId(), Run: start.GetRunId(), Name: start.GetName(),
 		Begin: time.Now(), Failed: start.GetFailed(),
 	}
-	if !diagnostics.ValidText(h.Task, diagnostics.MaxTask) {
-		invalid.add("start.task_id", "must be printable text of 1 to %d bytes", diagnostics.MaxTask)
-	}
-	if h.Run != "" && !diagnostics.ValidText(h.Run, 64) {
-		invalid.add("start.run_id", "must be printable text of up to 64 bytes")
-	}
+	checkRun(invalid, h.Task, h.Run)
 	if start.GetBeginTime() != nil {
 		if begin := start.GetBeginTime().AsTime(); start.GetBeginTime().IsValid() && !begin.After(h.Begin.Add(time.Hour)) {
 			h.Begin = begin
@@ -123,6 +121,16 @@ func (s *diagnosticsService) uploadHeader(identity Identity, start *headroomv1.U
 		return h, invalid
 	}
 	return h, nil
+}
+
+// checkRun adds what is wrong with the names of a recording.
+func checkRun(invalid *invalidError, task, run string) {
+	if !diagnostics.ValidText(task, diagnostics.MaxTask) {
+		invalid.add("start.task_id", "must be printable text of 1 to %d bytes", diagnostics.MaxTask)
+	}
+	if run != "" && !diagnostics.ValidText(run, 64) {
+		invalid.add("start.run_id", "must be printable text of up to 64 bytes")
+	}
 }
 
 // An upload is one call of UploadArtifact once it began.

@@ -144,7 +144,7 @@ func (c *cpuShare) deliver(taken *profile.Profile, err error) {
 	if c.add(own) != nil {
 		return // told at the end
 	}
-	c.session.work.Go(func() { c.session.fault(c.upload(c.session.ctx)) })
+	c.session.work.Go(func() { c.session.attempt(diagnostics.RecorderCPU, c.upload(c.session.ctx)) })
 }
 
 // ofRun returns the samples that are labelled with the run.

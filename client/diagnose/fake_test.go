@@ -26,10 +26,14 @@ type fake struct {
 
 	mu       sync.Mutex
 	runs     int
+	resumed  int
 	whole    map[string][]byte // of run/recorder/name, the newest
 	partial  map[string][]byte // what came of uploads that go on or broke off
 	uploads  map[string]int
 	finished map[string]bool // runs; whether they failed
+
+	server   *grpc.Server
+	listener *bufconn.Listener
 
 	step chan struct{} // closed and made anew when one is uploaded
 }
@@ -48,6 +52,11 @@ func (f *fake) StartDiagnostics(
 	f.mu.Lock()
 	f.runs++
 	run := string(rune('0' + f.runs))
+	if again := req.GetStart().GetRunId(); again != "" {
+		run = again
+		f.resumed++
+	}
+	f.stepLocked()
 	f.mu.Unlock()
 	started := &headroomv1.DiagnosticsStarted{RunId: run, MaxArtifactBytes: 1 << 20}
 	for _, name := range req.GetStart().GetRecorders() {
@@ -87,6 +96,9 @@ func (f *fake) UploadArtifact(stream grpc.ClientStreamingServer[headroomv1.Uploa
 			key = start.GetRunId() + "/" + start.GetRecorder()
 			if start.GetName() != "" {
 				key += "/" + start.GetName()
+			}
+			if start.GetContinues() {
+				key += "/continues"
 			}
 		}
 		content = append(content, req.GetData()...)
@@ -133,19 +145,38 @@ func serve(t testing.TB, f *fake) *client.Client {
 	t.Helper()
 	f.whole, f.partial, f.uploads, f.finished = map[string][]byte{}, map[string][]byte{}, map[string]int{}, map[string]bool{}
 	f.step = make(chan struct{})
-	lis := bufconn.Listen(1 << 20)
-	srv := grpc.NewServer(grpc.WaitForHandlers(true))
-	headroomv1.RegisterStatusServiceServer(srv, f)
-	headroomv1.RegisterSeverityServiceServer(srv, f)
-	headroomv1.RegisterDiagnosticsServiceServer(srv, f)
-	go func() { _ = srv.Serve(lis) }()
-	c, err := client.Dial(t.Context(), client.WithDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	f.begin()
+	c, err := client.Dial(t.Context(), client.WithDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		f.mu.Lock()
+		lis := f.listener
+		f.mu.Unlock()
+		return lis.DialContext(ctx)
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		c.Close()
-		srv.Stop()
+		f.server.Stop()
 	})
 	return c
+}
+
+// begin begins to serve.
+func (f *fake) begin() {
+	lis := bufconn.Listen(1 << 20)
+	f.mu.Lock()
+	f.listener = lis
+	f.mu.Unlock()
+	f.server = grpc.NewServer(grpc.WaitForHandlers(true))
+	headroomv1.RegisterStatusServiceServer(f.server, f)
+	headroomv1.RegisterSeverityServiceServer(f.server, f)
+	headroomv1.RegisterDiagnosticsServiceServer(f.server, f)
+	go func(srv *grpc.Server) { _ = srv.Serve(lis) }(f.server)
+}
+
+// restart breaks all connections and serves again.
+func (f *fake) restart() {
+	f.server.Stop()
+	f.begin()
 }

@@ -31,7 +31,7 @@ func (h *heapWatch) run() {
 	for {
 		metrics.Read(sample)
 		if size := float64(sample[0].Value.Uint64()); h.isMark(size) {
-			h.session.fault(h.take(h.session.ctx, size))
+			h.take(h.session.ctx, size)
 		}
 		select {
 		case <-ticker.C:
@@ -48,34 +48,33 @@ func (h *heapWatch) isMark(size float64) bool {
 	return !h.taken || size > h.mark*(1+h.session.config.HeapGrowth) && time.Since(h.at) >= h.session.config.HeapPause
 }
 
-// take uploads a profile, which replaces the one before.
-func (h *heapWatch) take(ctx context.Context, size float64) error {
+// take uploads a profile, which replaces the one before. What fails is tried again when the heap is looked at next.
+func (h *heapWatch) take(ctx context.Context, size float64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var text bytes.Buffer
-	if err := pprof.Lookup("heap").WriteTo(&text, 0); err != nil {
-		return err
+	err := pprof.Lookup("heap").WriteTo(&text, 0)
+	if err == nil {
+		_, err = h.session.upload(ctx, diagnostics.RecorderAllocation, h.session.begin, text.Bytes())
 	}
-	_, err := h.session.upload(ctx, diagnostics.RecorderAllocation, h.session.begin, text.Bytes())
 	if err == nil {
 		h.mark, h.at, h.taken = size, time.Now(), true
 	}
-	if ctx.Err() != nil {
-		return nil // the session is over: last sees to it
+	if err != nil && h.session.ctx.Err() != nil && ctx == h.session.ctx {
+		return // the session is over: last sees to it
 	}
-	return err
+	h.session.attempt(diagnostics.RecorderAllocation, err)
 }
 
 // last sees to it that there is a profile of a mark that was not yet due.
-func (h *heapWatch) last(ctx context.Context) error {
+func (h *heapWatch) last(ctx context.Context) {
 	sample := []metrics.Sample{{Name: liveHeap}}
 	metrics.Read(sample)
 	size := float64(sample[0].Value.Uint64())
 	h.mu.Lock()
 	due := !h.taken || size > h.mark
 	h.mu.Unlock()
-	if !due {
-		return nil
+	if due {
+		h.take(ctx, size)
 	}
-	return h.take(ctx, size)
 }

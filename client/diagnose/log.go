@@ -6,6 +6,10 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/diagnostics"
@@ -14,12 +18,16 @@ import (
 const (
 	// maxPending bounds what waits to be sent of a log, in lines; more are left out and counted.
 	maxPending = 1024
+
+	// logPause is the time between two attempts to go on with a log.
+	logPause = time.Second
 )
 
 // logUpload sends lines to the server as they are written, and never keeps their writer waiting.
 type logUpload struct {
 	session *Session
 	lines   chan []byte
+	ending  chan struct{} // closed with lines
 	done    chan error
 
 	mu     sync.Mutex
@@ -28,28 +36,63 @@ type logUpload struct {
 }
 
 func newLogUpload(s *Session) *logUpload {
-	l := &logUpload{session: s, lines: make(chan []byte, maxPending), done: make(chan error, 1)}
+	l := &logUpload{session: s, lines: make(chan []byte, maxPending), ending: make(chan struct{}), done: make(chan error, 1)}
 	go func() { l.done <- l.run() }()
 	return l
 }
 
+// run sends the lines until there are no more. When the connection is lost, or the server is restarted, it goes on with
+// another part as soon as there is a server again; what was on its way then is lost, as the part before says.
 func (l *logUpload) run() error {
 	s := l.session
 	// Not of the session's context: the lines that wait at the end are to be sent.
 	ctx := context.WithoutCancel(s.ctx)
-	u, err := s.c.Upload(ctx, client.UploadConfig{
+	config := client.UploadConfig{
 		Task: s.config.Task, Run: s.recording.Run, Recorder: diagnostics.RecorderLogs, Begin: s.begin,
-	})
-	if err != nil {
-		for range l.lines { // nobody is to wait
+	}
+	var left []byte // a line that could not be sent
+	for {
+		more, err := l.part(ctx, config, &left)
+		if err == nil || !more || status.Code(err) != codes.Unavailable {
+			for range l.lines { // nobody is to wait
+			}
+			return err
 		}
-		return err
+		select {
+		case <-time.After(logPause):
+		case <-l.ending: // once more, and then no more
+		}
+		config.Continues, config.Begin = true, time.Now()
 	}
-	for line := range l.lines {
-		_, _ = u.Write(line) // Seal tells why it fails
+}
+
+// part sends lines as one artifact. With more it reports that the log was not at its end when that began.
+func (l *logUpload) part(ctx context.Context, config client.UploadConfig, left *[]byte) (more bool, err error) {
+	select {
+	case <-l.ending:
+	default:
+		more = true
 	}
-	_, err = u.Seal()
-	return err
+	u, err := l.session.c.Upload(ctx, config)
+	if err != nil {
+		return more, err
+	}
+	if *left != nil {
+		if _, err = u.Write(*left); err == nil {
+			*left = nil
+		}
+	}
+	for err == nil {
+		line, ok := <-l.lines
+		if !ok {
+			break
+		}
+		if _, err = u.Write(line); err != nil {
+			*left = line
+		}
+	}
+	_, err = u.Seal() // it tells too why a Write failed
+	return more, err
 }
 
 // Write takes one line. It never blocks and never fails.
@@ -74,6 +117,7 @@ func (l *logUpload) close() error {
 	if !l.closed {
 		l.closed = true
 		close(l.lines)
+		close(l.ending)
 	}
 	l.mu.Unlock()
 	err := <-l.done

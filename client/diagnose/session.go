@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,7 +101,8 @@ func (c *Config) setDefaults() error {
 	return errors.Join(errs...)
 }
 
-// A Session is one task that is recorded. Its methods are safe for concurrent use. The nil Session records nothing.
+// A Session is one task that is recorded. It goes on when the server was restarted. Its methods are safe for concurrent
+// use. The nil Session records nothing.
 type Session struct {
 	c         *client.Client
 	config    Config
@@ -122,6 +125,7 @@ type Session struct {
 	mu       sync.Mutex
 	finished bool
 	faults   []error
+	attempts map[string]error // how the last upload of a recorder ended, whose next one would replace it
 }
 
 // Start begins to record the task: what of it the server allows. ctx governs the session. It blocks until the server
@@ -230,6 +234,16 @@ func (s *Session) fault(err error) {
 	}
 }
 
+// attempt notes how an upload ended that the next one replaces: only of the last one Finish returns the error.
+func (s *Session) attempt(recorder string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.attempts == nil {
+		s.attempts = make(map[string]error)
+	}
+	s.attempts[recorder] = err
+}
+
 // upload stores the content as an artifact of the session.
 func (s *Session) upload(ctx context.Context, recorder string, begin time.Time, content []byte) (diagnostics.Artifact, error) {
 	u, err := s.c.Upload(ctx, client.UploadConfig{Task: s.config.Task, Run: s.recording.Run, Recorder: recorder, Begin: begin})
@@ -326,10 +340,10 @@ func (s *Session) Finish(ctx context.Context, task error) ([]diagnostics.Artifac
 	}
 	s.triggerMu.Unlock()
 	if s.cpu != nil {
-		s.fault(s.cpu.leave(ctx))
+		s.attempt(diagnostics.RecorderCPU, s.cpu.leave(ctx))
 	}
 	if s.heap != nil {
-		s.fault(s.heap.last(ctx))
+		s.heap.last(ctx)
 	}
 	if s.flight != nil {
 		s.flight.leave()
@@ -342,5 +356,9 @@ func (s *Session) Finish(ctx context.Context, task error) ([]diagnostics.Artifac
 	artifacts, err := s.recording.Finish(ctx, task != nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return artifacts, errors.Join(append(s.faults, err)...)
+	all := s.faults
+	for _, recorder := range slices.Sorted(maps.Keys(s.attempts)) {
+		all = append(all, s.attempts[recorder])
+	}
+	return artifacts, errors.Join(append(all, err)...)
 }

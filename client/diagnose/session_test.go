@@ -175,6 +175,49 @@ func TestHeapTraceGoroutinesAndLogs(t *testing.T) {
 	end(t, next, nil)
 }
 
+// A session goes on after the server was restarted, as the same run: its recording, its log in a further part, and its
+// profiles. Nothing is told to be missing that a later upload brought.
+func TestServerIsRestarted(t *testing.T) {
+	f := &fake{}
+	c := serve(t, f)
+	s := begin(t, c, "cpu_profile", "allocation_profile", "logs")
+	log := slog.New(s.Handler(slog.DiscardHandler))
+	log.Info("before")
+	f.await(func(_, partial map[string][]byte) bool {
+		return bytes.Contains(partial[s.Run()+"/logs"], []byte("before"))
+	})
+	f.restart()
+	for { // what is written while the connection breaks may be lost; the log goes on with what comes then
+		log.Info("after")
+		time.Sleep(100 * time.Millisecond) // few enough for all to wait
+		f.mu.Lock()
+		on := f.resumed > 0 && bytes.Contains(f.partial[s.Run()+"/logs/continues"], []byte("after"))
+		f.mu.Unlock()
+		if on {
+			break
+		}
+	}
+	end(t, s, nil)
+	if failed, ok := f.finished[s.Run()]; !ok || failed {
+		t.Errorf("the server was told that the run ended %v, failed %v; want that it ended well", ok, failed)
+	}
+	for _, key := range []string{"/cpu_profile", "/allocation_profile", "/logs/continues"} {
+		if text, _ := f.content(s.Run() + key); len(text) == 0 {
+			t.Errorf("there is no %s whole", key)
+		}
+	}
+}
+
+// Where there is no server any more a session ends all the same, and tells what is missing.
+func TestServerIsGone(t *testing.T) {
+	f := &fake{}
+	s := begin(t, serve(t, f), "allocation_profile", "logs")
+	f.server.Stop()
+	if _, err := s.Finish(t.Context(), nil); err == nil {
+		t.Errorf("Finish = %v, want an error", err)
+	}
+}
+
 func TestTriggerOncePerPause(t *testing.T) {
 	f := &fake{}
 	c := serve(t, f)

@@ -118,6 +118,9 @@ func artifactTable(all []diagnostics.Artifact) [][]cell {
 		if a.Truncated != "" {
 			state, style = "cut short: "+clean(a.Truncated), styleOverloaded
 		}
+		if a.Part > 0 {
+			state = fmt.Sprintf("part %d, %s", a.Part+1, state)
+		}
 		if a.Failed {
 			state += ", task failed"
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/client/diagnose"
@@ -25,6 +27,9 @@ const modulePath = "github.com/headroom-rpc/headroom"
 
 // leashOfDiagnose is how long the command goes on while headroom is stopped.
 const leashOfDiagnose = 24 * time.Hour
+
+// uploadPause is the time between two attempts to upload a file to a server that is away.
+const uploadPause = 500 * time.Millisecond
 
 // sealPatience bounds the wait for the artifacts once the command has ended.
 const sealPatience = 30 * time.Second
@@ -246,7 +251,12 @@ func (d *diagnoseCommand) supervise(ctx context.Context, c *client.Client, p *di
 		run = recording.Run
 	}
 	for recorder, file := range p.files {
-		if err := d.upload(finishing, c, run, recorder, file, began, ended != nil); err != nil {
+		err := d.upload(finishing, c, run, recorder, file, began, ended != nil)
+		for status.Code(err) == codes.Unavailable && finishing.Err() == nil { // the server may be about to come back
+			time.Sleep(uploadPause)
+			err = d.upload(finishing, c, run, recorder, file, began, ended != nil)
+		}
+		if err != nil {
 			fmt.Fprintf(d.stderr, "headroom: %s: %s\n", recorder, clean(err.Error()))
 		}
 	}

@@ -26,6 +26,7 @@ func Artifact(a *diagnostics.Artifact) *headroomv1.Artifact {
 		RecordedWith: texts(a.With),
 		Failed:       a.Failed,
 		Pinned:       a.Pinned,
+		Part:         int32Of(a.Part),
 	}
 	if a.Sealed {
 		p.State = headroomv1.ArtifactState_ARTIFACT_STATE_SEALED
@@ -53,6 +54,7 @@ func ArtifactFrom(p *headroomv1.Artifact) diagnostics.Artifact {
 		Header: diagnostics.Header{
 			Owner: p.GetOwner(), Task: p.GetTaskId(), Run: p.GetRunId(), Name: p.GetName(), Recorder: p.GetRecorder(),
 			Begin: timeFrom(p.GetBeginTime()), With: p.GetRecordedWith(), Failed: p.GetFailed(),
+			Part: count(p.GetPart()),
 		},
 		Sealed:    p.GetState() == headroomv1.ArtifactState_ARTIFACT_STATE_SEALED,
 		Size:      max(0, p.GetSizeBytes()),

@@ -263,7 +263,9 @@ type Artifact struct {
 	// States when it is deleted, unless it is pinned or room is needed before. Unset while it is being written.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// States whether it is kept until it is unpinned or deleted.
-	Pinned        bool `protobuf:"varint,19,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Pinned bool `protobuf:"varint,19,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	// Counts the artifacts of its recording and name that it goes on from, as one broke off before. 0 for most.
+	Part          int32 `protobuf:"varint,20,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -431,6 +433,13 @@ func (x *Artifact) GetPinned() bool {
 	return false
 }
 
+func (x *Artifact) GetPart() int32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
 var File_headroom_v1_diagnostics_proto protoreflect.FileDescriptor
 
 const file_headroom_v1_diagnostics_proto_rawDesc = "" +
@@ -442,7 +451,7 @@ const file_headroom_v1_diagnostics_proto_rawDesc = "" +
 	"\boverhead\x18\x03 \x01(\x0e2\x15.headroom.v1.OverheadR\boverhead\x12\x18\n" +
 	"\aoutside\x18\x04 \x01(\bR\aoutside\x12\x18\n" +
 	"\aallowed\x18\x05 \x01(\bR\aallowed\x12\x16\n" +
-	"\x06always\x18\x06 \x01(\bR\x06always\"\xa8\x05\n" +
+	"\x06always\x18\x06 \x01(\bR\x06always\"\xbc\x05\n" +
 	"\bArtifact\x12\x1f\n" +
 	"\vartifact_id\x18\x01 \x01(\tR\n" +
 	"artifactId\x12\x14\n" +
@@ -468,7 +477,8 @@ const file_headroom_v1_diagnostics_proto_rawDesc = "" +
 	"\x06failed\x18\x11 \x01(\bR\x06failed\x12;\n" +
 	"\vexpire_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12\x16\n" +
-	"\x06pinned\x18\x13 \x01(\bR\x06pinned*^\n" +
+	"\x06pinned\x18\x13 \x01(\bR\x06pinned\x12\x12\n" +
+	"\x04part\x18\x14 \x01(\x05R\x04part*^\n" +
 	"\bOverhead\x12\x18\n" +
 	"\x14OVERHEAD_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fOVERHEAD_LOW\x10\x01\x12\x13\n" +

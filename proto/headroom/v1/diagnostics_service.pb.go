@@ -212,8 +212,12 @@ type DiagnosticsStart struct {
 	// Optional. Is the time between two samples of the memory: from 100 ms to 1 hour; none is the server's, 2 s unless
 	// it is configured. One shorter than the server's is raised to that.
 	MemoryInterval *durationpb.Duration `protobuf:"bytes,4,opt,name=memory_interval,json=memoryInterval,proto3" json:"memory_interval,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Optional. Goes on with a recording whose stream broke, as the server was restarted: it keeps its `run_id`. What the
+	// server recorded by then stays as it is, and what it records from now on is the next part of it; see
+	// `Artifact.part`.
+	RunId         string `protobuf:"bytes,5,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DiagnosticsStart) Reset() {
@@ -272,6 +276,13 @@ func (x *DiagnosticsStart) GetMemoryInterval() *durationpb.Duration {
 		return x.MemoryInterval
 	}
 	return nil
+}
+
+func (x *DiagnosticsStart) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
 }
 
 // Says how a task ended.
@@ -823,7 +834,9 @@ type UploadStart struct {
 	// Optional. Declares the size, in bytes: what differs from it is truncated.
 	SizeBytes *int64 `protobuf:"varint,6,opt,name=size_bytes,json=sizeBytes,proto3,oneof" json:"size_bytes,omitempty"`
 	// Optional. States that the task failed.
-	Failed        bool `protobuf:"varint,7,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed bool `protobuf:"varint,7,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Optional. States that it goes on from an upload that broke off, which is kept beside it; see `Artifact.part`.
+	Continues     bool `protobuf:"varint,8,opt,name=continues,proto3" json:"continues,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -903,6 +916,13 @@ func (x *UploadStart) GetSizeBytes() int64 {
 func (x *UploadStart) GetFailed() bool {
 	if x != nil {
 		return x.Failed
+	}
+	return false
+}
+
+func (x *UploadStart) GetContinues() bool {
+	if x != nil {
+		return x.Continues
 	}
 	return false
 }
@@ -1272,13 +1292,14 @@ const file_headroom_v1_diagnostics_service_proto_rawDesc = "" +
 	"%headroom/v1/diagnostics_service.proto\x12\vheadroom.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadroom/v1/diagnostics.proto\"\x86\x01\n" +
 	"\x17StartDiagnosticsRequest\x123\n" +
 	"\x05start\x18\x01 \x01(\v2\x1d.headroom.v1.DiagnosticsStartR\x05start\x126\n" +
-	"\x06finish\x18\x02 \x01(\v2\x1e.headroom.v1.DiagnosticsFinishR\x06finish\"\xdd\x01\n" +
+	"\x06finish\x18\x02 \x01(\v2\x1e.headroom.v1.DiagnosticsFinishR\x06finish\"\xfd\x01\n" +
 	"\x10DiagnosticsStart\x12#\n" +
 	"\atask_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x01(\x80\x01R\x06taskId\x12,\n" +
 	"\trecorders\x18\x02 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02(@R\trecorders\x12\x1e\n" +
 	"\x03pid\x18\x03 \x01(\x03B\f\xbaH\t\"\a\x18\x80\x80\x80\x02(\x00R\x03pid\x12V\n" +
-	"\x0fmemory_interval\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\x90\x1c2\x05\x10\x80\xc2\xd7/R\x0ememoryInterval\"+\n" +
+	"\x0fmemory_interval\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\x90\x1c2\x05\x10\x80\xc2\xd7/R\x0ememoryInterval\x12\x1e\n" +
+	"\x06run_id\x18\x05 \x01(\tB\a\xbaH\x04r\x02(@R\x05runId\"+\n" +
 	"\x11DiagnosticsFinish\x12\x16\n" +
 	"\x06failed\x18\x01 \x01(\bR\x06failed\"\x93\x01\n" +
 	"\x18StartDiagnosticsResponse\x129\n" +
@@ -1316,7 +1337,7 @@ const file_headroom_v1_diagnostics_service_proto_rawDesc = "" +
 	"\trecorders\x18\x05 \x03(\v2\x15.headroom.v1.RecorderR\trecorders\"f\n" +
 	"\x15UploadArtifactRequest\x12.\n" +
 	"\x05start\x18\x01 \x01(\v2\x18.headroom.v1.UploadStartR\x05start\x12\x1d\n" +
-	"\x04data\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\bR\x04data\"\xc9\x02\n" +
+	"\x04data\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\bR\x04data\"\xe7\x02\n" +
 	"\vUploadStart\x12#\n" +
 	"\atask_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x01(\x80\x01R\x06taskId\x12\x1e\n" +
@@ -1327,7 +1348,8 @@ const file_headroom_v1_diagnostics_service_proto_rawDesc = "" +
 	"begin_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tbeginTime\x12+\n" +
 	"\n" +
 	"size_bytes\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\tsizeBytes\x88\x01\x01\x12\x16\n" +
-	"\x06failed\x18\a \x01(\bR\x06failedB\r\n" +
+	"\x06failed\x18\a \x01(\bR\x06failed\x12\x1c\n" +
+	"\tcontinues\x18\b \x01(\bR\tcontinuesB\r\n" +
 	"\v_size_bytes\"K\n" +
 	"\x16UploadArtifactResponse\x121\n" +
 	"\bartifact\x18\x01 \x01(\v2\x15.headroom.v1.ArtifactR\bartifact\"\xc1\x01\n" +
