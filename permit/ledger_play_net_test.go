@@ -134,7 +134,8 @@ func (p *play) serve() error {
 	return nil
 }
 
-// order checks that versions grow, and fences with each raise, and that no two sessions have the same fences.
+// order checks that versions grow, and fences with each raise, that no two sessions have the same fences, and that
+// nobody is given more than its part but what is guaranteed to it.
 func (p *play) order(id permit.SessionID, target permit.Target) error {
 	key := journalKey{id, target.Resource}
 	last := p.newest[key]
@@ -144,6 +145,10 @@ func (p *play) order(id permit.SessionID, target permit.Target) error {
 		return fmt.Errorf("%s: two sessions have the fence %d", target.Resource, target.Fence)
 	}
 	p.blocks[mine] = id
+	if most, ok := p.bounds[key]; ok && target.Target > max(most, target.Guarantee) {
+		return fmt.Errorf("%s: target %d and guarantee %d, and the part is %d", target.Resource, target.Target,
+			target.Guarantee, most)
+	}
 	switch {
 	case target.Version < last.Version, target.Version == last.Version && target.Target > last.Target:
 		return fmt.Errorf("%s: version %d of %d after %d of %d", target.Resource, target.Version, target.Target,

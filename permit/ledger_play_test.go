@@ -25,8 +25,9 @@ type play struct {
 	owed    map[string]int64 // charge and unknown after the last step
 	blocks  map[block]permit.SessionID
 	newest  map[journalKey]permit.Target // that was sent
+	bounds  map[journalKey]int64         // by SetPart
 	ids     uint64
-	seen    struct{ raises, lowers, acks, restarts, adoptions, expiries int }
+	seen    struct{ raises, lowers, acks, restarts, adoptions, expiries, parts int }
 }
 
 // A block of fences belongs to one session.
@@ -72,6 +73,7 @@ func newPlay(pick func(n int) int) (*play, error) {
 		pick: pick, now: 100 * time.Second, journal: make(map[journalKey]permit.Record),
 		owed:   make(map[string]int64),
 		blocks: make(map[block]permit.SessionID), newest: make(map[journalKey]permit.Target),
+		bounds: make(map[journalKey]int64),
 	}
 	p.config = permit.Config{
 		Epoch: 1,
@@ -184,7 +186,7 @@ func (p *play) act() error {
 		}
 	case 18:
 		if p.pick(3) == 0 {
-			return p.operate(resourceNames[r])
+			return p.operate(k, resourceNames[r])
 		}
 	case 19:
 		if p.pick(5) == 0 {
@@ -287,8 +289,8 @@ func (p *play) restart(amnesia bool) error {
 	return nil
 }
 
-func (p *play) operate(resource string) error {
-	switch p.pick(8) {
+func (p *play) operate(k *player, resource string) error {
+	switch p.pick(11) {
 	case 0, 1, 2:
 		return p.ledger.SetLimit(p.now, resource, int64(p.pick(2<<p.pick(8))), "test")
 	case 3:
@@ -305,8 +307,33 @@ func (p *play) operate(resource string) error {
 	case 7:
 		_, err := p.ledger.Explain(p.now, resource, func(string, permit.Party) bool { return p.pick(2) == 0 })
 		return err
+	case 8, 9:
+		p.bound(k, resource, p.part())
+	case 10:
+		p.ledger.SetNewPart(resource, p.part(), "test")
 	}
 	return nil
+}
+
+// bound sets the part of a player that has the resource.
+func (p *play) bound(k *player, resource string, part int64) {
+	for _, s := range p.ledger.Sessions(p.now, nil) {
+		for _, share := range s.Shares {
+			if s.Name == k.name && share.Resource == resource {
+				p.ledger.SetPart(p.now, resource, k.id, part, "test")
+				p.bounds[journalKey{k.id, resource}] = part
+				p.seen.parts++
+			}
+		}
+	}
+}
+
+// part is a bound of what one session has, half the time none.
+func (p *play) part() int64 {
+	if p.pick(2) == 0 {
+		return permit.MaxLimit
+	}
+	return int64(p.pick(8))
 }
 
 // check returns what does not hold.

@@ -33,7 +33,7 @@ func run(seed uint64, steps int) (*play, error) {
 
 func TestLedgerKeepsItsInvariants(t *testing.T) {
 	needsTime(t)
-	var raises, restarts, adoptions int
+	var raises, restarts, adoptions, parts int
 	for seed := range uint64(60) {
 		p, err := run(seed, 2000)
 		if err != nil {
@@ -42,10 +42,11 @@ func TestLedgerKeepsItsInvariants(t *testing.T) {
 		raises += p.seen.raises
 		restarts += p.seen.restarts
 		adoptions += p.seen.adoptions
+		parts += p.seen.parts
 	}
-	t.Logf("%d raises, %d restarts, %d adoptions", raises, restarts, adoptions)
-	if raises < 1000 || restarts < 50 || adoptions < 100 {
-		t.Errorf("%d raises, %d restarts and %d adoptions prove little", raises, restarts, adoptions)
+	t.Logf("%d raises, %d restarts, %d adoptions, %d parts", raises, restarts, adoptions, parts)
+	if raises < 1000 || restarts < 50 || adoptions < 100 || parts < 100 {
+		t.Errorf("%d raises, %d restarts, %d adoptions and %d parts prove little", raises, restarts, adoptions, parts)
 	}
 }
 
@@ -82,6 +83,10 @@ func TestLedgerServesEveryWaiter(t *testing.T) {
 			limit := int64(1 + r*5)
 			err = errors.Join(err, p.ledger.SetLimit(p.now, name, limit, ""),
 				p.ledger.SetMode(p.now, name, permit.ModeNormal, 0, ""))
+			p.ledger.SetNewPart(name, permit.MaxLimit, "")
+			for _, k := range p.players {
+				p.bound(k, name, permit.MaxLimit)
+			}
 		}
 		started := make([][]int64, len(p.players))
 		for i, k := range p.players {
