@@ -13,6 +13,7 @@ type affinity struct {
 	own                bool   // the mask of this process counts
 
 	set    []bool // by the number of the CPU; nil where it is not known, and all are usable
+	size   int    // how many are in it, where it is that of a cpuset, which has no CPU that is offline
 	limit  string // says what the set is
 	readAt time.Time
 }
@@ -28,7 +29,8 @@ func (a *affinity) refresh(now time.Time) {
 	}
 }
 
-// count returns how many of the CPUs online are usable. A set that has none of them is out of date, so all are.
+// count returns how many of the CPUs online are usable. All are where the set has none of them, as it is out of date
+// then, or as many: LXCFS shows a container only the CPUs that it may use, and counts them from 0.
 func (a *affinity) count(online []bool) int {
 	all, usable := 0, 0
 	for cpu, there := range online {
@@ -40,7 +42,7 @@ func (a *affinity) count(online []bool) int {
 			usable++
 		}
 	}
-	if usable == 0 {
+	if usable == 0 || a.size >= all {
 		return all
 	}
 	return usable
@@ -48,7 +50,7 @@ func (a *affinity) count(online []bool) int {
 
 // read reads the set. What cannot be read limits nothing that is known.
 func (a *affinity) read() {
-	a.set, a.limit = nil, ""
+	a.set, a.size, a.limit = nil, 0, ""
 	if a.cgroup == "" && a.own {
 		text, err := readOnce(newKernelFile(filepath.Join(a.proc, "self", "status")))
 		if err != nil {
@@ -70,6 +72,11 @@ func (a *affinity) read() {
 		}
 		if text, err := readOnce(newKernelFile(filepath.Join(g.dir, name))); err == nil {
 			a.parse(text, name+" of "+g.path)
+			for _, in := range a.set {
+				if in {
+					a.size++
+				}
+			}
 			return
 		}
 	}

@@ -347,6 +347,10 @@ func TestCPUOfACgroup(t *testing.T) {
 				{0, files{"proc/stat": quarter(10)},
 					quotaReading(0.5, 2, "cpuset.cpus.effective of /pods/pod1/app", "/proc/stat of the CPUs in the cpuset"), ""},
 			}},
+		{"a cpuset whose CPUs LXCFS counts from 0", host.Config{Scope: snapshot.ScopeHost},
+			podFiles(files{"sys/fs/cgroup/pods/pod1/app/cpuset.cpus.effective": "2-5\n", podMax: "max 100000\n"}), []cpuStep{
+				{0, files{"proc/stat": quarter(10)}, quotaReading(0.25, 4, "CPUs of the host", "/proc/stat"), ""},
+			}},
 		{"the affinity of the process", host.Config{},
 			podFiles(files{"proc/self/status": "Name:\tx\nCpus_allowed:\tf\nCpus_allowed_list:\t1-2,9\n", podMax: "max 100000\n"}), []cpuStep{
 				{0, files{"proc/stat": quarter(10)},
