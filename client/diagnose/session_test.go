@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/pprof"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,23 +36,24 @@ func end(t *testing.T, s *diagnose.Session, task error) {
 	}
 }
 
-// burn uses CPU time until the profile must have seen it.
+// burn uses CPU time, some 0.1 s, that the profile must have seen. It counts work and not time, of which a busy machine
+// gives it little.
 //
 //go:noinline
-func burn(d time.Duration) (n int) {
-	for began := time.Now(); time.Since(began) < d; {
-		for i := range 1000 {
-			n += i
-		}
+func burn() (n int) {
+	for i := range 200_000_000 {
+		n += i ^ n>>3
 	}
 	return n
 }
 
-//go:noinline
-func burnFirst() { burn(400 * time.Millisecond) }
+var sunk atomic.Int64
 
 //go:noinline
-func burnSecond() { burn(400 * time.Millisecond) }
+func burnFirst() { sunk.Store(int64(burn())) }
+
+//go:noinline
+func burnSecond() { sunk.Store(int64(burn())) }
 
 // functions returns the names of the functions that a profile has samples of.
 func functions(t *testing.T, text []byte) map[string]bool {
