@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -25,8 +26,12 @@ const (
 	// the next one.
 	endingDelay = 50 * time.Millisecond
 
-	// longestWait is the longest time between two looks at the ledger; the host may have slept meanwhile.
+	// longestWait is the longest time between two looks at a ledger in which time changes something; the host may
+	// have slept meanwhile.
 	longestWait = time.Second
+
+	// never is when time alone changes something where it does not.
+	never = time.Duration(math.MaxInt64)
 )
 
 // arbiter owns the Ledger. Whoever has a change makes it between enter and leave; the last of those that came
@@ -49,17 +54,17 @@ type arbiter struct {
 	mu        sync.Mutex
 	now       time.Duration // when whoever has the ledger last looked at the clock
 	ledger    *permit.Ledger
-	changed   bool  // the ledger has something to decide
-	batch     int   // changes since the last pass
-	passes    int   // begun
-	passing   bool  // somebody is in pass
-	unsettled bool  // the last pass was broken off, to go on in a while
-	writing   bool  // what the targets rest on is being written down: they must not be sent yet
-	frozen    bool  // the server ends: nothing is granted any more
-	failure   error // why it has to; or nil
-	broken    bool  // the account may not hold: it is not used any more
-	unkept    bool  // the journal cannot be written
-	due       time.Duration
+	changed   bool          // the ledger has something to decide
+	batch     int           // changes since the last pass
+	passes    int           // begun
+	passing   bool          // somebody is in pass
+	unsettled bool          // the last pass was broken off, to go on in a while
+	writing   bool          // what the targets rest on is being written down: they must not be sent yet
+	frozen    bool          // the server ends: nothing is granted any more
+	failure   error         // why it has to; or nil
+	broken    bool          // the account may not hold: it is not used any more
+	unkept    bool          // the journal cannot be written
+	due       time.Duration // when the loop looks next
 	streams   map[permit.SessionID]*attached
 	queues    *queues
 	records   []permit.Record
@@ -296,6 +301,7 @@ func (a *arbiter) keepLocked(entries []journalEntry) {
 		if !a.unkept {
 			a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: until it can, a "+
 				"start of the server charges every resource in full for a while", slog.String("reason", err.Error()))
+			a.poke() // it is begun anew by the loop
 		}
 		a.unkept = true
 	case a.unkept:
@@ -330,12 +336,15 @@ func (a *arbiter) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		timer.Reset(wait)
+		timer.Stop()
+		if wait < never {
+			timer.Reset(wait)
+		}
 	}
 }
 
-// look lets the ledger decide what is due, and returns how long there is nothing to do, or why nothing can be done
-// any more.
+// look lets the ledger decide what is due, and returns how long there is nothing to do, never if it needs no more
+// looks, or why nothing can be done any more.
 func (a *arbiter) look() (wait time.Duration, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -347,9 +356,11 @@ func (a *arbiter) look() (wait time.Duration, err error) {
 }
 
 func (a *arbiter) lookLocked(now time.Duration) time.Duration {
-	next := now + longestWait
+	next := never
 	if !a.frozen {
-		if !a.passing {
+		if a.passing {
+			next = now + longestWait
+		} else {
 			if at, ok := a.ledger.Next(); ok && at <= now {
 				a.changed = true
 			}
@@ -369,6 +380,9 @@ func (a *arbiter) lookLocked(now time.Duration) time.Duration {
 			if a.unsettled {
 				next = now
 			}
+			if a.unkept {
+				next = min(next, now+longestWait)
+			}
 		}
 		if at, ok := a.ledger.Next(); ok {
 			next = min(next, at)
@@ -378,7 +392,11 @@ func (a *arbiter) lookLocked(now time.Duration) time.Duration {
 		}
 	}
 	a.due = next
-	return max(next-a.clock(), time.Millisecond)
+	if next == never {
+		return never
+	}
+	a.due = min(next, now+longestWait)
+	return max(a.due-a.clock(), time.Millisecond)
 }
 
 // close writes down what is left and ends the use of the journal.

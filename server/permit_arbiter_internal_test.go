@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
@@ -102,6 +104,48 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 			t.Fatalf("no target came: %v", err)
 		}
 		told = len(resp.GetTargets()) > 0
+	}
+}
+
+// A server that has leased nothing to anybody sleeps until somebody comes.
+func TestNobodyIsWaitedFor(t *testing.T) {
+	srv, client, _ := runPermits(t, nil)
+	a := srv.permits.running.Load()
+	due := func() time.Duration {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.due
+	}
+	asleep := func() bool { return due() == never }
+	eventually(t, "nothing to be due at first", asleep)
+	for name, leave := range map[string]func(context.Context) error{
+		"a lease": func(ctx context.Context) error {
+			req := &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1", Ttl: durationpb.New(time.Second)}
+			_, err := client.AcquirePermit(ctx, req)
+			return err
+		},
+		"a session": func(ctx context.Context) error {
+			stream, err := client.Attach(ctx)
+			if err != nil {
+				return err
+			}
+			hello := &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)}
+			if err := stream.Send(&headroomv1.AttachRequest{Sequence: 1, Hello: hello}); err != nil {
+				return err
+			}
+			_, err = stream.Recv()
+			return err
+		},
+	} {
+		ctx, end := context.WithTimeout(t.Context(), callTimeout)
+		if err := leave(ctx); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		end()
+		eventually(t, name+" to end, and then nothing to be due", func() bool {
+			sessions, err := client.ListSessions(t.Context(), &headroomv1.ListSessionsRequest{})
+			return err == nil && len(sessions.GetSessions()) == 0 && asleep()
+		})
 	}
 }
 

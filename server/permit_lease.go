@@ -214,7 +214,7 @@ func (q *queues) forgetLease(h *held) {
 	q.arbiter.ended(q.arbiter.now, h.id)
 }
 
-// advance ends the permits whose lease is over, and returns when to look again.
+// advance ends the permits whose lease is over, and returns when to look again, or never.
 func (q *queues) advance(now time.Duration) (next time.Duration) {
 	for len(q.expiry) > 0 && q.expiry[0].expires <= now {
 		h := q.expiry[0]
@@ -224,7 +224,10 @@ func (q *queues) advance(now time.Duration) (next time.Duration) {
 	}
 	q.sweep(now)
 	q.beat(now)
-	next = now + longestWait
+	next = never
+	if len(q.owners) > 0 { // there is something to forget
+		next = now + longestWait
+	}
 	if len(q.expiry) > 0 {
 		next = min(next, q.expiry[0].expires)
 	}

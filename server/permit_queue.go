@@ -241,6 +241,7 @@ func (q *queues) begin(now time.Duration, key queueKey, hello permit.Hello) (*qu
 	}
 	q.byKey[key], q.bySession[one.id] = one, one
 	q.arbiter.change()
+	q.arbiter.poke() // it is to be heard of from now on
 	return one, nil
 }
 
