@@ -73,6 +73,33 @@ func (w network) occupy(n, most float64) occupancy {
 	return o
 }
 
+// Of a CPU that is busier than full nobody can tell by that how many wait for it: a share of all tasks is taken to do so
+// needlessly.
+const (
+	full     = 0.99
+	needless = 0.2
+)
+
+// queueOf returns how many of n tasks are at the CPU on average where that many cores are busy: of the networks of that
+// many cores the one with the longest waits that keeps them so busy. For a full CPU it returns more, so that whoever goes
+// by it needs fewer tasks, until the CPU is not.
+func queueOf(n, busy, cores float64) float64 {
+	if busy > full*cores {
+		queue := queueOf(n, full*cores, cores)
+		return queue + needless*max(0, n-queue)
+	}
+	low, high := math.Log(1e-6), math.Log(maxGamma)
+	for range 30 {
+		mid := (low + high) / 2
+		if (network{cores: cores, gamma: math.Exp(mid)}).occupy(n, n).busy >= busy {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return network{cores: cores, gamma: math.Exp(low)}.occupy(n, n).queue
+}
+
 // goal is what the population of a network is fitted to.
 type goal struct {
 	busy  float64 // share of the cores to keep busy

@@ -31,7 +31,7 @@ const (
 
 // measure learns from the windows of the stations.
 func (t *twostation) measure(in *Input) {
-	var known, queued, blind, unqueued float64
+	var known, queued, blind, unqueued, unseen float64
 	for _, s := range t.stations {
 		if s.CPUKnown {
 			known += s.CPU
@@ -42,9 +42,12 @@ func (t *twostation) measure(in *Input) {
 			queued += s.Runnable
 		} else {
 			unqueued += s.InUse
+			unseen += s.CPU
 		}
 	}
-	full := in.Host.BusyKnown && in.Host.Busy > 0.9*in.Host.Cores
+	if in.Host.BusyKnown && blind > 0 {
+		unseen += max(0, in.Host.Busy-known) // see below
+	}
 	for _, s := range t.stations {
 		if !s.Stale {
 			s.started += float64(s.Started)
@@ -71,10 +74,13 @@ func (t *twostation) measure(in *Input) {
 				others = max(0, in.Host.Busy-known)
 			}
 			r = (in.Host.RunQueue - queued - others) * s.InUse / unqueued
-		case full:
-			continue // how many wait for a CPU cannot be told
-		default:
-			r = u
+		case unqueued > 0:
+			// By the model, of the cores that nobody else uses.
+			cores := in.Host.Cores
+			if in.Host.BusyKnown {
+				cores -= max(0, in.Host.Busy-unseen)
+			}
+			r = queueOf(unqueued, unseen, max(cores, unseen, leastCores*in.Host.Cores)) * s.InUse / unqueued
 		}
 		r = min(max(r, u), n)
 		d := math.Pow(decay, dt)

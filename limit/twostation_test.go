@@ -49,6 +49,42 @@ func TestTwoStationFindsTheCapacity(t *testing.T) {
 	}
 }
 
+// hidesQueue hides from a law how many tasks run or wait for a CPU.
+type hidesQueue struct{ limit.Law }
+
+func (l hidesQueue) Step(in limit.Input) limit.Decision {
+	in.Host.RunQueueKnown = false
+	for i := range in.Pools {
+		in.Pools[i].RunnableKnown = false
+	}
+	return l.Law.Step(in)
+}
+
+// A CPU that is full tells nothing of who waits for it, yet the law finds out how few keep it so, from either side.
+func TestTwoStationWithoutTheQueue(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tasks modelPool
+		queue float64 // most tasks at the CPU on average, by core
+	}{
+		"compute": {modelPool{cpu: uniform(0.1, 0.2), wait: constant(0)}, 4},
+		"wait":    {modelPool{cpu: exponential(0.02), wait: uniform(0.2, 0.4), cpuFirst: true}, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &model{cores: 8, rng: rand.New(rand.NewPCG(1, 2)), tasks: []modelPool{tt.tasks}}
+			m.tasks[0].limit = 200
+			m.run(1)
+			law := hidesQueue{mustParse(t, "twostation")}
+			m.follow(law, 60, nil)
+			m.area, m.tasks[0].totalCPU = 0, 0
+			m.follow(law, 40, nil)
+			busy, queue := m.tasks[0].totalCPU/40/8, m.area/40/8
+			if busy < 0.93 || queue > tt.queue {
+				t.Errorf("%.3f of the cores busy, %.2f at the CPU by core, want at least 0.93 and at most %v", busy, queue, tt.queue)
+			}
+		})
+	}
+}
+
 // Cores are shared, not permits: pools of very different tasks get the same of them, soon.
 func TestTwoStationSharesCores(t *testing.T) {
 	m := &model{cores: 8, rng: rand.New(rand.NewPCG(1, 2)), tasks: []modelPool{
