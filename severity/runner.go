@@ -167,17 +167,14 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 // awaitChange waits for something newer than what an evaluation that began then looked at, or until the next one is
-// due without. What comes soon after the evaluation waits until another may begin, and then a little for what comes
-// at just that time: else what is read ten times a second would be looked at shortly before it is read, for ever.
+// due without. What comes too soon after the evaluation waits until another may begin, and a little longer, for what is
+// read at just that time: else what is read ten times a second would be looked at shortly before it is read, for ever.
 func (r *Runner) awaitChange(ctx context.Context, timer *time.Timer, changed <-chan struct{}, began time.Time) {
 	if !await(ctx, timer, min(maxSpacing, r.cfg.Config.CheckInterval), changed) {
 		return
 	}
-	if soon := minSpacing - slack - time.Since(began); soon > 0 {
-		await(ctx, timer, soon, nil)
-		if _, newer, err := r.cfg.View(); err == nil {
-			await(ctx, timer, 2*slack, newer)
-		}
+	if since := time.Since(began); since < minSpacing-slack {
+		await(ctx, timer, minSpacing+slack/2-since, nil)
 	}
 }
 
