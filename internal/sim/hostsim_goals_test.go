@@ -103,10 +103,10 @@ func loadMissed(t testing.TB) map[missKey]float64 {
 	return missed
 }
 
-// The law reaches its goals, but for what is known to be missed, and that is missed by no more. What one seed misses is
-// decided by the mean of five, as the goals are stated.
+// The law reaches its goals, but for what is known to be missed, and that is missed by no more. Where one seed misses,
+// others are taken too, until their mean does not or there are five, as the goals are stated.
 func TestLawReachesItsGoals(t *testing.T) {
-	const few, enough = 1, 5
+	const enough = 5
 	cores := []int{2, 8}
 	if raceEnabled {
 		cores = cores[:1]
@@ -124,8 +124,7 @@ func TestLawReachesItsGoals(t *testing.T) {
 					}
 					sc := &scenarios(cores)[i]
 					k := bestKey{sc.name, cores, e.objective}
-					faults := func(seeds int) (faults []string) {
-						m := mean(compare(t, e, sc, cores, seeds, found[sc.bestFor(cores, e.objective)]))
+					faults := func(m marks) (faults []string) {
 						for _, g := range sc.goals(e.objective) {
 							if reached, ok := missed[missKey{k, g.measure}]; ok {
 								g.bound = reached
@@ -140,10 +139,13 @@ func TestLawReachesItsGoals(t *testing.T) {
 						}
 						return faults
 					}
-					if len(faults(few)) == 0 {
-						continue
+					var all []marks
+					var last []string
+					for seed := 1; seed == 1 || len(last) > 0 && seed <= enough; seed++ {
+						all = append(all, compareOne(t, e, sc, cores, seed, found[sc.bestFor(cores, e.objective)]))
+						last = faults(mean(all))
 					}
-					for _, fault := range faults(enough) {
+					for _, fault := range last {
 						t.Error(fault)
 					}
 				}

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	hostsimLaw      = flag.String("hostsim.law", "twostation", "the laws to simulate, comma separated")
+	hostsimLaw      = flag.String("hostsim.law", "", "the laws of which to print a table, comma separated")
 	hostsimCores    = flag.String("hostsim.cores", "2,8,32", "the numbers of cores of the simulated hosts, comma separated")
 	hostsimSeeds    = flag.Int("hostsim.seeds", 5, "runs of each scenario")
 	hostsimFirst    = flag.Int("hostsim.first", 1, "the seed of the first of them: 1 for the goals, another to see whether a law was fitted to those")
@@ -56,33 +56,39 @@ func entrants() []entrant {
 // compare runs a scenario by an entrant and by the best constant, for each seed.
 func compare(t *testing.T, e entrant, sc *scenario, cores, seeds int, b best) (all []marks) {
 	t.Helper()
-	for seed := *hostsimFirst; seed < *hostsimFirst+seeds; seed++ {
-		constant, err := drive(sc, cores, uint64(seed), nil, b.constant)
-		if err != nil {
-			t.Fatal(err)
-		}
-		run := constant
-		switch {
-		case e.rules == nil:
-		case *hostsimDirect:
-			run, err = drive(sc, cores, uint64(seed), e.rules, 0)
-		default:
-			run = runPools(t, sc, cores, uint64(seed), e.rules)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, sc.judge(run, constant))
+	for i := range seeds {
+		all = append(all, compareOne(t, e, sc, cores, *hostsimFirst+i, b))
 	}
 	return all
+}
+
+// compareOne does it for one seed.
+func compareOne(t *testing.T, e entrant, sc *scenario, cores, seed int, b best) marks {
+	t.Helper()
+	constant, err := drive(sc, cores, uint64(seed), nil, b.constant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := constant
+	switch {
+	case e.rules == nil:
+	case *hostsimDirect:
+		run, err = drive(sc, cores, uint64(seed), e.rules, 0)
+	default:
+		run = runPools(t, sc, cores, uint64(seed), e.rules)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sc.judge(run, constant)
 }
 
 // TestLawScenarios prints a table of scenarios by laws:
 //
 //	go test ./internal/sim -run TestLawScenarios -v -hostsim.law twostation -hostsim.cores 2,8 -hostsim.seeds 1
 func TestLawScenarios(t *testing.T) {
-	if !testing.Verbose() {
-		t.Skip("prints a table; it is for -v")
+	if *hostsimLaw == "" {
+		t.Skip("-hostsim.law is not given")
 	}
 	found := loadBest(t)
 	laws := strings.Split(*hostsimLaw, ",")
