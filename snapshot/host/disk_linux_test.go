@@ -137,7 +137,7 @@ func TestDiskStaysOnItsFileSystem(t *testing.T) {
 
 // Whoever swaps a folder and a link to elsewhere as fast as can be does not lead the walk out of its tree.
 func TestDiskIsNotLedAstray(t *testing.T) {
-	dir, out := t.TempDir(), t.TempDir()
+	dir, out := quickDir(t), t.TempDir()
 	os.WriteFile(filepath.Join(out, "canary"), make([]byte, 8<<20), 0o600)
 	inside, aside := filepath.Join(dir, "in"), filepath.Join(dir, "aside")
 	os.Mkdir(inside, 0o700)
@@ -160,7 +160,7 @@ func TestDiskIsNotLedAstray(t *testing.T) {
 	}()
 	d := NewDiskWalker(DiskConfig{Share: 1})
 	defer d.Close()
-	for swaps.Load() < 5000 {
+	for swaps.Load() < 50_000 {
 		if got := waitWalk(d, DiskRequest{Path: dir, UID: -1}); got.Bytes >= 8<<20 {
 			t.Fatalf("walk = %+v after %d swaps: it left the tree", got, swaps.Load())
 		}
@@ -180,13 +180,34 @@ func quickDir(t *testing.T) string {
 	return dir
 }
 
+// Links to a folder above or to each other make no loop, a file with several names counts once, and what is no file, as
+// a pipe that nobody writes to, is not opened.
+func TestDiskWithLoops(t *testing.T) {
+	dir := quickDir(t)
+	os.MkdirAll(filepath.Join(dir, "a", "b"), 0o700)
+	os.WriteFile(filepath.Join(dir, "a", "file"), make([]byte, 1<<20), 0o600)
+	os.Link(filepath.Join(dir, "a", "file"), filepath.Join(dir, "a", "b", "again"))
+	for from, to := range map[string]string{"up": "..", "here": ".", "all": dir, "x": "y", "y": "x", "file": "a/file", "root": "/"} {
+		if err := os.Symlink(to, filepath.Join(dir, "a", "b", from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := walked(t, DiskConfig{}, DiskRequest{Path: dir, UID: -1})
+	if got.State != snapshot.DiskOK || got.Bytes < 1<<20 || got.Bytes > 1<<20+64<<10 || got.Entries > 20 {
+		t.Errorf("walk = %+v, want the one file once", got)
+	}
+}
+
 func TestDiskDepthIsBounded(t *testing.T) {
 	dir := quickDir(t)
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 1000 {
+	for range 4000 {
 		if err := unix.Mkdirat(fd, "d", 0o700); err != nil {
 			t.Fatal(err)
 		}
