@@ -15,7 +15,8 @@ type BudgetOptions struct {
 	// Law decides how many permits there are. The default is twostation. A Law belongs to one Budget.
 	Law limit.Law
 
-	// Snapshotter, Status, Host and Memory are those of [Options]. Nothing is shed by a Budget.
+	// Snapshotter, Status, Host and Memory are those of [Options]. Nothing is shed by a Budget. What its pools have as
+	// Host is not asked, and their Usage together with this Host.
 	Snapshotter *snapshot.Snapshotter
 	Status      func() (current, historical snapshot.Status)
 	Host        func() Host
