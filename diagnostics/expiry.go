@@ -15,7 +15,7 @@ func (s *Store) Expiring(q Query, at time.Time, need int64) []Artifact {
 	gone := s.expiredLocked(at)
 	var victims []*Artifact
 	if need > 0 {
-		victims, _ = s.victimsLocked(gone, need, 1)
+		victims, _ = s.victimsLocked(gone, need, 1) // those that may go, also where they make too little room
 	}
 	var all []Artifact
 	for _, a := range append(gone, victims...) {

@@ -180,7 +180,7 @@ func (s *Store) rewriteIndex() error {
 		f, err = s.root.OpenFile(indexName, os.O_RDWR, 0o600)
 	}
 	if err != nil {
-		_ = s.root.Remove(temporary)
+		_ = s.root.Remove(temporary) // the next start writes over what is left of it
 		s.dropIndex()
 		return nil
 	}

@@ -81,7 +81,7 @@ func (s *Store) Content(id string) (*os.File, Artifact, error) {
 		err = fmt.Errorf("%w: it has %d bytes, not %d", ErrDamaged, info.Size(), a.Size)
 	}
 	if err != nil {
-		_ = f.Close()
+		_ = f.Close() // nothing was written
 		return nil, a, err
 	}
 	return f, a, nil

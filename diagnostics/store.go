@@ -215,7 +215,7 @@ func Open(c Config) (_ *Store, _ Found, err error) {
 func (s *Store) release() {
 	for _, f := range []*os.File{s.index.file, s.lock} {
 		if f != nil {
-			_ = f.Close()
+			_ = f.Close() // what counts was synced
 		}
 	}
 	if s.root != nil {

@@ -395,7 +395,7 @@ func (w *Writer) drop() {
 		s.forgetLocked(s.all[w.id])
 	}
 	s.mu.Unlock()
-	if !closed {
+	if !closed { // what cannot be removed now, the next Open seals or removes
 		_ = s.remove(stepDeleteManifest, journalPath(w.id))
 		_ = s.remove(stepDeleteData, writingPath(w.id))
 	}

@@ -168,9 +168,9 @@ not be had whole is removed.`,
 			}
 			_, err = c.Download(ctx, args[0], form, 0, f)
 			if err = errors.Join(err, f.Close()); err != nil {
-				_ = os.Remove(file) // what there is of it is of no use
+				return errors.Join(err, os.Remove(file)) // what there is of it must not be taken for all of it
 			}
-			return err
+			return nil
 		})
 	}
 	return cmd

@@ -103,7 +103,8 @@ func (f *topFeed) once(ctx context.Context) error {
 	if err := f.askSeverity(ctx); err != nil {
 		f.put(func(n *topNews) { n.severityErr = err })
 	}
-	_ = f.listPermits(ctx) // what fails is said in the frame
+	// What fails is said in the frame.
+	_ = f.listPermits(ctx)
 	_ = f.listTasks(ctx)
 	return ctx.Err()
 }
