@@ -15,7 +15,7 @@ import (
 type groupTable struct {
 	file  *os.File
 	slots []atomic.Int32
-	owner int // in a watchdog, the pid of the process that starts the commands
+	owner int // the pid of the process that starts the commands
 }
 
 // tableSlots is how many groups a table holds; the kernel kills what more there are, but not what that started.
@@ -35,18 +35,24 @@ func newGroupTable() (*groupTable, error) {
 		_ = file.Close() // the first error says more
 		return nil, err
 	}
+	t.owner = os.Getpid()
+	t.slots[ownerSlot].Store(int32(t.owner)) // a watchdog may begin only after this process was killed
+	t.slots = t.slots[:ownerSlot]
 	return t, nil
 }
 
+// ownerSlot follows the slots of the groups.
+const ownerSlot = tableSlots
+
 // tableSize is in bytes.
-const tableSize = tableSlots * int(unsafe.Sizeof(atomic.Int32{}))
+const tableSize = (tableSlots + 1) * int(unsafe.Sizeof(atomic.Int32{}))
 
 func mapTable(file *os.File) (*groupTable, error) {
 	memory, err := unix.Mmap(int(file.Fd()), 0, tableSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, err
 	}
-	return &groupTable{file: file, slots: unsafe.Slice((*atomic.Int32)(unsafe.Pointer(&memory[0])), tableSlots)}, nil
+	return &groupTable{file: file, slots: unsafe.Slice((*atomic.Int32)(unsafe.Pointer(&memory[0])), tableSlots+1)}, nil
 }
 
 // inheritedTable returns the table of a watchdog; nil where it was given none.
@@ -55,12 +61,21 @@ func inheritedTable() *groupTable {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	t, err := mapTable(file)
+	t, err := inheritTable(file)
 	if err != nil {
 		return nil
 	}
-	t.owner = os.Getppid()
 	return t
+}
+
+func inheritTable(file *os.File) (*groupTable, error) {
+	t, err := mapTable(file)
+	if err != nil {
+		return nil, err
+	}
+	t.owner = int(t.slots[ownerSlot].Load())
+	t.slots = t.slots[:ownerSlot]
+	return t, nil
 }
 
 // files are what a watchdog is to inherit.
