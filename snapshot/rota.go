@@ -54,8 +54,9 @@ func newRota(ctx context.Context, s *Snapshotter, readers *sync.WaitGroup, signa
 
 // start takes the first snapshots and begins to take turns.
 func (r *rota) start() {
+	first := r.tick // the other goroutine may have planned the next by the time this one runs
 	r.readers.Go(func() {
-		if r.round(r.tick) {
+		if r.round(first) {
 			r.takeTurns()
 		}
 	})

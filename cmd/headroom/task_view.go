@@ -34,9 +34,9 @@ func newTasks() *cobra.Command {
 own identity; those that ended lately too. A sample that is over 1 s old is
 taken anew. CPU is in cores, over the last second or more; MEMORY is the working
 set of the task's control group where it has one, else the sum of its resident
-sets, marked with ~ as what processes share counts for each of them, and - where no
-process is left. DISK is marked with > where it is not all, and with ~ where it
-is old; ? is unknown.
+sets, marked with ~ as what processes share counts for each of them, and - where
+no process is left. DISK is marked with > where it is not all, and with ~ where
+it is old; ? is unknown.
 
 With -o json, one ListTasksResponse of the API.`,
 		Example: examples("headroom tasks", "headroom tasks -o json"),
