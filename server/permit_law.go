@@ -3,6 +3,7 @@ package server
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/headroom-rpc/headroom/internal/wire"
@@ -15,7 +16,8 @@ import (
 // paceInterval is the time between two parts of a rise that a law wants to be gradual.
 const paceInterval = 100 * time.Millisecond
 
-// A regime is the law of HostResource at work: what it looked at last, and what it decided.
+// A regime is the law of HostResource at work: what it looked at last, and what it decided. Its mutex is locked before
+// the arbiter is entered, never after.
 type regime struct {
 	mu       sync.Mutex
 	windows  usageWindows
@@ -27,7 +29,9 @@ type regime struct {
 	set      hostState     // last
 	setPart  int64         // of new sessions, likewise
 	shadow   *limit.Shadow // nil without any
-	shadowed []*headroomv1.ShadowLimit
+
+	// shadowed is what other laws decided last, for whoever is in the arbiter. The messages are not changed any more.
+	shadowed atomic.Pointer[[]*headroomv1.ShadowLimit]
 }
 
 // step lets the law decide anew. It returns when there is more to do with what it decided, and when it is to decide
@@ -65,7 +69,8 @@ func (s *permitService) step(a *arbiter) (again, next time.Duration) {
 	r.decision, r.users, r.at = law.Step(in), users, now
 	kept.tell(&r.decision)
 	if r.shadow != nil {
-		r.shadowed = shadowsOf(r.shadow.Step(in))
+		shadowed := shadowsOf(r.shadow.Step(in))
+		r.shadowed.Store(&shadowed)
 	}
 	if next = r.decision.Next; next <= 0 || len(users) == 0 {
 		next = stepInterval
@@ -82,11 +87,12 @@ func shadowsOf(decided []limit.ShadowDecision) []*headroomv1.ShadowLimit {
 	return all
 }
 
-// shadows returns what other laws decided last. The messages are not changed any more.
+// shadows returns what other laws decided last.
 func (r *regime) shadows() []*headroomv1.ShadowLimit {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.shadowed
+	if shadowed := r.shadowed.Load(); shadowed != nil {
+		return *shadowed
+	}
+	return nil
 }
 
 // pace goes on with a rise that is gradual, and looks whether memory lets anything start. It returns when it is to be
