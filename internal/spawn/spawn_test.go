@@ -109,7 +109,7 @@ func TestSignal(t *testing.T) {
 		t.Errorf("%+v, want that something is left", e)
 	}
 	_ = syscall.Kill(-p.Pid, syscall.SIGKILL)
-	p, out = sh(t, s, `trap 'echo told; exit 7' TERM; sh -c 'trap "echo me too; exit" TERM; echo ready; while :; do sleep 0.01; done' & wait`)
+	p, out = sh(t, s, `trap 'echo told; exit 7' TERM; sh -c 'trap "echo me too; exit" TERM; sleep 1000 & echo ready; wait' & wait`)
 	await(t, out, "ready")
 	p.Terminate()
 	if e := p.Exit(); e.Code != 7 {
