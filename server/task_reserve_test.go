@@ -44,9 +44,9 @@ func TestMemoryIsLeftFreeForTasks(t *testing.T) {
 			t.Fatalf("limit %d (%s), want it to grow whatever a worker says of its task", free, binding)
 		}
 
-		// 1 of 4 GiB is in use; with the task's 3 more there would be none free.
+		// 1 of 4 GiB is in use; with what the task may still take, whatever this process uses by now, none would be free.
 		id := register(t, l.tasks(), &headroomv1.RegisterTaskRequest{
-			Name: "build", Processes: []*headroomv1.TaskProcess{self("p")}, MemoryLimitBytes: 3 << 30, Ttl: durationpb.New(24 * time.Hour),
+			Name: "build", Processes: []*headroomv1.TaskProcess{self("p")}, MemoryLimitBytes: 8 << 30, Ttl: durationpb.New(24 * time.Hour),
 		}).GetTaskId()
 		held := io.targetOf("host").GetTarget()
 		kept, binding := grown()
