@@ -188,6 +188,10 @@ type Upload struct {
 	cancel context.CancelFunc
 	stream grpc.ClientStreamingClient[headroomv1.UploadArtifactRequest, headroomv1.UploadArtifactResponse]
 	err    error // of the stream; nothing more is sent
+
+	done   chan struct{} // closed once the server answered, or the stream broke
+	answer *headroomv1.UploadArtifactResponse
+	broken error // instead of an answer
 }
 
 // Upload begins an upload, which lives until [Upload.Seal] or until ctx is done. It does not wait for the server.
@@ -213,8 +217,17 @@ func (c *Client) Upload(ctx context.Context, u UploadConfig) (*Upload, error) {
 		cancel()
 		return nil, c.callError(ctx, "upload artifact", err)
 	}
+	up.done, up.answer = make(chan struct{}), new(headroomv1.UploadArtifactResponse)
+	go func() {
+		defer close(up.done)
+		up.broken = stream.RecvMsg(up.answer)
+	}()
 	return up, nil
 }
+
+// Done returns a channel that is closed once the server takes no more: it has sealed or refused the artifact, or the
+// connection is lost. Seal tells which.
+func (u *Upload) Done() <-chan struct{} { return u.done }
 
 // Write sends p. It blocks while the server is behind. After an error nothing more is sent; Seal tells why.
 func (u *Upload) Write(p []byte) (n int, err error) {
@@ -233,11 +246,12 @@ func (u *Upload) Write(p []byte) (n int, err error) {
 // Seal ends the upload. It blocks until the server has sealed the artifact, which it returns, or refuses it.
 func (u *Upload) Seal() (diagnostics.Artifact, error) {
 	defer u.cancel()
-	p, err := u.stream.CloseAndRecv()
-	if err != nil {
-		return diagnostics.Artifact{}, u.c.callError(u.ctx, "upload artifact", err)
+	_ = u.stream.CloseSend() // an error is that of what is received, which tells why
+	<-u.done
+	if u.broken != nil {
+		return diagnostics.Artifact{}, u.c.callError(u.ctx, "upload artifact", u.broken)
 	}
-	return wire.ArtifactFrom(p.GetArtifact()), nil
+	return wire.ArtifactFrom(u.answer.GetArtifact()), nil
 }
 
 // Abort breaks the upload off: the server keeps what came, as cut short.

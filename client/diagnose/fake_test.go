@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/diagnostics"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
@@ -31,11 +32,19 @@ type fake struct {
 	partial  map[string][]byte // what came of uploads that go on or broke off
 	uploads  map[string]int
 	finished map[string]bool // runs; whether they failed
+	logs     []*logPart
+	deaf     bool // no log is read any more, until a restart
 
 	server   *grpc.Server
 	listener *bufconn.Listener
 
 	step chan struct{} // closed and made anew when one is uploaded
+}
+
+// logPart is one upload of a log.
+type logPart struct {
+	run, text string
+	sealed    bool
 }
 
 func (f *fake) GetStatus(context.Context, *headroomv1.GetStatusRequest) (*headroomv1.GetStatusResponse, error) {
@@ -84,7 +93,21 @@ func (f *fake) StartDiagnostics(
 func (f *fake) UploadArtifact(stream grpc.ClientStreamingServer[headroomv1.UploadArtifactRequest, headroomv1.UploadArtifactResponse]) error {
 	var key string
 	var content []byte
+	var log *logPart // nil for another artifact
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if log != nil {
+			log.sealed = true
+		}
+	}()
 	for {
+		f.mu.Lock()
+		deaf := f.deaf && log != nil
+		f.mu.Unlock()
+		if deaf {
+			<-stream.Context().Done()
+		}
 		req, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			break
@@ -100,10 +123,19 @@ func (f *fake) UploadArtifact(stream grpc.ClientStreamingServer[headroomv1.Uploa
 			if start.GetContinues() {
 				key += "/continues"
 			}
+			if start.GetRecorder() == diagnostics.RecorderLogs {
+				log = &logPart{run: start.GetRunId()}
+				f.mu.Lock()
+				f.logs = append(f.logs, log)
+				f.mu.Unlock()
+			}
 		}
 		content = append(content, req.GetData()...)
 		f.mu.Lock()
 		f.partial[key] = content
+		if log != nil {
+			log.text = string(content)
+		}
 		f.stepLocked()
 		f.mu.Unlock()
 	}
@@ -113,6 +145,37 @@ func (f *fake) UploadArtifact(stream grpc.ClientStreamingServer[headroomv1.Uploa
 	f.stepLocked()
 	f.mu.Unlock()
 	return stream.SendAndClose(&headroomv1.UploadArtifactResponse{Artifact: &headroomv1.Artifact{ArtifactId: key, SizeBytes: int64(len(content))}})
+}
+
+// ListArtifacts lists the logs.
+func (f *fake) ListArtifacts(_ context.Context, req *headroomv1.ListArtifactsRequest) (*headroomv1.ListArtifactsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	resp := &headroomv1.ListArtifactsResponse{}
+	for _, log := range f.logs {
+		if log.run != req.GetRunId() || req.GetName() != "task_logs" {
+			continue
+		}
+		a := &headroomv1.Artifact{Part: int32(len(resp.Artifacts)), SizeBytes: int64(len(log.text))}
+		if log.sealed {
+			a.State = headroomv1.ArtifactState_ARTIFACT_STATE_SEALED
+		}
+		resp.Artifacts = append(resp.Artifacts, a)
+	}
+	return resp, nil
+}
+
+// log returns what came of the log of a run, in how many parts.
+func (f *fake) log(run string) (text string, parts int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, log := range f.logs {
+		if log.run == run {
+			text += log.text
+			parts++
+		}
+	}
+	return text, parts
 }
 
 func (f *fake) stepLocked() {
@@ -127,7 +190,7 @@ func (f *fake) content(key string) ([]byte, int) {
 	return f.whole[key], f.uploads[key]
 }
 
-// await waits until the condition holds, which is given what came, whole and in part.
+// await waits until the condition holds, which is given what came, whole and in part, and may read what mu guards.
 func (f *fake) await(holds func(whole, partial map[string][]byte) bool) {
 	for {
 		f.mu.Lock()
@@ -178,5 +241,8 @@ func (f *fake) begin() {
 // restart breaks all connections and serves again.
 func (f *fake) restart() {
 	f.server.Stop()
+	f.mu.Lock()
+	f.deaf = false
+	f.mu.Unlock()
 	f.begin()
 }

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -30,19 +31,25 @@ type logUpload struct {
 	ending  chan struct{} // closed with lines
 	done    chan error
 
+	// Of the goroutine that sends.
+	tail    logTail
+	part    int   // the number of the newest part that the server was seen to have; -1 for none
+	begin   int64 // where in the log the part after that begins
+	drained bool  // there are no more lines
+
 	mu     sync.Mutex
 	closed bool
 	lost   int
 }
 
 func newLogUpload(s *Session) *logUpload {
-	l := &logUpload{session: s, lines: make(chan []byte, maxPending), ending: make(chan struct{}), done: make(chan error, 1)}
+	l := &logUpload{session: s, lines: make(chan []byte, maxPending), ending: make(chan struct{}), done: make(chan error, 1), part: -1}
 	go func() { l.done <- l.run() }()
 	return l
 }
 
 // run sends the lines until there are no more. When the connection is lost, or the server is restarted, it goes on with
-// another part as soon as there is a server again; what was on its way then is lost, as the part before says.
+// another part as soon as there is a server again, from what that has of the log.
 func (l *logUpload) run() error {
 	s := l.session
 	// Not of the session's context: the lines that wait at the end are to be sent.
@@ -50,10 +57,9 @@ func (l *logUpload) run() error {
 	config := client.UploadConfig{
 		Task: s.config.Task, Run: s.recording.Run, Recorder: diagnostics.RecorderLogs, Begin: s.begin,
 	}
-	var left []byte // a line that could not be sent
-	for {
-		more, err := l.part(ctx, config, &left)
-		if err == nil || !more || status.Code(err) != codes.Unavailable {
+	for last := false; ; {
+		err := l.send(ctx, config, last)
+		if err == nil || last || !passes(err) {
 			for range l.lines { // nobody is to wait
 			}
 			return err
@@ -61,38 +67,76 @@ func (l *logUpload) run() error {
 		select {
 		case <-time.After(logPause):
 		case <-l.ending: // once more, and then no more
+			last = true
 		}
 		config.Continues, config.Begin = true, time.Now()
 	}
 }
 
-// part sends lines as one artifact. With more it reports that the log was not at its end when that began.
-func (l *logUpload) part(ctx context.Context, config client.UploadConfig, left *[]byte) (more bool, err error) {
-	select {
-	case <-l.ending:
-	default:
-		more = true
+// send sends lines as one artifact, until there are no more or the server takes no more.
+func (l *logUpload) send(ctx context.Context, config client.UploadConfig, last bool) error {
+	if config.Continues {
+		if err := l.resume(ctx, last); err != nil {
+			return err
+		}
+		if l.drained && l.begin == l.tail.end {
+			return nil
+		}
 	}
 	u, err := l.session.c.Upload(ctx, config)
 	if err != nil {
-		return more, err
+		return err
 	}
-	if *left != nil {
-		if _, err = u.Write(*left); err == nil {
-			*left = nil
+	err = l.tail.from(l.begin, func(text []byte) error {
+		_, err := u.Write(text)
+		return err
+	})
+	for err == nil && !l.drained {
+		select {
+		case line, ok := <-l.lines:
+			if l.drained = !ok; ok {
+				l.tail.add(line)
+				_, err = u.Write(line)
+			}
+		case <-u.Done():
+			err = io.EOF
 		}
 	}
-	for err == nil {
-		line, ok := <-l.lines
-		if !ok {
-			break
+	_, err = u.Seal() // it tells too why nothing more was taken
+	return err
+}
+
+// passes reports whether what the error says may pass: there is no server, or the slot of the upload that broke off is
+// still in use.
+func passes(err error) bool {
+	return status.Code(err) == codes.Unavailable || client.Reason(err) == "RECORDINGS"
+}
+
+// errWriting reports that the server has yet to notice that an upload broke off. It is one that passes.
+var errWriting = status.Error(codes.Unavailable, "diagnose: log: the part before is not sealed yet")
+
+// resume asks the server what it has of the log, so that the next part goes on from there. Where it cannot tell for
+// good it does so at the last attempt only.
+func (l *logUpload) resume(ctx context.Context, last bool) error {
+	recorder, _ := diagnostics.Lookup(diagnostics.RecorderLogs)
+	all, err := l.session.c.Artifacts(ctx, client.ArtifactQuery{
+		Task: l.session.config.Task, Run: l.session.recording.Run, Name: recorder.Artifact,
+	})
+	if err != nil {
+		return err
+	}
+	part, size := l.part, int64(0)
+	for _, a := range all.List {
+		if !a.Sealed && !last {
+			return errWriting
 		}
-		if _, err = u.Write(line); err != nil {
-			*left = line
+		if a.Part > part {
+			part, size = a.Part, a.Size
 		}
 	}
-	_, err = u.Seal() // it tells too why a Write failed
-	return more, err
+	l.part = part
+	l.begin = min(max(l.begin+size, l.tail.begin), l.tail.end)
+	return nil
 }
 
 // Write takes one line. It never blocks and never fails.

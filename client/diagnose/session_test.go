@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -178,27 +180,29 @@ func TestHeapTraceGoroutinesAndLogs(t *testing.T) {
 }
 
 // A session goes on after the server was restarted, as the same run: its recording, its log in a further part, and its
-// profiles. Nothing is told to be missing that a later upload brought.
+// profiles. Nothing is told to be missing that a later upload brought, and no line is lost or doubled, were it on its
+// way or not yet written when the connection broke.
 func TestServerIsRestarted(t *testing.T) {
 	f := &fake{}
 	c := serve(t, f)
 	s := begin(t, c, "cpu_profile", "allocation_profile", "logs")
 	log := slog.New(s.Handler(slog.DiscardHandler))
-	log.Info("before")
+	log.Info("first")
 	f.await(func(_, partial map[string][]byte) bool {
-		return bytes.Contains(partial[s.Run()+"/logs"], []byte("before"))
+		return bytes.Contains(partial[s.Run()+"/logs"], []byte("first"))
 	})
-	f.restart()
-	for { // what is written while the connection breaks may be lost; the log goes on with what comes then
-		log.Info("after")
-		time.Sleep(100 * time.Millisecond) // few enough for all to wait
-		f.mu.Lock()
-		on := f.resumed > 0 && bytes.Contains(f.partial[s.Run()+"/logs/continues"], []byte("after"))
-		f.mu.Unlock()
-		if on {
-			break
-		}
+	f.mu.Lock()
+	f.deaf = true
+	f.mu.Unlock()
+	const unread = 500
+	for i := range unread {
+		log.Info("unread", "n", i)
 	}
+	f.restart()
+	log.Info("last")
+	f.await(func(_, partial map[string][]byte) bool {
+		return f.resumed > 0 && bytes.Contains(partial[s.Run()+"/logs/continues"], []byte("last"))
+	})
 	end(t, s, nil)
 	if failed, ok := f.finished[s.Run()]; !ok || failed {
 		t.Errorf("the server was told that the run ended %v, failed %v; want that it ended well", ok, failed)
@@ -207,6 +211,19 @@ func TestServerIsRestarted(t *testing.T) {
 		if text, _ := f.content(s.Run() + key); len(text) == 0 {
 			t.Errorf("there is no %s whole", key)
 		}
+	}
+	text, parts := f.log(s.Run())
+	var got []string
+	for line := range strings.Lines(text) {
+		_, words, _ := strings.Cut(line, "msg=")
+		got = append(got, strings.TrimSpace(words))
+	}
+	want := []string{"first"}
+	for i := range unread {
+		want = append(want, fmt.Sprintf("unread n=%d", i))
+	}
+	if want = append(want, "last"); !slices.Equal(got, want) {
+		t.Errorf("the %d parts of the log have %d lines, want %d: %.200s", parts, len(got), len(want), strings.Join(got, ", "))
 	}
 }
 
