@@ -14,6 +14,7 @@ import (
 	"github.com/headroom-rpc/headroom/client/diagnose"
 	"github.com/headroom-rpc/headroom/diagnostics"
 	"github.com/headroom-rpc/headroom/server"
+	"github.com/headroom-rpc/headroom/severity"
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
@@ -40,6 +41,7 @@ func TestTraceIsDumpedWhenTheSeverityRises(t *testing.T) {
 	me := server.Identity{Name: "me", Role: server.RoleWorker, UID: -1, PID: -1, Local: true}
 	srv, err := server.New(server.Config{
 		Snapshotter: snapshotter, Version: "test", Listeners: []*server.Listener{server.NewListener(lis, me)},
+		Levels:      []severity.Level{{Enter: severity.GlobalRelative(50)}},
 		Diagnostics: server.DiagnosticsConfig{Allow: []string{"trace", "goroutines"}, Dir: t.TempDir()},
 	})
 	if err != nil {
@@ -79,14 +81,18 @@ func TestTraceIsDumpedWhenTheSeverityRises(t *testing.T) {
 		}
 		return ids
 	}
-	// The session may begin to watch after the level has risen; then it sees the next time.
-	deadline := time.Now().Add(time.Minute)
-	for n := 0; len(sealed()) < 2; n++ {
-		if time.Now().After(deadline) {
-			t.Fatalf("%v is dumped, want the trace and the goroutines", sealed())
+	// The memory in use is that of the other level as soon as one is entered, so that the severity rises again and
+	// again: the session may begin to watch after it has risen.
+	watching, enough := context.WithTimeout(t.Context(), time.Minute)
+	defer enough()
+	for update := range c.WatchSeverity(watching, client.SeverityOptions{}) {
+		if len(sealed()) == 2 {
+			break
 		}
-		used.Store(total * []int64{99, 10}[n/40%2] / 100)
-		time.Sleep(100 * time.Millisecond)
+		used.Store(total * []int64{99, 10}[min(update.Severity.Level, 1)] / 100)
+	}
+	if len(sealed()) < 2 {
+		t.Fatalf("%v is dumped, want the trace and the goroutines", sealed())
 	}
 	for recorder, want := range map[string]string{diagnostics.RecorderTrace: "go 1.", diagnostics.RecorderGoroutines: "goroutine "} {
 		var content bytes.Buffer
