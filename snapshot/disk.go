@@ -23,9 +23,30 @@ func (s DiskState) String() string {
 	return diskStateNames[s]
 }
 
+// DiskSource is where a figure of disk usage is from.
+type DiskSource uint8
+
+// The sources. Both count the blocks that are allocated.
+const (
+	DiskSourceUnknown DiskSource = iota // there is no figure, or it is not told
+	DiskWalked                          // the folder was walked
+	DiskAccounted                       // the kernel's account of the project that the folder is, and no other
+)
+
+var diskSourceNames = [...]string{"unknown", "walk", "project quota"}
+
+// String returns the name in lower case, such as "project quota".
+func (s DiskSource) String() string {
+	if int(s) >= len(diskSourceNames) {
+		return diskSourceNames[DiskSourceUnknown]
+	}
+	return diskSourceNames[s]
+}
+
 // DiskReading is what a folder takes on its disk, with all below it.
 type DiskReading struct {
 	State  DiskState
+	Source DiskSource
 	Reason string // for people; empty for DiskOK
 
 	Bytes   int64 // allocated: a sparse file counts what it has, a file with several names once

@@ -188,6 +188,7 @@ func diskUsage(s *task.Sample, now time.Duration) *headroomv1.DiskUsage {
 		EntryCount: int64If(known, s.Disk.Entries),
 		Took:       durationIf(known, s.Disk.Took),
 		Reason:     text(s.Disk.Reason),
+		Source:     headroomv1.DiskSource(s.Disk.Source),
 	}
 	if known {
 		p.SampleTime, p.Age = timestamp(s.DiskTime), age(s.DiskAt, now)
@@ -204,6 +205,9 @@ func diskUsageFrom(p *headroomv1.DiskUsage, s *task.Sample, now time.Duration) {
 	s.Disk.State = snapshot.DiskState(state)
 	s.Disk.Bytes, s.Disk.Entries = max(p.GetUsedBytes(), 0), max(p.GetEntryCount(), 0)
 	s.Disk.Took = max(p.GetTook().AsDuration(), 0)
+	if source := p.GetSource(); source > 0 && source <= headroomv1.DiskSource(snapshot.DiskAccounted) {
+		s.Disk.Source = snapshot.DiskSource(source)
+	}
 	s.DiskAt, s.DiskTime = atFrom(p.GetAge(), now), timeFrom(p.GetSampleTime())
 }
 

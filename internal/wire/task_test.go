@@ -32,8 +32,9 @@ func someTask() (task.Info, time.Time, task.Sample) {
 	return info, at.Add(2 * time.Hour), task.Sample{
 		At: 99 * time.Second, Time: at, Usage: usage, Stopped: "why",
 		Processes: []task.ProcessUsage{{Name: "p", PID: 12, Usage: usage}, {Name: "q", Ended: true}},
-		Disk:      snapshot.DiskReading{State: snapshot.DiskStale, Reason: "r", Bytes: 1, Entries: 2, Took: time.Second},
-		DiskAt:    40 * time.Second, DiskTime: at.Add(-time.Minute),
+		Disk: snapshot.DiskReading{State: snapshot.DiskStale, Source: snapshot.DiskAccounted, Reason: "r", Bytes: 1, Entries: 2,
+			Took: time.Second},
+		DiskAt: 40 * time.Second, DiskTime: at.Add(-time.Minute),
 	}
 }
 

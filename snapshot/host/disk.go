@@ -25,6 +25,9 @@ const (
 	maxHung = 16
 
 	maxDiskEntries = 50_000_000
+
+	// maxProjectChecks bounds the folders of which it is known whether they are projects.
+	maxProjectChecks = 1000
 )
 
 // DiskConfig says how folders are walked. The zero value of each field is its default.
@@ -56,6 +59,9 @@ type DiskRequest struct {
 // DiskWalker walks folders in the background: those of one mount one after the other, those of different mounts at
 // the same time. A walk that hangs in the kernel is left behind, and its mount is unknown until it returns. All
 // methods are safe for concurrent use, and none blocks.
+//
+// On Linux, a folder that is a project, of which the kernel keeps account, is walked once an hour only: in between, its
+// usage is that account, if it was what the last walk found. That takes CAP_SYS_ADMIN and Linux 5.14.
 type DiskWalker struct {
 	cfg  DiskConfig
 	walk func(*folderWalk) snapshot.DiskReading // replaced in tests
@@ -63,6 +69,7 @@ type DiskWalker struct {
 	mu     sync.Mutex
 	closed bool
 	mounts map[string]*mountQueue
+	checks map[DiskRequest]projectCheck
 	hung   int
 }
 
@@ -83,6 +90,7 @@ type folderWalk struct {
 	DiskRequest
 	cfg      DiskConfig
 	deadline time.Time
+	check    projectCheck // of the last walk; then that of this one
 	stop     atomic.Bool
 	entries  atomic.Int64
 }
@@ -95,7 +103,8 @@ func NewDiskWalker(c DiskConfig) *DiskWalker {
 	if !(c.Share > 0 && c.Share <= 1) {
 		c.Share = DefaultDiskShare
 	}
-	return &DiskWalker{cfg: c, walk: walkDisk, mounts: make(map[string]*mountQueue)}
+	return &DiskWalker{cfg: c, walk: walkDisk, mounts: make(map[string]*mountQueue),
+		checks: make(map[DiskRequest]projectCheck)}
 }
 
 // Start has the folder walked, and calls done with what was found, once, on another goroutine: after at most the
@@ -151,6 +160,7 @@ func (d *DiskWalker) nextLocked(point string, q *mountQueue) {
 	q.waiting = slices.Delete(q.waiting, 0, 1)
 	q.running = next.walk
 	next.walk.deadline = time.Now().Add(d.cfg.Deadline)
+	next.walk.check = d.checks[next.walk.DiskRequest]
 	var once sync.Once
 	tell := func(r snapshot.DiskReading) { once.Do(func() { next.done(r) }) }
 	late := time.AfterFunc(d.cfg.Deadline+diskGrace, func() { d.hang(point, q, next.walk, tell) })
@@ -160,6 +170,7 @@ func (d *DiskWalker) nextLocked(point string, q *mountQueue) {
 		tell(r)
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		d.keepLocked(next.walk)
 		if !q.hung.IsZero() {
 			q.hung = time.Time{}
 			d.hung--
@@ -167,6 +178,18 @@ func (d *DiskWalker) nextLocked(point string, q *mountQueue) {
 		q.running = nil
 		d.nextLocked(point, q)
 	}()
+}
+
+// keepLocked keeps what a walk has learned of the folder as a project.
+func (d *DiskWalker) keepLocked(w *folderWalk) {
+	if w.check == (projectCheck{}) {
+		delete(d.checks, w.DiskRequest)
+		return
+	}
+	if _, known := d.checks[w.DiskRequest]; !known && len(d.checks) >= maxProjectChecks {
+		clear(d.checks) // most are of tasks that have ended; the others cost a walk
+	}
+	d.checks[w.DiskRequest] = w.check
 }
 
 // hang leaves a walk behind.

@@ -53,50 +53,78 @@ func walkDisk(w *folderWalk) snapshot.DiskReading {
 		since: time.Now(), noatime: unix.O_NOATIME, beneath: true,
 	}
 	began, cpu := d.since, threadTime()
-	reason := d.root()
+	d.read()
 	d.reading.Took, d.reading.CPU = time.Since(began), threadTime()-cpu
-	d.reading.State, d.reading.Reason = snapshot.DiskOK, reason
-	switch {
-	case reason != "" && d.reading.Entries == 0:
-		d.reading.State = snapshot.DiskUnknown
-	case reason != "":
-		d.reading.State = snapshot.DiskPartial
-	}
 	return d.reading
 }
 
-// root opens the folder and walks it. It returns why the reading is not whole.
-func (d *diskWalk) root() string {
+// read opens the folder, and takes its usage from its project's account, or walks it.
+func (d *diskWalk) read() {
+	last, began := d.check, d.since
+	d.check = projectCheck{}
+	var st unix.Statx_t
+	fd, why := d.root(&st)
+	if why != "" {
+		d.reading.Reason = why
+		return
+	}
+	defer unix.Close(fd)
+	before, accounted := readProject(fd)
+	if !accounted || d.AllMounts {
+		d.walk(fd, &st)
+		return
+	}
+	now := projectCheck{folder: fileID{deviceOf(&st), st.Ino}, project: before.id, walked: began}
+	if last.holds(now) {
+		d.check = last
+		d.reading = before.reading()
+		return
+	}
+	d.walk(fd, &st)
+	if after, ok := readProject(fd); ok && isWhole(d.reading, before, after) {
+		d.check = now
+	}
+}
+
+// root opens the folder and looks at it, or says why that cannot be.
+func (d *diskWalk) root(st *unix.Statx_t) (fd int, why string) {
 	if d.UID >= 0 && d.UID != os.Geteuid() {
 		if err := takeRights(d.UID); err != nil && os.Geteuid() == 0 {
-			return err.Error()
+			return -1, err.Error()
 		}
 	}
 	fd, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return fmt.Sprintf("open %s: %v", d.Path, err)
+		return -1, fmt.Sprintf("open %s: %v", d.Path, err)
 	}
-	var st unix.Statx_t
-	if err := statx(fd, itself, &st); err != nil {
+	if err := statx(fd, itself, st); err != nil {
 		_ = unix.Close(fd)
-		return fmt.Sprintf("stat %s: %v", d.Path, err)
+		return -1, fmt.Sprintf("stat %s: %v", d.Path, err)
 	}
 	if d.UID >= 0 && int(st.Uid) != d.UID {
 		_ = unix.Close(fd)
-		return fmt.Sprintf("%s is not a folder of user %d", d.Path, d.UID)
+		return -1, fmt.Sprintf("%s is not a folder of user %d", d.Path, d.UID)
 	}
-	d.dev = deviceOf(&st)
-	d.count(&st)
-	return d.folder(fd, 1)
+	return fd, ""
 }
 
-// folder counts what is in the folder, and closes it.
+// walk counts the folder and all that is in it.
+func (d *diskWalk) walk(fd int, st *unix.Statx_t) {
+	d.dev = deviceOf(st)
+	d.count(st)
+	reason := d.folder(fd, 1)
+	d.reading.State, d.reading.Source, d.reading.Reason = snapshot.DiskOK, snapshot.DiskWalked, reason
+	if reason != "" {
+		d.reading.State = snapshot.DiskPartial
+	}
+}
+
+// folder counts what is in the folder.
 func (d *diskWalk) folder(fd, depth int) (reason string) {
 	first := len(d.names)
 	defer func() { d.names = d.names[:first] }()
 	reason = d.list(fd)
 	if depth == maxDiskDepth && len(d.names) > first {
-		_ = unix.Close(fd)
 		return firstOf(reason, fmt.Sprintf("folders deeper than %d were left out", maxDiskDepth))
 	}
 	for at := first; at < len(d.names); {
@@ -116,8 +144,8 @@ func (d *diskWalk) folder(fd, depth int) (reason string) {
 			continue
 		}
 		reason = firstOf(reason, d.folder(child, depth+1))
+		_ = unix.Close(child)
 	}
-	_ = unix.Close(fd)
 	return reason
 }
 

@@ -13,6 +13,9 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
+// projectCheck is nothing here: no account of projects is read.
+type projectCheck struct{}
+
 // walkDisk walks a folder below an os.Root: what is moved or replaced meanwhile cannot lead it elsewhere. It counts
 // the size of files, and a file with several names each time.
 func walkDisk(w *folderWalk) (r snapshot.DiskReading) {
@@ -60,12 +63,13 @@ func walkDisk(w *folderWalk) (r snapshot.DiskReading) {
 	}
 	switch {
 	case r.Entries == 0:
-		r.State = snapshot.DiskUnknown
+		return r
 	case r.Reason != "":
 		r.State = snapshot.DiskPartial
 	default:
 		r.State = snapshot.DiskOK
 	}
+	r.Source = snapshot.DiskWalked
 	return r
 }
 

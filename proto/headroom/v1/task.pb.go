@@ -153,6 +153,60 @@ func (ProcessState) EnumDescriptor() ([]byte, []int) {
 	return file_headroom_v1_task_proto_rawDescGZIP(), []int{1}
 }
 
+// States where the disk usage of a folder is from. More values may be added.
+type DiskSource int32
+
+const (
+	// Is not told.
+	DiskSource_DISK_SOURCE_UNSPECIFIED DiskSource = 0
+	// The folder was walked.
+	DiskSource_DISK_SOURCE_WALK DiskSource = 1
+	// The file system keeps account of the project that the folder is. A walk, an hour ago at most, found just what was
+	// counted then. Files that were removed and are still open are counted too.
+	DiskSource_DISK_SOURCE_PROJECT_QUOTA DiskSource = 2
+)
+
+// Enum value maps for DiskSource.
+var (
+	DiskSource_name = map[int32]string{
+		0: "DISK_SOURCE_UNSPECIFIED",
+		1: "DISK_SOURCE_WALK",
+		2: "DISK_SOURCE_PROJECT_QUOTA",
+	}
+	DiskSource_value = map[string]int32{
+		"DISK_SOURCE_UNSPECIFIED":   0,
+		"DISK_SOURCE_WALK":          1,
+		"DISK_SOURCE_PROJECT_QUOTA": 2,
+	}
+)
+
+func (x DiskSource) Enum() *DiskSource {
+	p := new(DiskSource)
+	*p = x
+	return p
+}
+
+func (x DiskSource) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DiskSource) Descriptor() protoreflect.EnumDescriptor {
+	return file_headroom_v1_task_proto_enumTypes[2].Descriptor()
+}
+
+func (DiskSource) Type() protoreflect.EnumType {
+	return &file_headroom_v1_task_proto_enumTypes[2]
+}
+
+func (x DiskSource) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DiskSource.Descriptor instead.
+func (DiskSource) EnumDescriptor() ([]byte, []int) {
+	return file_headroom_v1_task_proto_rawDescGZIP(), []int{2}
+}
+
 // States how much is known of a folder. More values may be added; a client treats one that it does not know as
 // UNKNOWN.
 type DiskState int32
@@ -199,11 +253,11 @@ func (x DiskState) String() string {
 }
 
 func (DiskState) Descriptor() protoreflect.EnumDescriptor {
-	return file_headroom_v1_task_proto_enumTypes[2].Descriptor()
+	return file_headroom_v1_task_proto_enumTypes[3].Descriptor()
 }
 
 func (DiskState) Type() protoreflect.EnumType {
-	return &file_headroom_v1_task_proto_enumTypes[2]
+	return &file_headroom_v1_task_proto_enumTypes[3]
 }
 
 func (x DiskState) Number() protoreflect.EnumNumber {
@@ -212,7 +266,7 @@ func (x DiskState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DiskState.Descriptor instead.
 func (DiskState) EnumDescriptor() ([]byte, []int) {
-	return file_headroom_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_headroom_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 // Is a task: named process trees or cgroups whose use is kept account of, with a folder if it has one.
@@ -769,7 +823,9 @@ type DiskUsage struct {
 	// States how long it took, pauses included.
 	Took *durationpb.Duration `protobuf:"bytes,6,opt,name=took,proto3" json:"took,omitempty"`
 	// Says why the state is not OK.
-	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// States where the figures are from. UNSPECIFIED for UNKNOWN, and from a server that does not tell.
+	Source        DiskSource `protobuf:"varint,8,opt,name=source,proto3,enum=headroom.v1.DiskSource" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -851,6 +907,13 @@ func (x *DiskUsage) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *DiskUsage) GetSource() DiskSource {
+	if x != nil {
+		return x.Source
+	}
+	return DiskSource_DISK_SOURCE_UNSPECIFIED
 }
 
 // States how the sampling of tasks keeps up.
@@ -1063,7 +1126,7 @@ const file_headroom_v1_task_proto_rawDesc = "" +
 	"_vms_bytesB\x0f\n" +
 	"\r_thread_countB\x10\n" +
 	"\x0e_process_countB\a\n" +
-	"\x05_nice\"\xd3\x02\n" +
+	"\x05_nice\"\x84\x03\n" +
 	"\tDiskUsage\x12,\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x16.headroom.v1.DiskStateR\x05state\x12\"\n" +
 	"\n" +
@@ -1074,7 +1137,8 @@ const file_headroom_v1_task_proto_rawDesc = "" +
 	"sampleTime\x12+\n" +
 	"\x03age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12-\n" +
 	"\x04took\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reasonB\r\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12/\n" +
+	"\x06source\x18\b \x01(\x0e2\x17.headroom.v1.DiskSourceR\x06sourceB\r\n" +
 	"\v_used_bytesB\x0e\n" +
 	"\f_entry_count\"\xce\x03\n" +
 	"\x0eSamplingHealth\x12\x1d\n" +
@@ -1104,7 +1168,12 @@ const file_headroom_v1_task_proto_rawDesc = "" +
 	"\x15PROCESS_STATE_STOPPED\x10\x04\x12\x18\n" +
 	"\x14PROCESS_STATE_FROZEN\x10\x05\x12\x18\n" +
 	"\x14PROCESS_STATE_ZOMBIE\x10\x06\x12\x16\n" +
-	"\x12PROCESS_STATE_IDLE\x10\a*\x80\x01\n" +
+	"\x12PROCESS_STATE_IDLE\x10\a*^\n" +
+	"\n" +
+	"DiskSource\x12\x1b\n" +
+	"\x17DISK_SOURCE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10DISK_SOURCE_WALK\x10\x01\x12\x1d\n" +
+	"\x19DISK_SOURCE_PROJECT_QUOTA\x10\x02*\x80\x01\n" +
 	"\tDiskState\x12\x1a\n" +
 	"\x16DISK_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12DISK_STATE_UNKNOWN\x10\x01\x12\x16\n" +
@@ -1125,54 +1194,56 @@ func file_headroom_v1_task_proto_rawDescGZIP() []byte {
 	return file_headroom_v1_task_proto_rawDescData
 }
 
-var file_headroom_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_headroom_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_headroom_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_headroom_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: headroom.v1.TaskState
 	(ProcessState)(0),             // 1: headroom.v1.ProcessState
-	(DiskState)(0),                // 2: headroom.v1.DiskState
-	(*Task)(nil),                  // 3: headroom.v1.Task
-	(*TaskSample)(nil),            // 4: headroom.v1.TaskSample
-	(*ProcessSample)(nil),         // 5: headroom.v1.ProcessSample
-	(*TaskUsage)(nil),             // 6: headroom.v1.TaskUsage
-	(*DiskUsage)(nil),             // 7: headroom.v1.DiskUsage
-	(*SamplingHealth)(nil),        // 8: headroom.v1.SamplingHealth
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(DiskSource)(0),               // 2: headroom.v1.DiskSource
+	(DiskState)(0),                // 3: headroom.v1.DiskState
+	(*Task)(nil),                  // 4: headroom.v1.Task
+	(*TaskSample)(nil),            // 5: headroom.v1.TaskSample
+	(*ProcessSample)(nil),         // 6: headroom.v1.ProcessSample
+	(*TaskUsage)(nil),             // 7: headroom.v1.TaskUsage
+	(*DiskUsage)(nil),             // 8: headroom.v1.DiskUsage
+	(*SamplingHealth)(nil),        // 9: headroom.v1.SamplingHealth
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
 }
 var file_headroom_v1_task_proto_depIdxs = []int32{
 	0,  // 0: headroom.v1.Task.state:type_name -> headroom.v1.TaskState
-	9,  // 1: headroom.v1.Task.register_time:type_name -> google.protobuf.Timestamp
-	9,  // 2: headroom.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 3: headroom.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	10, // 4: headroom.v1.Task.sample_interval:type_name -> google.protobuf.Duration
-	10, // 5: headroom.v1.Task.disk_interval:type_name -> google.protobuf.Duration
-	10, // 6: headroom.v1.Task.history:type_name -> google.protobuf.Duration
-	10, // 7: headroom.v1.Task.history_span:type_name -> google.protobuf.Duration
-	4,  // 8: headroom.v1.Task.sample:type_name -> headroom.v1.TaskSample
-	9,  // 9: headroom.v1.TaskSample.sample_time:type_name -> google.protobuf.Timestamp
-	10, // 10: headroom.v1.TaskSample.age:type_name -> google.protobuf.Duration
-	6,  // 11: headroom.v1.TaskSample.usage:type_name -> headroom.v1.TaskUsage
-	5,  // 12: headroom.v1.TaskSample.processes:type_name -> headroom.v1.ProcessSample
-	7,  // 13: headroom.v1.TaskSample.disk:type_name -> headroom.v1.DiskUsage
-	6,  // 14: headroom.v1.ProcessSample.usage:type_name -> headroom.v1.TaskUsage
-	10, // 15: headroom.v1.TaskUsage.cpu_time:type_name -> google.protobuf.Duration
-	10, // 16: headroom.v1.TaskUsage.user_time:type_name -> google.protobuf.Duration
-	10, // 17: headroom.v1.TaskUsage.system_time:type_name -> google.protobuf.Duration
-	10, // 18: headroom.v1.TaskUsage.pss_age:type_name -> google.protobuf.Duration
+	10, // 1: headroom.v1.Task.register_time:type_name -> google.protobuf.Timestamp
+	10, // 2: headroom.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	10, // 3: headroom.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	11, // 4: headroom.v1.Task.sample_interval:type_name -> google.protobuf.Duration
+	11, // 5: headroom.v1.Task.disk_interval:type_name -> google.protobuf.Duration
+	11, // 6: headroom.v1.Task.history:type_name -> google.protobuf.Duration
+	11, // 7: headroom.v1.Task.history_span:type_name -> google.protobuf.Duration
+	5,  // 8: headroom.v1.Task.sample:type_name -> headroom.v1.TaskSample
+	10, // 9: headroom.v1.TaskSample.sample_time:type_name -> google.protobuf.Timestamp
+	11, // 10: headroom.v1.TaskSample.age:type_name -> google.protobuf.Duration
+	7,  // 11: headroom.v1.TaskSample.usage:type_name -> headroom.v1.TaskUsage
+	6,  // 12: headroom.v1.TaskSample.processes:type_name -> headroom.v1.ProcessSample
+	8,  // 13: headroom.v1.TaskSample.disk:type_name -> headroom.v1.DiskUsage
+	7,  // 14: headroom.v1.ProcessSample.usage:type_name -> headroom.v1.TaskUsage
+	11, // 15: headroom.v1.TaskUsage.cpu_time:type_name -> google.protobuf.Duration
+	11, // 16: headroom.v1.TaskUsage.user_time:type_name -> google.protobuf.Duration
+	11, // 17: headroom.v1.TaskUsage.system_time:type_name -> google.protobuf.Duration
+	11, // 18: headroom.v1.TaskUsage.pss_age:type_name -> google.protobuf.Duration
 	1,  // 19: headroom.v1.TaskUsage.state:type_name -> headroom.v1.ProcessState
-	2,  // 20: headroom.v1.DiskUsage.state:type_name -> headroom.v1.DiskState
-	9,  // 21: headroom.v1.DiskUsage.sample_time:type_name -> google.protobuf.Timestamp
-	10, // 22: headroom.v1.DiskUsage.age:type_name -> google.protobuf.Duration
-	10, // 23: headroom.v1.DiskUsage.took:type_name -> google.protobuf.Duration
-	10, // 24: headroom.v1.SamplingHealth.cost:type_name -> google.protobuf.Duration
-	10, // 25: headroom.v1.SamplingHealth.interval:type_name -> google.protobuf.Duration
-	10, // 26: headroom.v1.SamplingHealth.lag:type_name -> google.protobuf.Duration
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	3,  // 20: headroom.v1.DiskUsage.state:type_name -> headroom.v1.DiskState
+	10, // 21: headroom.v1.DiskUsage.sample_time:type_name -> google.protobuf.Timestamp
+	11, // 22: headroom.v1.DiskUsage.age:type_name -> google.protobuf.Duration
+	11, // 23: headroom.v1.DiskUsage.took:type_name -> google.protobuf.Duration
+	2,  // 24: headroom.v1.DiskUsage.source:type_name -> headroom.v1.DiskSource
+	11, // 25: headroom.v1.SamplingHealth.cost:type_name -> google.protobuf.Duration
+	11, // 26: headroom.v1.SamplingHealth.interval:type_name -> google.protobuf.Duration
+	11, // 27: headroom.v1.SamplingHealth.lag:type_name -> google.protobuf.Duration
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_task_proto_init() }
@@ -1189,7 +1260,7 @@ func file_headroom_v1_task_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headroom_v1_task_proto_rawDesc), len(file_headroom_v1_task_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
