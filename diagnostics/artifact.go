@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -74,7 +75,8 @@ type Artifact struct {
 	// Truncated says why it is not the whole; empty when it is.
 	Truncated string `json:"truncated,omitempty"`
 
-	// Expire is when it is deleted, unless it is pinned or room is needed before.
+	// Expire is when it is deleted, unless it is pinned, room is needed before, or something of its Run is still being
+	// written then.
 	Expire time.Time `json:"expire"`
 
 	// Pinned keeps it until it is unpinned or deleted, whatever Expire says.
@@ -199,10 +201,15 @@ func (a *Artifact) together(name string) {
 	}
 }
 
-// FileName returns how a file of the artifact is called, such as memory.datum.
+// FileName returns how a file of the artifact is called, such as memory.datum, or memory.1.datum for part 1.
 func (a *Artifact) FileName() string {
+	name := a.Name
 	if r, ok := Lookup(a.Recorder); ok && r.File != "" {
-		return r.File
+		name = r.File
 	}
-	return a.Name
+	if a.Part == 0 {
+		return name
+	}
+	end := path.Ext(name)
+	return fmt.Sprintf("%s.%d%s", strings.TrimSuffix(name, end), a.Part, end)
 }

@@ -3,6 +3,7 @@ package diagnostics
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Pin pins or unpins a sealed artifact. The change is on the disk when it returns.
@@ -51,29 +52,33 @@ func (s *Store) change(a Artifact) error {
 	return nil
 }
 
-// Fail keeps all sealed artifacts of the run, and those that are still being written, for the time of failed
-// tasks.
-func (s *Store) Fail(owner, run string) error {
+// concludeSlack is by how much an artifact of a run may expire before the others.
+const concludeSlack = time.Minute
+
+// Conclude says how the recording of the task ended: all its artifacts, those that are still being written too, are kept from now
+// on for the time of a task that ended so, whatever was thought of it before, as when the server was restarted.
+func (s *Store) Conclude(owner, task, run string, failed bool) error {
 	if run == "" {
 		return nil
 	}
 	s.disk.Lock()
 	defer s.disk.Unlock()
+	due := s.config.Now().Round(0).Add(s.config.ttl(failed))
 	var sealed []Artifact
 	s.mu.Lock()
-	for _, a := range s.all {
+	for _, a := range s.tasks[taskKey{owner, task}] {
 		switch {
-		case a.Run != run || a.Owner != owner || a.Failed:
-		case a.Sealed:
+		case a.Run != run:
+		case !a.Sealed:
+			a.Failed = failed
+		case a.Failed != failed || due.Sub(a.Expire) > concludeSlack:
 			sealed = append(sealed, *a)
-		default:
-			a.Failed = true
 		}
 	}
 	s.mu.Unlock()
 	var errs []error
 	for _, a := range sealed {
-		a.Failed, a.Expire = true, a.Expire.Add(s.config.FailedTTL-s.config.TTL)
+		a.Failed, a.Expire = failed, due
 		if err := s.change(a); err != nil {
 			errs = append(errs, fmt.Errorf("diagnostics: %s: %w", a.ID, err))
 		}

@@ -46,11 +46,19 @@ func (s *Store) Expire() ([]Artifact, error) {
 // mayGo reports whether the artifact can be deleted without being asked for.
 func (a *Artifact) mayGo() bool { return a.Sealed && !a.Pinned }
 
-// expiredLocked returns what has expired by the time at, the earliest first.
+// expiredLocked returns what has expired by the time at, the earliest first. As long as something of a recording is
+// being written, the rest of it does not expire.
 func (s *Store) expiredLocked(at time.Time) []*Artifact {
+	type run struct{ owner, run string }
+	goOn := make(map[run]bool)
+	for id := range s.writers {
+		if a := s.all[id]; a.Run != "" {
+			goOn[run{a.Owner, a.Run}] = true
+		}
+	}
 	var gone []*Artifact
 	for _, a := range s.all {
-		if a.mayGo() && !a.Expire.After(at) {
+		if a.mayGo() && !a.Expire.After(at) && !goOn[run{a.Owner, a.Run}] {
 			gone = append(gone, a)
 		}
 	}

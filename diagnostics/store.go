@@ -99,6 +99,14 @@ func (c *Config) setDefaults() error {
 	return errors.Join(errs...)
 }
 
+// ttl returns how long an artifact of a task is kept that failed or did not.
+func (c *Config) ttl(failed bool) time.Duration {
+	if failed {
+		return c.FailedTTL
+	}
+	return c.TTL
+}
+
 // Store keeps artifacts in a directory that is its alone. Its methods are safe for concurrent use.
 type Store struct {
 	config Config

@@ -197,10 +197,10 @@ func TestExpiry(t *testing.T) {
 	failed := seal(t, s, header("uid:1", "failed", "2", "log"), "x", diagnostics.End{Failed: true})
 	later := seal(t, s, header("uid:1", "later", "3", "log"), "x", diagnostics.End{})
 	pinned := seal(t, s, header("uid:1", "pinned", "4", "log"), "x", diagnostics.End{})
-	if err := s.Fail("uid:1", "3"); err != nil {
+	if err := s.Conclude("uid:1", "later", "3", true); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Fail("uid:2", "1"); err != nil {
+	if err := s.Conclude("uid:2", "good", "1", true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Pin(pinned.ID, true); err != nil {
@@ -236,6 +236,48 @@ func TestExpiry(t *testing.T) {
 	}
 	if got, err := s.Expire(); err != nil || len(got) != 1 {
 		t.Errorf("after it was unpinned %v expire, %v, want it", ids(got), err)
+	}
+}
+
+// What a recording left before a restart does not expire while it goes on, and then with the rest of it: as that of a
+// task that ended as it did in the end.
+func TestPartsExpireTogether(t *testing.T) {
+	for name, tt := range map[string]struct {
+		failed bool
+		kept   time.Duration
+	}{"well": {false, 24 * time.Hour}, "failed": {true, 72 * time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			now := &clock{began}
+			s := open(t, diagnostics.Config{Dir: t.TempDir(), Now: now.read})
+			first := seal(t, s, header("uid:1", "t", "run", "log"), "x", diagnostics.End{Truncated: "the server ended", Failed: !tt.failed})
+			next := header("uid:1", "t", "run", "log")
+			next.Part = s.NextPart(&next)
+			w, err := s.Create(next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := seal(t, s, header("uid:1", "t", "another run", "log"), "x", diagnostics.End{})
+			now.now = began.Add(100 * time.Hour)
+			if got, err := s.Expire(); err != nil || !slices.Equal(ids(got), []string{other.ID}) {
+				t.Errorf("while it goes on %v expire, %v, want %v alone", ids(got), err, other.ID)
+			}
+			if _, err := w.Seal(diagnostics.End{Failed: tt.failed}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Conclude("uid:1", "t", "run", tt.failed); err != nil {
+				t.Fatal(err)
+			}
+			due := now.now.Add(tt.kept)
+			for _, a := range s.List(diagnostics.Query{}, "", 10) {
+				if a.Failed != tt.failed || !a.Expire.Equal(due) {
+					t.Errorf("part %d: failed %v, expires at %v, want %v, %v", a.Part, a.Failed, a.Expire, tt.failed, due)
+				}
+			}
+			now.now = due
+			if got, err := s.Expire(); err != nil || len(got) != 2 || !slices.Contains(ids(got), first.ID) {
+				t.Errorf("then %v expire, %v, want both", ids(got), err)
+			}
+		})
 	}
 }
 

@@ -237,12 +237,8 @@ func (w *Writer) Seal(end End) (Artifact, error) {
 	a.Failed = a.Failed || end.Failed || s.all[w.id].Failed
 	redundant := s.settleLocked(a)
 	s.mu.Unlock()
-	ttl := s.config.TTL
-	if a.Failed {
-		ttl = s.config.FailedTTL
-	}
 	// From now and not from its End, which a worker may have stated.
-	a.Expire = now.Add(ttl)
+	a.Expire = now.Add(s.config.ttl(a.Failed))
 	if redundant {
 		w.drop()
 		return *a, ErrReplaced

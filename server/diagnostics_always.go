@@ -22,7 +22,7 @@ func (s *diagnosticsService) followTasks(ctx context.Context, tasks *taskService
 	going := make(map[string]*recording)
 	defer func() {
 		for _, r := range going {
-			r.end(false, "the server shut down")
+			r.breakOff()
 			r.release()
 		}
 	}()

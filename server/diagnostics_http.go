@@ -2,11 +2,15 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,25 +62,37 @@ func (s *diagnosticsService) serveURLs(w http.ResponseWriter, r *http.Request, a
 	if identity.Role < RoleOperator {
 		q.Owner = identity.Name
 	}
-	newest := make(map[string]diagnostics.Artifact)
+	urls := make(map[string]string)
 	if q.Task != "" {
-		for _, a := range store.List(q, "", maxPage) {
-			if !a.Sealed || form != "" && a.Recorder != diagnostics.RecorderMemory {
-				continue
-			}
-			if was, ok := newest[a.Name]; !ok || a.End.After(was.End) {
-				newest[a.Name] = a
-			}
+		for name, a := range newestByName(store.List(q, "", math.MaxInt), form) {
+			urls[name] = "http://" + r.Host + s.signer.sign(&a, form, identity.Name)
 		}
-	}
-	urls := make(map[string]string, len(newest))
-	for name, a := range newest {
-		urls[name] = "http://" + r.Host + s.signer.sign(&a, form, identity.Name)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)                     // URLs are read by people too
 	_ = encoder.Encode(map[string]any{"urls": urls}) // the reader may be gone
+}
+
+// newestByName returns the newest artifact of each name that is sealed and can be had in the form. Where its recording
+// left several parts, all of them are there too, as name#part, which is no name of an artifact.
+func newestByName(all []diagnostics.Artifact, form string) map[string]diagnostics.Artifact {
+	all = slices.DeleteFunc(all, func(a diagnostics.Artifact) bool {
+		return !a.Sealed || form != "" && a.Recorder != diagnostics.RecorderMemory
+	})
+	newest := make(map[string]diagnostics.Artifact)
+	for _, a := range all {
+		if was, ok := newest[a.Name]; !ok || a.End.After(was.End) {
+			newest[a.Name] = a
+		}
+	}
+	named := maps.Clone(newest)
+	for _, a := range all {
+		if n := newest[a.Name]; n.Run != "" && a.Run == n.Run && n.Part > 0 {
+			named[fmt.Sprintf("%s#%d", a.Name, a.Part)] = a
+		}
+	}
+	return named
 }
 
 func (s *diagnosticsService) answerOff(w http.ResponseWriter) {

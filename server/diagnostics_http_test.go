@@ -120,6 +120,24 @@ func TestProfileArtifactURLs(t *testing.T) {
 	if resp, body := get(t, shown["memory_profile"], ""); resp.Header.Get("Content-Type") != "image/svg+xml" || !strings.HasPrefix(body, "<svg") {
 		t.Errorf("the plot is %v %.40q", resp.Header, body)
 	}
+	for _, text := range []string{datum, "# Seconds\tMemory in MB\n0.000\t3.000\n"} {
+		start := &headroomv1.UploadStart{TaskId: "crawl 7", RunId: "restarted", Recorder: "memory_profile", Continues: text != datum}
+		if _, err := upload(t.Context(), client, start, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts := urls("", ownerToken)
+	if len(parts) != 4 {
+		t.Errorf("of a recording in two parts there is %v", parts)
+	}
+	for name, want := range map[string]string{"memory_profile": "3.000", "memory_profile#0": "2.000", "memory_profile#1": "3.000"} {
+		if _, body := get(t, parts[name], ""); !strings.HasSuffix(body, want+"\n") {
+			t.Errorf("%s leads to %q, want that which ends with %s", name, body, want)
+		}
+	}
+	if resp, _ := get(t, parts["memory_profile#1"], ""); !strings.Contains(resp.Header.Get("Content-Disposition"), `"memory.1.datum"`) {
+		t.Errorf("the second part is a file %s", resp.Header.Get("Content-Disposition"))
+	}
 	if resp, _ := get(t, list+"?form=exe", ownerToken); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("an unknown form: %v", resp.Status)
 	}

@@ -29,6 +29,8 @@ type recording struct {
 	profiled *profiled // whose slot it has; nil for none
 	tree     *tree     // that the memory log is of; nil for none
 
+	superseded chan struct{} // closed when another call goes on with the run
+
 	stop   context.CancelFunc // of the memory log
 	memory chan error         // gets why the memory log ended; nil where there is none
 	writer *diagnostics.Writer
@@ -64,8 +66,7 @@ func (s *diagnosticsService) StartDiagnostics(
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	failed := true
-	defer func() { r.end(failed, "") }() // of whatever ends the call from here
+	defer r.end(true, "") // of whatever ends the call from here
 	if err := s.send(stream, &headroomv1.StartDiagnosticsResponse{Started: r.started()}); err != nil {
 		return err
 	}
@@ -74,11 +75,11 @@ func (s *diagnosticsService) StartDiagnostics(
 		if got.err != nil && !errors.Is(got.err, io.EOF) {
 			return got.err
 		}
-		failed = got.message.GetFinish().GetFailed()
-		r.end(failed, "")
+		r.end(got.message.GetFinish().GetFailed(), "")
+	case <-r.superseded:
+		return context.Canceled
 	case <-s.ended:
-		failed = false
-		r.end(failed, "the server shut down")
+		r.breakOff()
 		return errDraining
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -203,11 +204,20 @@ func (r *recording) process(ctx context.Context, pid int64) (*host.Process, erro
 	return p, err
 }
 
-// begin begins what the server records itself.
+// begin begins the recording, to be ended by end or breakOff.
 func (r *recording) begin(ctx context.Context) error {
-	if r.tree == nil {
-		return nil
+	if r.tree != nil {
+		if err := r.beginMemory(ctx); err != nil {
+			return err
+		}
 	}
+	r.superseded = make(chan struct{})
+	r.service.runs.enter(r)
+	return nil
+}
+
+// beginMemory begins the memory log, which the server records itself.
+func (r *recording) beginMemory(ctx context.Context) error {
 	memory, _ := diagnostics.Lookup(diagnostics.RecorderMemory)
 	header := diagnostics.Header{
 		Owner: r.identity.Name, Task: r.start.GetTaskId(), Run: r.run, Name: memory.Artifact, Recorder: memory.Name,
@@ -231,21 +241,29 @@ func (r *recording) begin(ctx context.Context) error {
 	return nil
 }
 
-// end ends the recording, once: the memory log gets its last sample and is sealed.
+// end ends the recording, once: the memory log gets its last sample and is sealed. With it ends the run, unless another
+// call goes on with that.
 func (r *recording) end(failed bool, truncated string) {
+	last := r.service.runs.leave(r)
 	if r.memory != nil {
 		r.stop()
 		<-r.memory // an error of the log is one of its writer, which Seal tells
 		r.memory = nil
-		if _, err := r.writer.Seal(diagnostics.End{Failed: failed, Truncated: truncated}); err != nil {
+		if _, err := r.writer.Seal(diagnostics.End{Failed: failed && last, Truncated: truncated}); err != nil {
 			r.service.log.Error("a memory log could not be sealed yet", "artifact", r.writer.ID(), "error", err.Error())
 		}
 	}
-	if failed {
-		if err := r.store.Fail(r.identity.Name, r.run); err != nil {
-			r.service.log.Error("artifacts of a failed task expire as others do", "error", err.Error())
+	if last {
+		if err := r.store.Conclude(r.identity.Name, r.start.GetTaskId(), r.run, failed); err != nil {
+			r.service.log.Error("some artifacts of a task expire at another time than the rest", "error", err.Error())
 		}
 	}
+}
+
+// breakOff ends the recording of a task that goes on, as the server shuts down.
+func (r *recording) breakOff() {
+	r.service.runs.leave(r) // how the run ends is not known yet
+	r.end(false, "the server shut down")
 }
 
 // release gives back what the recording holds.

@@ -40,6 +40,7 @@ type diagnosticsService struct {
 	store      atomic.Pointer[diagnostics.Store] // nil before it is open
 	trees      *treeReader
 	profiles   *profileSlots
+	runs       runs
 	recordings *shares
 	transfers  *shares
 	signer     *urlSigner
@@ -56,6 +57,7 @@ func (s *Server) newDiagnosticsService(c DiagnosticsConfig) *diagnosticsService 
 		},
 		trees:      newTreeReader(),
 		profiles:   &profileSlots{most: c.MaxProfiles, held: make(map[profiled]int)},
+		runs:       runs{newest: make(map[runKey]*recording)},
 		recordings: newShares("recordings", "MaxRecordings", c.MaxRecordings),
 		transfers:  newShares("uploads and downloads", "MaxTransfers", c.MaxTransfers),
 		signer:     newURLSigner(c.URLTTL),

@@ -61,7 +61,7 @@ func (s *diagnosticsService) UploadArtifact(
 	if err != nil {
 		return storeError("", err)
 	}
-	u := &upload{service: s, writer: w, declared: first.GetStart().SizeBytes}
+	u := &upload{service: s, header: &header, writer: w, declared: first.GetStart().SizeBytes}
 	end, err := u.take(ctx, first.GetData(), requests)
 	a, sealed := w.Seal(end)
 	switch {
@@ -136,6 +136,7 @@ func checkRun(invalid *invalidError, task, run string) {
 // An upload is one call of UploadArtifact once it began.
 type upload struct {
 	service  *diagnosticsService
+	header   *diagnostics.Header
 	writer   *diagnostics.Writer
 	declared *int64
 	size     int64
@@ -145,7 +146,6 @@ type upload struct {
 func (u *upload) take(
 	ctx context.Context, data []byte, requests <-chan received[headroomv1.UploadArtifactRequest],
 ) (diagnostics.End, error) {
-	const brokeOff = "the upload broke off"
 	for {
 		u.size += int64(len(data))
 		if u.declared != nil && u.size > *u.declared {
@@ -165,14 +165,22 @@ func (u *upload) take(
 				return diagnostics.End{}, nil
 			}
 			if got.err != nil {
-				return diagnostics.End{Truncated: brokeOff, Failed: true}, got.err
+				return u.brokeOff(), got.err
 			}
 			data = got.message.GetData()
 		case <-u.service.ended:
 			return diagnostics.End{Truncated: "the server shut down"}, errDraining
 		case <-ctx.Done():
-			return diagnostics.End{Truncated: brokeOff, Failed: true}, context.Cause(ctx)
+			return u.brokeOff(), context.Cause(ctx)
 		}
+	}
+}
+
+// brokeOff returns how an upload ends whose worker died or lost the connection. Which of them, the recording knows that
+// it is of, while there is one.
+func (u *upload) brokeOff() diagnostics.End {
+	return diagnostics.End{
+		Truncated: "the upload broke off", Failed: !u.service.runs.goOn(u.header.Owner, u.header.Run),
 	}
 }
 
