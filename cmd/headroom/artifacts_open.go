@@ -91,15 +91,15 @@ func shownArtifact(ctx context.Context, c *client.Client, id string) (map[string
 		}
 		return pictureHandlers(log.SVG("memory of " + a.Task)), nil
 	}
-	p, err := parseProfile(content.Bytes())
+	p, err := parseProfile(content.Bytes(), maxShownBytes)
 	if err != nil {
 		return nil, &exitError{exitFailure, fmt.Errorf("%s is no profile in the pprof format: %w; get it instead", clean(a.Name), err)}
 	}
 	return profileHandlers(p)
 }
 
-// parseProfile parses a profile that may be anything.
-func parseProfile(text []byte) (p *pprofile.Profile, err error) {
+// parseProfile parses a profile that may be anything, of at most so many bytes when it is inflated.
+func parseProfile(text []byte, most int) (p *pprofile.Profile, err error) {
 	defer func() {
 		if r := recover(); r != nil { // of a parser that trusts what it reads
 			p, err = nil, fmt.Errorf("%v", r)
@@ -110,12 +110,12 @@ func parseProfile(text []byte) (p *pprofile.Profile, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if text, err = io.ReadAll(io.LimitReader(packed, maxShownBytes+1)); err != nil {
+		if text, err = io.ReadAll(io.LimitReader(packed, int64(most)+1)); err != nil {
 			return nil, err
 		}
 	}
-	if len(text) > maxShownBytes {
-		return nil, fmt.Errorf("it has more than %d bytes", maxShownBytes)
+	if len(text) > most {
+		return nil, fmt.Errorf("it has more than %d bytes", most)
 	}
 	if p, err = pprofile.ParseUncompressed(text); err != nil {
 		return nil, err
