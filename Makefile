@@ -52,8 +52,10 @@ sim: ## Simulate permits in SEEDS worlds; a fault prints the command that replay
 sim-report: ## Try the limit laws on simulated hosts, and write the tables of docs/limit-laws.md
 	go test ./internal/sim -count 1 -timeout 1h -run '^TestSimReport$$' -hostsim.report -v
 
-chaos: ## Kill, stop and restart real workers and servers for CHAOS
+chaos: ## Kill, stop and restart real workers and servers for CHAOS, and try the largest tasks
 	go test ./internal/chaos -count 1 -timeout 1h -run '^TestChaos$$' -chaos.for $(CHAOS) -v
+	go test ./server -count 1 -timeout 1h -run '^Test(PidUsedAgainIsNotSampled|LargeSandbox)$$' \
+		-pid.rounds 10000 -sandbox.entries 1000000
 
 realhost: ## Try headroom run on this machine beside xargs and GNU parallel; needs root and cgroup v1
 	go test ./internal/realhost -count 1 -timeout 1h -run '^TestReal' -realhost -v

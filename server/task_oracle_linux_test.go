@@ -1,10 +1,8 @@
 package server_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -50,8 +48,7 @@ type told struct {
 // oracle is psutil in a process of its own.
 type oracle struct {
 	python string
-	in     io.Writer
-	out    *bufio.Reader
+	*script
 }
 
 // askPsutil starts the oracle, or skips the test where no python3 has psutil.
@@ -63,22 +60,12 @@ func askPsutil(t *testing.T) *oracle {
 		}
 		cmd := exec.Command(python, "-c", oracleProgram)
 		cmd.Stderr = os.Stderr
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		o := &oracle{python, piped(t, cmd)}
 		t.Cleanup(func() {
-			in.Close()
+			o.in.Close()
 			cmd.Wait()
 		})
-		return &oracle{python, in, bufio.NewReader(out)}
+		return o
 	}
 	t.Skip("no python3 with psutil (Debian: python3-psutil)")
 	return nil

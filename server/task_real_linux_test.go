@@ -91,14 +91,14 @@ func (r *real) pass() task.Sample {
 	return s
 }
 
-// script is a shell that runs, in a session of its own.
+// script is a command that runs.
 type script struct {
 	pid int
 	out *bufio.Reader
 	in  io.WriteCloser
 }
 
-// run runs a script in the cgroup of the directory, if one is given. It is killed when the test ends.
+// run runs a script of the shell, in a session of its own and in the cgroup of the directory, if one is given. It is killed when the test ends.
 func run(t testing.TB, text, group string) *script {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", text)
@@ -111,6 +111,18 @@ func run(t testing.TB, text, group string) *script {
 		defer dir.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
+	s := piped(t, cmd)
+	t.Cleanup(func() {
+		unix.Kill(-s.pid, unix.SIGKILL)
+		s.in.Close()
+		cmd.Wait()
+	})
+	return s
+}
+
+// piped starts a command whose input and output are the test's, which is to wait for it.
+func piped(t testing.TB, cmd *exec.Cmd) *script {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -122,11 +134,6 @@ func run(t testing.TB, text, group string) *script {
 	if err := cmd.Start(); err != nil {
 		t.Skip(err)
 	}
-	t.Cleanup(func() {
-		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		in.Close()
-		cmd.Wait()
-	})
 	return &script{cmd.Process.Pid, bufio.NewReader(out), in}
 }
 
@@ -287,52 +294,6 @@ func TestThousandSleepers(t *testing.T) {
 	}
 	if held := r.scanner.Held(); held != 1001 {
 		t.Errorf("%d files are held, want 1001", held)
-	}
-}
-
-// However often the pid of a task goes to another process, no sample is of that.
-func TestPidUsedAgainIsNotSampled(t *testing.T) {
-	spawn := func(pid int) *exec.Cmd {
-		for range 50 {
-			if pid > 0 {
-				if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
-					t.Skip("pids cannot be forced:", err)
-				}
-			}
-			cmd := exec.Command("sleep", "60")
-			if err := cmd.Start(); err != nil {
-				t.Skip(err)
-			}
-			if pid == 0 || cmd.Process.Pid == pid {
-				return cmd
-			}
-			cmd.Process.Kill()
-			cmd.Wait()
-		}
-		return nil
-	}
-	reused := 0
-	for range 60 {
-		first := spawn(0)
-		r := observeReal(t, first.Process.Pid, "")
-		before := r.pass()
-		first.Process.Kill()
-		first.Wait()
-		second := spawn(first.Process.Pid)
-		if second == nil {
-			continue // others take pids too fast
-		}
-		reused++
-		got := r.pass()
-		// Within one tick of 10 ms both have one start time: the held file tells them apart.
-		if got.Usage.Processes != 0 || !got.Processes[0].Ended || got.Usage.CPU < before.Usage.CPU {
-			t.Errorf("pid %d was used again: %+v, want that the first has ended", second.Process.Pid, got.Processes[0])
-		}
-		second.Process.Kill()
-		second.Wait()
-	}
-	if reused < 20 {
-		t.Skipf("only %d pids were used again", reused)
 	}
 }
 
