@@ -23,11 +23,11 @@ type rota struct {
 	kept    chan struct{} // holds one token, for each keepInterval
 
 	// Guarded by the mutex of s.
-	ticker *time.Ticker
-	period time.Duration // of the ticker
-	tick   time.Time     // when it last fired, or the period began
+	ticks  ticks
+	period time.Duration // of the ticks
+	tick   time.Time     // one of them, past or to come
 	keep   time.Time     // when kept is due
-	turn   int           // grows with each round that began while another went on
+	round  int           // grows with each round that began while another went on
 }
 
 func newRota(ctx context.Context, s *Snapshotter, readers *sync.WaitGroup, signals []*signal, begun time.Time) *rota {
@@ -48,7 +48,7 @@ func newRota(ctx context.Context, s *Snapshotter, readers *sync.WaitGroup, signa
 	for _, sig := range r.signals {
 		r.period = min(r.period, sig.interval)
 	}
-	r.ticker = time.NewTicker(r.period)
+	r.ticks = newTicks(ctx, r.period, s.cfg.KernelTicks)
 	return r
 }
 
@@ -56,38 +56,30 @@ func newRota(ctx context.Context, s *Snapshotter, readers *sync.WaitGroup, signa
 func (r *rota) start() {
 	first := r.tick // the other goroutine may have planned the next by the time this one runs
 	r.readers.Go(func() {
-		if r.round(first) {
-			r.takeTurns()
+		if r.take(0, first) {
+			r.takeTurns(0)
 		}
 	})
-	r.readers.Go(r.takeTurns)
+	r.readers.Go(func() { r.takeTurns(1) })
 }
 
 // takeTurns makes a round at every other tick, until ctx is done or another goroutine took its place.
-func (r *rota) takeTurns() {
-	for {
-		select {
-		case <-r.ctx.Done():
-			return
-		case <-r.ticker.C:
-			if !r.round(time.Now()) {
-				return
-			}
-		}
+func (r *rota) takeTurns(turn int) {
+	for r.ticks.wait(turn) && r.take(turn, time.Now()) {
 	}
 }
 
-// round takes the snapshots that are due. It reports false if another round began meanwhile.
-func (r *rota) round(now time.Time) bool {
+// take takes the snapshots that are due. It reports false if another round began meanwhile.
+func (r *rota) take(turn int, now time.Time) bool {
 	s := r.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.round { // the other goroutine is in a source that hangs
-		r.turn++
-		r.readers.Go(r.takeTurns)
+		r.round++
+		r.readers.Go(func() { r.takeTurns(1 - turn) })
 	}
 	s.round = true
-	turn := r.turn
+	round := r.round
 	for _, sig := range r.signals {
 		if sig.reading || sig.due.After(now) {
 			continue
@@ -97,7 +89,7 @@ func (r *rota) round(now time.Time) bool {
 			continue
 		}
 		r.takeLocked(sig)
-		if r.turn != turn {
+		if r.round != round {
 			r.planLocked(time.Now())
 			return false
 		}
@@ -130,8 +122,8 @@ func (r *rota) takeLocked(sig *signal) {
 	sig.due, sig.reading, sig.apart = sig.next(due, end), false, end.Sub(begun) > promptly
 }
 
-// planLocked lets the ticker fire when the next snapshot is due. Where the intervals are multiples of the least, as
-// they are by default, that is when it fires anyway: to set a timer anew costs a wakeup of another thread.
+// planLocked lets a tick come when the next snapshot is due. Where the intervals are multiples of the least, as they are
+// by default, one does anyway: to set a timer anew costs a wakeup of another thread.
 func (r *rota) planLocked(now time.Time) {
 	if !r.keep.After(now) {
 		select {
@@ -146,10 +138,12 @@ func (r *rota) planLocked(now time.Time) {
 			next = sig.due
 		}
 	}
-	if !next.After(now) || next.Equal(nextTick(r.tick, now, r.period)) {
+	if !r.tick.After(now) {
+		r.tick = nextTick(r.tick, now, r.period)
+	}
+	if !next.After(now) || next.Equal(r.tick) {
 		return
 	}
-	r.period = max(next.Sub(now), time.Millisecond)
-	r.tick = next.Add(-r.period)
-	r.ticker.Reset(r.period)
+	r.ticks.reset(max(next.Sub(now), time.Millisecond), r.period)
+	r.tick = next
 }
