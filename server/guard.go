@@ -286,7 +286,7 @@ func (l *guardedListener) admit(raw net.Conn) *guardedConn {
 	}
 	told, over := g.admit(conn.origin)
 	if over == nil {
-		conn.initReads()
+		conn.initSocket()
 		g.track(conn)
 		return conn
 	}
@@ -302,7 +302,7 @@ func (l *guardedListener) admit(raw net.Conn) *guardedConn {
 		return nil
 	}
 	conn.refusal = over
-	conn.initReads()
+	conn.initSocket()
 	g.track(conn)
 	conn.closeLater(turnedFor)
 	return conn

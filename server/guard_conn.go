@@ -23,7 +23,7 @@ type guardedConn struct {
 	stalls  atomic.Int32
 	waiters atomic.Int32 // calls that wait for a permit
 	resets  resetCounter
-	reads   readiness
+	socket  socket
 }
 
 // closeLater closes the connection after d.
@@ -58,8 +58,8 @@ func (c *guardedConn) abort() {
 // byte or an error. grpc-go calls it, if a connection has it, in place of holding a read buffer of 32 KiB
 // for each that is idle.
 func (c *guardedConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
-	if c.reads.raw != nil {
-		return c.reads.read(size, pool)
+	if c.socket.raw != nil {
+		return c.socket.read(size, pool)
 	}
 	buf := pool.Get(size)
 	n, err := c.Conn.Read(*buf)
@@ -68,4 +68,12 @@ func (c *guardedConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, 
 		return nil, 0, err
 	}
 	return buf, n, nil
+}
+
+// Write writes all of b, or returns an error.
+func (c *guardedConn) Write(b []byte) (int, error) {
+	if c.socket.raw != nil {
+		return c.socket.write(b)
+	}
+	return c.Conn.Write(b)
 }

@@ -6,31 +6,32 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/mem"
 )
 
-// readiness reads a socket once it is readable.
-type readiness struct{ raw syscall.RawConn }
+// socket reads and writes a socket once it is ready.
+type socket struct{ raw syscall.RawConn }
 
-// initReads chooses how the connection is read. Call it before the connection is used.
-func (c *guardedConn) initReads() {
+// initSocket chooses how the connection is read and written. Call it before the connection is used.
+func (c *guardedConn) initSocket() {
 	switch conn := c.Conn.(type) {
 	case *net.TCPConn:
-		c.reads.raw, _ = conn.SyscallConn()
+		c.socket.raw, _ = conn.SyscallConn()
 	case *net.UnixConn:
-		c.reads.raw, _ = conn.SyscallConn()
+		c.socket.raw, _ = conn.SyscallConn()
 	}
 }
 
-func (r readiness) read(size int, pool mem.BufferPool) (*[]byte, int, error) {
+func (s socket) read(size int, pool mem.BufferPool) (*[]byte, int, error) {
 	var (
 		buf     *[]byte
 		n       int
 		readErr error
 	)
-	err := r.raw.Read(func(fd uintptr) bool {
+	err := s.raw.Read(func(fd uintptr) bool {
 		buf = pool.Get(size)
 		for {
 			// Not unix.Read: the race detector would take it and the net package's writes for a race.
@@ -55,6 +56,26 @@ func (r readiness) read(size int, pool mem.BufferPool) (*[]byte, int, error) {
 	default:
 		return nil, 0, io.EOF
 	}
+}
+
+// write does not tell Go's scheduler of its system call, which never waits: else each wakes the runtime's monitor, a
+// thread that then looks around for a while.
+func (s socket) write(b []byte) (n int, err error) {
+	var errno syscall.Errno
+	err = s.raw.Write(func(fd uintptr) bool {
+		for errno = 0; n < len(b) && (errno == 0 || errno == unix.EINTR); {
+			var written uintptr
+			written, _, errno = unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[n])), uintptr(len(b)-n))
+			if errno == 0 {
+				n += int(written)
+			}
+		}
+		return errno != unix.EAGAIN
+	})
+	if err == nil && errno != 0 {
+		err = os.NewSyscallError("write", errno)
+	}
+	return n, err
 }
 
 // setUserTimeout bounds how long what was sent may stay unacknowledged: a host that vanished is noticed also

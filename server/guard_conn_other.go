@@ -11,13 +11,15 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// readiness reads a socket once it is readable; here it is not used.
-type readiness struct{ raw syscall.RawConn }
+// socket reads and writes a socket once it is ready; here it is not used.
+type socket struct{ raw syscall.RawConn }
 
-func (c *guardedConn) initReads() {}
+func (c *guardedConn) initSocket() {}
 
-func (readiness) read(int, mem.BufferPool) (*[]byte, int, error) {
+func (socket) read(int, mem.BufferPool) (*[]byte, int, error) {
 	return nil, 0, errors.ErrUnsupported
 }
+
+func (socket) write([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func setUserTimeout(net.Conn, time.Duration) {}
