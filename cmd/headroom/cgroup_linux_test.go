@@ -55,7 +55,7 @@ type hog struct {
 func (h *hog) take(n int) { _, _ = fmt.Fprintln(h.in, n) }
 
 // startHog starts a hog in the cgroup.
-func (s served) startHog(g v1Group) *hog {
+func (s served) startHog(g realGroup) *hog {
 	s.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -100,16 +100,16 @@ func TestMemoryHog(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			g := newV1Group(t, "hog-"+tt.name, "memory")
-			g.set("memory.limit_in_bytes", strconv.Itoa(limit))
+			g := newRealGroup(t, "hog-"+tt.name, "memory")
+			g.set(g.memoryLimit, strconv.Itoa(limit))
 			var s served
 			if tt.inside {
 				s = startServer(t, g)
 			} else {
-				s = startServer(t, v1Group{}, "--cgroup", g.path)
+				s = startServer(t, realGroup{}, "--cgroup", g.path)
 			}
 			hog := s.startHog(g)
-			limitSource := "memory.limit_in_bytes of " + g.path
+			limitSource := g.memoryLimit + " of " + g.path
 			if m := s.newest("memory").Memory; m.MaxBytes != limit || m.LimitSource != limitSource {
 				t.Errorf("judged against %d, %s; want %d, %s", m.MaxBytes, m.LimitSource, limit, limitSource)
 			}
@@ -173,12 +173,12 @@ func TestMemoryHog(t *testing.T) {
 // The same hog without a limit is judged against the host.
 func TestMemoryHogWithoutALimit(t *testing.T) {
 	t.Parallel()
-	g := newV1Group(t, "hog-free", "memory")
-	s := startServer(t, v1Group{}, "--cgroup", g.path)
+	g := newRealGroup(t, "hog-free", "memory")
+	s := startServer(t, realGroup{}, "--cgroup", g.path)
 	hog := s.startHog(g)
 	hog.take(80)
 	s.await("a hog of 64 MiB", func() bool {
-		text, err := os.ReadFile(g.file("memory.usage_in_bytes"))
+		text, err := os.ReadFile(g.file(g.memoryUsage))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,13 +212,13 @@ func TestCPUBurner(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			g := newV1Group(t, "burner-"+tt.name, "cpu", "cpuacct", "memory")
+			g := newRealGroup(t, "burner-"+tt.name, "cpu", "cpuacct", "memory")
 			if tt.quota {
-				g.set("cpu.cfs_period_us", "100000")
-				g.set("cpu.cfs_quota_us", "50000")
-				g.set("cpu.shares", "100000") // so it gets its half however busy the host is
+				for name, text := range g.half {
+					g.set(name, text)
+				}
 			}
-			s := startServer(t, v1Group{}, "--cgroup", g.path)
+			s := startServer(t, realGroup{}, "--cgroup", g.path)
 			burner := g.command("sh", "-c", "while :; do :; done")
 			s.start(burner)
 
@@ -235,14 +235,14 @@ func TestCPUBurner(t *testing.T) {
 				return got.Overloaded && got.CPU.ThrottledRatio > 0 && s.overloadedBy("cpu")
 			})
 			c := got.CPU
-			if c.CapacityCores != 0.5 || c.LimitSource != "cpu.cfs_quota_us of "+g.path {
-				t.Errorf("judged %+v, want 0.5 cores by cpu.cfs_quota_us of %s", c, g.path)
+			if c.CapacityCores != 0.5 || c.LimitSource != g.cpuLimit+" of "+g.path {
+				t.Errorf("judged %+v, want 0.5 cores by %s of %s", c, g.cpuLimit, g.path)
 			}
 			if c.HostUsedRatio > 0.9 {
 				t.Skipf("others keep the host busy, so its share may be the greater one: %+v", c)
 			}
 			t.Logf("%+v", c)
-			if want := "cpuacct.usage of " + g.path; got.Source != want {
+			if want := g.cpuUsage + " of " + g.path; got.Source != want {
 				t.Errorf("judged by %s, want %s", got.Source, want)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,23 +21,56 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-// A v1Group is a cgroup of version 1, in the hierarchies of some controllers.
-type v1Group struct {
-	t           *testing.T
-	path        string
-	controllers []string
+// A realGroup is a cgroup of this machine: in the hierarchies of some controllers in version 1, or in the one of
+// version 2. The zero value is none.
+type realGroup struct {
+	t    *testing.T
+	path string
+	dirs map[string]string // by controller
+	groupFiles
 }
 
-// newV1Group makes the cgroup, and removes it after the test.
-func newV1Group(t *testing.T, name string, controllers ...string) v1Group {
+// groupFiles are the names that a version has for the same things.
+type groupFiles struct {
+	memoryLimit, memoryUsage, memoryEvents string
+	cpuLimit, cpuUsage                     string
+	half                                   map[string]string // half a CPU, however busy the host is
+}
+
+var (
+	filesOfV1 = groupFiles{
+		"memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control", "cpu.cfs_quota_us", "cpuacct.usage",
+		map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000", "cpu.shares": "100000"},
+	}
+	filesOfV2 = groupFiles{
+		"memory.max", "memory.current", "memory.events", "cpu.max", "cpu.stat",
+		map[string]string{"cpu.max": "50000 100000", "cpu.weight": "10000"},
+	}
+)
+
+// newRealGroup makes the cgroup, and removes it after the test.
+func newRealGroup(t *testing.T, name string, controllers ...string) realGroup {
 	t.Helper()
-	g := v1Group{t, fmt.Sprintf("/headroom-test-%d-%s", os.Getpid(), name), controllers}
+	g := realGroup{t, fmt.Sprintf("/headroom-test-%d-%s", os.Getpid(), name), make(map[string]string), filesOfV1}
+	const mount = "/sys/fs/cgroup"
+	enabled, err := os.ReadFile(filepath.Join(mount, "cgroup.subtree_control"))
+	if err == nil {
+		g.groupFiles = filesOfV2
+	}
 	for _, controller := range controllers {
-		dir := filepath.Join("/sys/fs/cgroup", controller)
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
-			t.Skipf("no controller %s of cgroup v1: %v", controller, err)
+		dir := filepath.Join(mount, controller, g.path)
+		if err == nil {
+			dir = filepath.Join(mount, g.path)
+			// Every cgroup of version 2 counts CPU time.
+			if controller != "cpuacct" && !slices.Contains(strings.Fields(string(enabled)), controller) {
+				t.Skipf("the cgroup v2 at %s does not give its children the controller %s", mount, controller)
+			}
+		} else if _, err := os.Stat(filepath.Join(mount, controller, "cgroup.procs")); err != nil {
+			t.Skipf("no controller %s of cgroup v1, and no cgroup v2: %v", controller, err)
 		}
-		dir += g.path
+		g.dirs[controller] = dir
+	}
+	for _, dir := range g.folders() {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Skipf("make a cgroup: %v", err)
 		}
@@ -49,12 +83,15 @@ func newV1Group(t *testing.T, name string, controllers ...string) v1Group {
 	return g
 }
 
-func (g v1Group) file(name string) string {
+// folders returns the directories of the cgroup, each once.
+func (g realGroup) folders() []string { return slices.Compact(slices.Sorted(maps.Values(g.dirs))) }
+
+func (g realGroup) file(name string) string {
 	controller, _, _ := strings.Cut(name, ".")
-	return filepath.Join("/sys/fs/cgroup", controller, g.path, name)
+	return filepath.Join(g.dirs[controller], name)
 }
 
-func (g v1Group) set(name, text string) {
+func (g realGroup) set(name, text string) {
 	g.t.Helper()
 	if err := os.WriteFile(g.file(name), []byte(text), 0); err != nil {
 		g.t.Skipf("set a limit: %v", err)
@@ -62,9 +99,9 @@ func (g v1Group) set(name, text string) {
 }
 
 // kills returns how many processes of it the kernel has killed for want of memory.
-func (g v1Group) kills() int {
+func (g realGroup) kills() int {
 	g.t.Helper()
-	text, err := os.ReadFile(g.file("memory.oom_control"))
+	text, err := os.ReadFile(g.file(g.memoryEvents))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -80,10 +117,10 @@ func (g v1Group) kills() int {
 }
 
 // command returns a command that enters the cgroup before it begins.
-func (g v1Group) command(name string, args ...string) *exec.Cmd {
+func (g realGroup) command(name string, args ...string) *exec.Cmd {
 	var enter strings.Builder
-	for _, controller := range g.controllers {
-		fmt.Fprintf(&enter, "echo $$ > %s && ", filepath.Join("/sys/fs/cgroup", controller, g.path, "cgroup.procs"))
+	for _, dir := range g.folders() {
+		fmt.Fprintf(&enter, "echo $$ > %s && ", filepath.Join(dir, "cgroup.procs"))
 	}
 	return exec.Command("sh", append([]string{"-c", enter.String() + `exec "$0" "$@"`, name}, args...)...)
 }
@@ -100,7 +137,7 @@ type served struct {
 
 // startServer starts a server in the cgroup, or outside of any of the tests where that has none, and waits until it
 // answers. It ends with the test.
-func startServer(t *testing.T, g v1Group, flags ...string) served {
+func startServer(t *testing.T, g realGroup, flags ...string) served {
 	t.Helper()
 	bin, err := exec.LookPath("headroom")
 	if err != nil {

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -129,81 +127,6 @@ func (o obedient) do(command string) snapshot.MemoryReading {
 	return result.MemoryReading
 }
 
-// realGroup makes cgroups of version 1 in the real hierarchy of memory, each below the one before it, and removes
-// them after the test. It returns their directories.
-func realGroup(t *testing.T, name string, below ...string) (dirs []string) {
-	t.Helper()
-	const memory = "/sys/fs/cgroup/memory"
-	if _, err := os.Stat(filepath.Join(memory, "cgroup.procs")); err != nil {
-		t.Skipf("no memory controller of cgroup v1: %v", err)
-	}
-	above := memory
-	for _, name := range append([]string{fmt.Sprintf("headroom-test-%d-%s", os.Getpid(), name)}, below...) {
-		dir := filepath.Join(above, name)
-		above = dir
-		err := os.Mkdir(dir, 0o700)
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
-			t.Skipf("cannot make a cgroup: %v", err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
-				t.Errorf("remove %s: %v", dir, err)
-			}
-		})
-		dirs = append(dirs, dir)
-	}
-	return dirs
-}
-
-func setLimit(t *testing.T, dir string, bytes int64) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, "memory.limit_in_bytes"), []byte(amount(bytes)), 0); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// v1Path returns how people name the cgroup in the directory.
-func v1Path(dir string) string { return strings.TrimPrefix(dir, "/sys/fs/cgroup/memory") }
-
-// activeFile returns the page cache of the cgroup that was used lately, which its working set holds.
-func activeFile(t *testing.T, dir string) int64 { return statOf(t, dir, "total_active_file") }
-
-// statOf returns what memory.stat of the cgroup says.
-func statOf(t *testing.T, dir, name string) int64 {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), name+" ")
-	line, _, _ := strings.Cut(rest, "\n")
-	n, err := strconv.ParseInt(line, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// awaitSum waits until the topmost of the cgroups counts the page cache of the lowest, which the kernel adds up
-// every 2 s at the latest. Its usage counts it at once.
-func awaitSum(t *testing.T, dirs []string) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		top, leaf := statOf(t, dirs[0], "total_cache"), statOf(t, dirs[len(dirs)-1], "total_cache")
-		if top >= leaf {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s counts %d bytes of page cache, and %d are below it", dirs[0], top, leaf)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 func TestMemoryOfRealCgroup(t *testing.T) {
 	const (
 		limit = 64 * mib
@@ -215,14 +138,14 @@ func TestMemoryOfRealCgroup(t *testing.T) {
 		below []string
 	}{{"own", nil}, {"parent", []string{"child"}}} {
 		t.Run("limit="+tt.name, func(t *testing.T) {
-			dirs := realGroup(t, tt.name, tt.below...)
-			setLimit(t, dirs[0], limit)
+			h, dirs := realGroup(t, "memory", tt.name, tt.below...)
+			h.set(t, dirs[0], h.limit, limit)
 			name := filepath.Join(t.TempDir(), "file")
 			child := startObedient(t)
 			child.do("enter " + dirs[len(dirs)-1])
 
 			first := child.do("memory")
-			want := "memory.limit_in_bytes of " + v1Path(dirs[0])
+			want := h.limit + " of " + h.path(dirs[0])
 			if first.Total != limit || first.Limit != want || first.Used >= limit/4 {
 				t.Fatalf("at first %d of %d bytes, %s; want less than %d of %d, %s",
 					first.Used, first.Total, first.Limit, limit/4, limit, want)
@@ -242,16 +165,16 @@ func TestMemoryOfRealCgroup(t *testing.T) {
 				t.Fatal(err)
 			}
 			forget(t, name)
-			before := readInt(t, filepath.Join(dirs[0], "memory.usage_in_bytes"))
+			before := readInt(t, filepath.Join(dirs[0], h.usage))
 			child.do("read " + name)
-			if grew := readInt(t, filepath.Join(dirs[0], "memory.usage_in_bytes")) - before; grew < file/2 {
+			if grew := readInt(t, filepath.Join(dirs[0], h.usage)) - before; grew < file/2 {
 				t.Skipf("the file system has no page cache: usage grew by %d bytes", grew)
 			}
-			awaitSum(t, dirs)
+			h.awaitSum(t, dirs)
 			third := child.do("memory")
-			if grew := third.Used - second.Used; grew > slack+activeFile(t, dirs[0]) || activeFile(t, dirs[0]) > file/2 {
+			if grew := third.Used - second.Used; grew > slack+h.activeFileOf(t, dirs[0]) || h.activeFileOf(t, dirs[0]) > file/2 {
 				t.Errorf("the working set grew by %d bytes when a file of %d was read, of which %d are in use",
-					grew, file, activeFile(t, dirs[0]))
+					grew, file, h.activeFileOf(t, dirs[0]))
 			}
 		})
 	}
@@ -288,11 +211,11 @@ func readInt(t *testing.T, name string) int64 {
 
 // A process that is moved, whose old cgroup is then removed, is judged by the new one at once.
 func TestMemoryOfRealCgroupThatVanishes(t *testing.T) {
-	old := realGroup(t, "old", "child")
-	next := realGroup(t, "next")
-	setLimit(t, old[0], 64*mib)
-	setLimit(t, next[0], 96*mib)
-	watched, err := host.Open(host.Config{Scope: snapshot.ScopeHost, Cgroup: v1Path(old[1])})
+	h, old := realGroup(t, "memory", "old", "child")
+	_, next := realGroup(t, "memory", "next")
+	h.set(t, old[0], h.limit, 64*mib)
+	h.set(t, next[0], h.limit, 96*mib)
+	watched, err := host.Open(host.Config{Scope: snapshot.ScopeHost, Cgroup: h.path(old[1])})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,22 +236,18 @@ func TestMemoryOfRealCgroupThatVanishes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := child.do("memory"); got.Total != 96*mib || got.Limit != "memory.limit_in_bytes of "+v1Path(next[0]) {
+	if got := child.do("memory"); got.Total != 96*mib || got.Limit != h.limit+" of "+h.path(next[0]) {
 		t.Errorf("after the move: %d, %s; want %d", got.Total, got.Limit, 96*mib)
 	}
 	for range 2 {
-		if got, err := watched.Sources().Memory(t.Context()); err == nil || !strings.Contains(err.Error(), v1Path(old[1])) {
+		if got, err := watched.Sources().Memory(t.Context()); err == nil || !strings.Contains(err.Error(), h.path(old[1])) {
 			t.Errorf("watched from outside, after it was removed: %+v, %v; want an error that names it", got, err)
 		}
 	}
 
 	// It was made anew, as when a container is started again.
-	for _, dir := range old {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	setLimit(t, old[1], 48*mib)
+	h.make(t, old)
+	h.set(t, old[1], h.limit, 48*mib)
 	if got, err := watched.Sources().Memory(t.Context()); err != nil || got.Total != 48*mib {
 		t.Errorf("watched from outside, made anew: %d, %v; want %d", got.Total, err, 48*mib)
 	}

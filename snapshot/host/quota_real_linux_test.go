@@ -35,36 +35,38 @@ func TestBurn(t *testing.T) {
 	}
 }
 
-// quotaGroup makes a cgroup of version 1 with half a CPU, removes it after the test, and returns its path.
-func quotaGroup(t testing.TB) string {
+// A quotaGroup is a cgroup with half a CPU.
+type quotaGroup struct {
+	path, limit, source string
+	procs               []string // a process enters it by each of them
+}
+
+// newQuotaGroup makes a cgroup with half a CPU, and removes it after the test.
+func newQuotaGroup(t testing.TB) quotaGroup {
 	t.Helper()
-	path := fmt.Sprintf("/headroom-test-%d-quota", os.Getpid())
-	for _, controller := range []string{"cpu", "cpuacct"} {
-		dir := filepath.Join("/sys/fs/cgroup", controller)
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
-			t.Skipf("no controller %s of cgroup v1: %v", controller, err)
+	h, dirs := realGroup(t, "cpu", "quota")
+	dir := dirs[0]
+	g := quotaGroup{h.path(dir), "cpu.max", "cpu.stat", []string{filepath.Join(dir, "cgroup.procs")}}
+	// With so much weight it gets its half however busy the host is.
+	set := map[string]string{"cpu.max": "50000 100000", "cpu.weight": "10000"}
+	if h.version == 1 {
+		g.limit, g.source = "cpu.cfs_quota_us", "cpuacct.usage"
+		set = map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000", "cpu.shares": "100000"}
+		if realHierarchy(t, "cpuacct") != h { // they are mounted apart
+			_, counts := realGroup(t, "cpuacct", "quota")
+			g.procs = append(g.procs, filepath.Join(counts[0], "cgroup.procs"))
 		}
-		dir = filepath.Join(dir, path)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Skipf("make a cgroup: %v", err)
-		}
-		t.Cleanup(func() {
-			if err := os.Remove(dir); err != nil {
-				t.Error(err)
-			}
-		})
 	}
-	// With so many shares it gets its half however busy the host is.
-	for name, text := range map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000", "cpu.shares": "100000"} {
-		if err := os.WriteFile(filepath.Join("/sys/fs/cgroup/cpu", path, name), []byte(text), 0); err != nil {
+	for name, text := range set {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0); err != nil {
 			t.Skipf("set a quota: %v", err)
 		}
 	}
-	return path
+	return g
 }
 
 // startBurner starts a child in the cgroup, which burns when burn is called, and ends with the test.
-func startBurner(t testing.TB, path string) (burn func()) {
+func startBurner(t testing.TB, g quotaGroup) (burn func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestBurn$")
 	cmd.Env = append(os.Environ(), burnEnv+"=1")
@@ -82,8 +84,7 @@ func startBurner(t testing.TB, path string) (burn func()) {
 			t.Errorf("the child ended with %v", err)
 		}
 	})
-	for _, controller := range []string{"cpu", "cpuacct"} {
-		procs := filepath.Join("/sys/fs/cgroup", controller, path, "cgroup.procs")
+	for _, procs := range g.procs {
 		if err := os.WriteFile(procs, []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -97,9 +98,9 @@ func startBurner(t testing.TB, path string) (burn func()) {
 
 // Half a CPU in use out of two is idle by the figures of the host, and all that a quota of half a CPU gives.
 func TestCPUBurnerUnderAQuota(t *testing.T) {
-	path := quotaGroup(t)
-	burn := startBurner(t, path)
-	h, err := host.Open(host.Config{Cgroup: path})
+	g := newQuotaGroup(t)
+	burn := startBurner(t, g)
+	h, err := host.Open(host.Config{Cgroup: g.path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,8 +111,8 @@ func TestCPUBurnerUnderAQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before.Cores != 0.5 || before.Limit != "cpu.cfs_quota_us of "+path || !before.ThrottledKnown || before.Throttled != 0 {
-		t.Errorf("at rest: %+v, want Cores 0.5 by cpu.cfs_quota_us of %s and Throttled 0", before, path)
+	if before.Cores != 0.5 || before.Limit != g.limit+" of "+g.path || !before.ThrottledKnown || before.Throttled != 0 {
+		t.Errorf("at rest: %+v, want Cores 0.5 by %s of %s and Throttled 0", before, g.limit, g.path)
 	}
 	if value, _, err := signal.Read(t.Context()); err != nil || value != 0 {
 		t.Errorf("at rest: cpu_throttled = %v, %v; want 0", value, err)
@@ -131,7 +132,7 @@ func TestCPUBurnerUnderAQuota(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Used > 0.9 && got.Source == "cpuacct.usage of "+path && got.Throttled > 0 && value > 0 {
+		if got.Used > 0.9 && got.Source == g.source+" of "+g.path && got.Throttled > 0 && value > 0 {
 			t.Logf("after %d looks: %+v; cpu_throttled %.2f", try, got, value)
 			return
 		}
