@@ -45,7 +45,8 @@ type DiagnosticsConfig struct {
 	MaxSeverity int
 
 	// MaxRecordings bounds the recordings that go on, and MaxTransfers the uploads and downloads, each from 1 to
-	// 100,000. One identity that is no operator has a quarter of them. The defaults are 1,024 and 256.
+	// 100,000. One identity that is no operator has a quarter of them, and begins no more than that a second. The
+	// defaults are 1,024 and 256.
 	MaxRecordings, MaxTransfers int
 
 	// URLTTL is how long a signed URL is good, from 10 s to 1 h. The default is 5 min.

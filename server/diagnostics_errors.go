@@ -32,13 +32,18 @@ func (e *formError) Error() string {
 	return fmt.Sprintf("%s cannot be had in that form: %s", e.name, e.why)
 }
 
-// recordingsError reports that a bound on recordings or transfers is reached.
+// recordingsError reports that a bound on recordings or transfers is reached: of those that go on, or with rate of those
+// that an identity begins.
 type recordingsError struct {
 	what, field string
 	limit       int
+	rate        bool
 }
 
 func (e *recordingsError) Error() string {
+	if e.rate {
+		return fmt.Sprintf("%d %s were begun within a second, which is the most of one identity (%s)", e.limit, e.what, e.field)
+	}
 	return fmt.Sprintf("%d %s go on, which is the most (%s)", e.limit, e.what, e.field)
 }
 
@@ -105,7 +110,11 @@ func diagnosticsStatus(err error) error {
 	case errors.Is(err, diagnostics.ErrDamaged):
 		return refuse(reasonDamaged, "the content of the artifact is not what was stored")
 	case errors.As(err, &recordings):
-		return refuse(reasonRecordings, recordings.Error(), retryAfter(5*time.Second))
+		delay := 5 * time.Second
+		if recordings.rate {
+			delay = time.Second
+		}
+		return refuse(reasonRecordings, recordings.Error(), retryAfter(delay))
 	case errors.As(err, &profiles):
 		return refuse(reasonProfiles, profiles.Error(), retryAfter(10*time.Second))
 	case errors.Is(err, diagnostics.ErrTooLarge):

@@ -58,8 +58,8 @@ func (s *Server) newDiagnosticsService(c DiagnosticsConfig) *diagnosticsService 
 		trees:      newTreeReader(),
 		profiles:   &profileSlots{most: c.MaxProfiles, held: make(map[profiled]int)},
 		runs:       runs{newest: make(map[runKey]*recording)},
-		recordings: newShares("recordings", "MaxRecordings", c.MaxRecordings),
-		transfers:  newShares("uploads and downloads", "MaxTransfers", c.MaxTransfers),
+		recordings: newShares("recordings", "MaxRecordings", c.MaxRecordings, time.Now),
+		transfers:  newShares("uploads and downloads", "MaxTransfers", c.MaxTransfers, time.Now),
 		signer:     newURLSigner(c.URLTTL),
 	}
 }
@@ -276,50 +276,6 @@ func receive[T any](ctx context.Context, recv func() (*T, error)) <-chan receive
 		}
 	}()
 	return messages
-}
-
-// shares bounds how many of something go on, for all and for each identity. It is safe for concurrent use.
-type shares struct {
-	what, field string
-	most        int
-
-	mu    sync.Mutex
-	total int
-	of    map[string]int
-}
-
-func newShares(what, field string, most int) *shares {
-	return &shares{what: what, field: field, most: most, of: make(map[string]int)}
-}
-
-// enter counts one more of the identity, and returns a function that undoes it.
-func (s *shares) enter(id Identity) (exit func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	most := s.most
-	if id.Role < RoleOperator {
-		most = max(1, most/4)
-	}
-	if s.total >= s.most || s.of[id.Name] >= most {
-		return nil, &recordingsError{what: s.what, field: s.field, limit: most}
-	}
-	s.total++
-	s.of[id.Name]++
-	return sync.OnceFunc(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.total--
-		if s.of[id.Name]--; s.of[id.Name] == 0 {
-			delete(s.of, id.Name)
-		}
-	}), nil
-}
-
-// count returns how many go on.
-func (s *shares) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.total
 }
 
 // profiled is a process that is profiled: all recordings of one share its profiler.
