@@ -12,7 +12,7 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
-func schedstat(waited ...int) string {
+func schedstat(waited ...int64) string {
 	text := "version 17\ntimestamp 4295892\n"
 	for i, w := range waited {
 		text += fmt.Sprintf("cpu%d 0 0 0 0 0 0 3580213000 %d 42213\ndomain0 MC 3 0 0 0\n", i, w)
