@@ -29,18 +29,23 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 		due     time.Duration // the next step
 	)
 	for {
-		view, changed, err := s.snapshotter.View()
+		until := due - stepSlack - s.config.Clock()
+		if s.regime.paces(s.config.Clock()) {
+			until = 0 // each snapshot counts
+		}
+		changed := s.snapshotter.After(s.snapshotter.Now() + until)
+		newest, _, err := s.snapshotter.Verdict()
 		moved := s.moved()
 		report, _ := s.severity.Latest()
 		now := s.config.Clock()
 		switch {
 		case err != nil:
 			overdue.Reset(inactiveTry)
-		case view.Verdict != verdict || report.Level != level || now >= due-stepSlack:
-			verdict, level = view.Verdict, report.Level
-			again, next := s.step(a)
+		case newest != verdict || report.Level != level || now >= due-stepSlack:
+			verdict, level = newest, report.Level
+			_, next := s.step(a)
 			due = now + next
-			overdue.Reset(min(again, next+stepSlack))
+			continue // what changed meanwhile comes before the wait
 		default:
 			overdue.Reset(max(min(s.pace(a), due+stepSlack-now), stepSlack))
 		}
@@ -52,6 +57,14 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 		case <-overdue.C:
 		}
 	}
+}
+
+// paces reports whether there is something to do between two steps: with what the decision gives by and by, or with
+// memory that decides whether anything starts.
+func (r *regime) paces(now time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.users) > 0 && (rises(&r.decision, now-r.at) || r.decision.Gate != (limit.Gate{}))
 }
 
 // moved returns a channel that is closed when the severity moves to another level than it has now.

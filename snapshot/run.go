@@ -72,6 +72,7 @@ func (s *Snapshotter) end() {
 	s.ready = make(chan struct{})
 	s.version++
 	s.judged.tell()
+	s.later.tell()
 	s.tellLocked()
 }
 
@@ -131,7 +132,7 @@ func (s *Snapshotter) tellTogetherLocked(now time.Time) {
 	case !s.untold || s.round:
 	case !s.expectsLocked(now):
 		s.tellLocked()
-	case s.newer.waited && !s.waiting:
+	case (s.newer.waited || s.later.waited) && !s.waiting:
 		s.overdue.Reset(maxCompany)
 		s.waiting = true
 	}
@@ -162,6 +163,9 @@ func (s *Snapshotter) tellLocked() {
 	}
 	s.untold = false
 	s.newer.tell()
+	if s.later.waited && s.cfg.Clock() >= s.laterAt {
+		s.later.tell()
+	}
 }
 
 // suspectLoad lets the prober look closer while the CPUs are nearly over their limit.

@@ -31,6 +31,8 @@ type Snapshotter struct {
 	verdict uint64
 	newer   notice        // of a newer snapshot or verdict, or that Run ended
 	judged  notice        // of a newer verdict, or that Run ended
+	later   notice        // of a newer snapshot from laterAt on, a newer verdict, or that Run ended
+	laterAt time.Duration // the earliest of those who wait
 	overdue *time.Timer   // of this Run: tells newer what waits for the others of its tick
 	waiting bool          // overdue is set
 	round   bool          // a round goes on, which tells of its snapshots at its end
@@ -145,6 +147,18 @@ func (s *Snapshotter) Verdict() (uint64, <-chan struct{}, error) {
 	return s.verdict, s.judged.wait(), nil
 }
 
+// After returns a channel that is closed with the first newer snapshot at the time at or later, by the clock of the
+// Snapshotter, when a verdict changed, or when Run ended; it may be closed earlier. It is for those who act now and
+// then and would wait for no timer of their own: at a snapshot the machine is awake.
+func (s *Snapshotter) After(at time.Duration) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.later.waited || at < s.laterAt {
+		s.laterAt = at
+	}
+	return s.later.wait()
+}
+
 // Now returns the time by the clock of the Snapshotter, that of Snapshot.At and of [Reports.Put].
 func (s *Snapshotter) Now() time.Duration { return s.cfg.Clock() }
 
@@ -225,6 +239,7 @@ func (s *Snapshotter) publishVerdictLocked() {
 	s.version++
 	s.verdict++
 	s.judged.tell()
+	s.later.tell()
 	s.tellLocked()
 }
 

@@ -116,6 +116,46 @@ func TestVerdictIsToldAtOnce(t *testing.T) {
 	})
 }
 
+func TestAfterTellsOfTheFirstSnapshotFromATimeOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var used atomic.Int64
+		s, stop := start(t, snapshot.Config{Sources: snapshot.Sources{
+			CPU: func(context.Context) (snapshot.CPUReading, error) {
+				return snapshot.CPUReading{Used: float64(used.Load()) / 100, Cores: 4}, nil
+			},
+			Memory: calm().Memory,
+		}})
+		sleep(1900 * time.Millisecond)
+		late, early := s.After(3*time.Second), s.After(2200*time.Millisecond)
+		sleep(500 * time.Millisecond)
+		if isClosed(early) {
+			t.Error("told of the snapshots of 2 s, want those after 2.2 s")
+		}
+		sleep(101 * time.Millisecond)
+		if !isClosed(early) {
+			t.Error("not told of the snapshot of 2.5 s")
+		}
+		if late = s.After(3 * time.Second); isClosed(late) {
+			t.Error("told at once")
+		}
+		sleep(600 * time.Millisecond)
+		if !isClosed(late) {
+			t.Error("not told of the snapshots of 3 s")
+		}
+		never := s.After(time.Hour)
+		used.Store(99)
+		sleep(1000 * time.Millisecond)
+		if !isClosed(never) {
+			t.Error("not told of a verdict")
+		}
+		never = s.After(time.Hour)
+		stop()
+		if !isClosed(never) {
+			t.Error("not told that Run ended")
+		}
+	})
+}
+
 func TestLateEventLoopReturnsToTheGridAndBillsTheLatenessOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stall atomic.Int64
