@@ -42,5 +42,6 @@ func grpcOptions(l *Listener, limits Limits, access *accessTable, g *guard) []gr
 			PermitWithoutStream: true,
 		}),
 		grpc.WaitForHandlers(true),
+		grpc.NumStreamWorkers(streamWorkers),
 	}
 }
