@@ -81,6 +81,7 @@ type ask struct {
 	client   string
 	ttl      time.Duration
 	wait     time.Duration // the longest; negative is as long as the call lives
+	joined   time.Duration // when it began to wait: as early as anything is counted for it
 }
 
 // AcquirePermit implements headroom.v1.PermitService.
@@ -91,7 +92,6 @@ func (s *permitService) AcquirePermit(
 	if err != nil {
 		return nil, err
 	}
-	received := a.clock()
 	w := ask{
 		resource: req.GetResource(), count: req.GetCount(), priority: int(req.GetPriority()),
 		request: req.GetRequestId(), client: req.GetClient(), ttl: req.GetTtl().AsDuration(), wait: -1,
@@ -110,8 +110,7 @@ func (s *permitService) AcquirePermit(
 	if err != nil {
 		return nil, err
 	}
-	now, err := a.enter()
-	if err != nil {
+	if err := a.enterTimeless(); err != nil {
 		return nil, err
 	}
 	defer a.leave(&err)
@@ -120,7 +119,7 @@ func (s *permitService) AcquirePermit(
 	if a.queues.leases[c.lease.id] != c.lease {
 		return nil, &lostError{hex.EncodeToString(c.lease.id[:])}
 	}
-	return &headroomv1.AcquirePermitResponse{Permit: permitMessage(now, received, c.lease)}, nil
+	return &headroomv1.AcquirePermitResponse{Permit: permitMessage(a.now, w.joined, c.lease)}, nil
 }
 
 // permitMessage returns the permit as it is now. Its time is counted from when the request came.
@@ -166,6 +165,11 @@ func (s *permitService) await(
 	ctx context.Context, a *arbiter, w *ask, c *claim, decided <-chan struct{}, progress func(*claim) error,
 ) error {
 	select { // what can be had at once is not waited for
+	case <-c.done:
+		return c.err
+	default:
+	}
+	select {
 	case <-c.done:
 		return c.err
 	case <-decided:
@@ -229,6 +233,7 @@ func (q *queues) join(w *ask) (c *claim, decided <-chan struct{}, err error) {
 		return nil, nil, err
 	}
 	defer a.leave(&err)
+	w.joined = now
 	if a.frozen {
 		return nil, nil, errDraining
 	}
