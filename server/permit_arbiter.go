@@ -22,6 +22,9 @@ const (
 	// after a few times. Should it not, others have their turn before it goes on.
 	mostPasses = 64
 
+	// mostSent bounds to how many streams who had a change sends itself what comes of it.
+	mostSent = 2
+
 	// endingDelay is how long the end of a lease may stay unwritten. Where leases come and go it is written with
 	// the next one.
 	endingDelay = 50 * time.Millisecond
@@ -71,6 +74,8 @@ type arbiter struct {
 	entries   []journalEntry // to be written down before what was granted is told
 	endings   []journalEntry // to be written down with them, or in endingDelay: without them too much is charged
 	dirty     []permit.SessionID
+	sending   bool // whoever is in pass sends on claimed once it has left
+	claimed   []*attached
 	counters  arbiterCounters
 }
 
@@ -121,10 +126,24 @@ func (a *arbiter) change() {
 
 // leave gives the ledger back. It lets it decide first, unless somebody else is about to. It must be deferred, with
 // the error that the caller returns, or nil: a panic becomes that error.
-func (a *arbiter) leave(err *error) {
+func (a *arbiter) leave(err *error) { a.leaveLocked(recover(), err) }
+
+// leaveSending is leave for a goroutine that may send to others what its change made of their targets: that spares them
+// another goroutine. It must not hold what they need for that.
+func (a *arbiter) leaveSending(err *error) {
+	p := recover()
+	a.sending = true
+	for _, w := range a.leaveLocked(p, err) {
+		w.sendAll(w.patience)
+	}
+}
+
+// leaveLocked is leave after the panic p, if that is not nil. It returns the streams that the caller has to send on.
+func (a *arbiter) leaveLocked(p any, err *error) (streams []*attached) {
 	defer a.mu.Unlock()
+	defer func() { streams, a.sending, a.claimed = a.claimed, false, nil }()
 	fault := error(nil)
-	if p := recover(); p != nil {
+	if p != nil {
 		fault = a.breakLocked(p)
 	} else if a.changed && !a.passing && (a.batch >= maxBatch || a.coming.Load() == 0) {
 		fault = a.tryLocked(func() { a.passLocked(false) })
@@ -132,6 +151,7 @@ func (a *arbiter) leave(err *error) {
 	if fault != nil && err != nil {
 		*err = fault
 	}
+	return nil
 }
 
 // tryLocked calls f, which uses the ledger.
@@ -226,9 +246,13 @@ func (a *arbiter) tellTargets() {
 		a.dirty = append(a.dirty, id)
 	}
 	for _, id := range a.dirty {
-		if w := a.streams[id]; w != nil {
+		w := a.streams[id]
+		switch {
+		case w != nil && a.sending && len(a.dirty) <= mostSent && w.claim():
+			a.claimed = append(a.claimed, w)
+		case w != nil:
 			w.poke()
-		} else {
+		default:
 			a.queues.apply(a.now, id)
 		}
 	}
@@ -284,9 +308,9 @@ func (a *arbiter) writeLocked() {
 
 // keepLocked writes entries to the journal, without the lock.
 func (a *arbiter) keepLocked(entries []journalEntry) {
-	j := a.journal
+	j, now := a.journal, a.now
 	a.writing = true
-	err := a.unlocked(func() error { return j.write(a.clock(), entries) })
+	err := a.unlocked(func() error { return j.write(now, entries) })
 	a.writing = false
 	switch {
 	case errors.Is(err, errJournalStale):

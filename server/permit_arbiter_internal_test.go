@@ -107,6 +107,30 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 	}
 }
 
+// What others have for a worker they send themselves only while it is heard of: one that does not read is waited for by
+// nobody else.
+func TestWhoIsNotHeardIsSentToByItself(t *testing.T) {
+	w := &attached{echoPause: time.Second}
+	claims := func() (n int) {
+		for ; n < 10 && w.claim(); n++ {
+			w.frame([]permit.Target{{Resource: "api"}})
+			w.sending = false
+		}
+		return n
+	}
+	if n := claims(); n != mostUnheard {
+		t.Errorf("others send %d frames, want %d", n, mostUnheard)
+	}
+	w.hear(&permit.WorkerFrame{Sequence: 1}, time.Second)
+	if n := claims(); n != mostUnheard {
+		t.Errorf("others send %d frames after one came, want %d", n, mostUnheard)
+	}
+	w.closed = true
+	if w.claim() {
+		t.Error("others send on a stream that is over")
+	}
+}
+
 // A server that has leased nothing to anybody sleeps until somebody comes.
 func TestNobodyIsWaitedFor(t *testing.T) {
 	srv, client, _ := runPermits(t, nil)
@@ -118,27 +142,16 @@ func TestNobodyIsWaitedFor(t *testing.T) {
 	}
 	asleep := func() bool { return due() == never }
 	eventually(t, "nothing to be due at first", asleep)
-	for name, leave := range map[string]func(context.Context) error{
-		"a lease": func(ctx context.Context) error {
+	for name, leave := range map[string]func(context.Context, headroomv1.PermitServiceClient) error{
+		"a lease": func(ctx context.Context, client headroomv1.PermitServiceClient) error {
 			req := &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1", Ttl: durationpb.New(time.Second)}
 			_, err := client.AcquirePermit(ctx, req)
 			return err
 		},
-		"a session": func(ctx context.Context) error {
-			stream, err := client.Attach(ctx)
-			if err != nil {
-				return err
-			}
-			hello := &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)}
-			if err := stream.Send(&headroomv1.AttachRequest{Sequence: 1, Hello: hello}); err != nil {
-				return err
-			}
-			_, err = stream.Recv()
-			return err
-		},
+		"a session": attachOnce,
 	} {
 		ctx, end := context.WithTimeout(t.Context(), callTimeout)
-		if err := leave(ctx); err != nil {
+		if err := leave(ctx, client); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		end()

@@ -74,6 +74,9 @@ type attached struct {
 	// newest echo.
 	echoPause time.Duration
 
+	// patience is how long the goroutine of another stream may wait for this one to be read.
+	patience time.Duration
+
 	id    permit.SessionID
 	epoch int64
 
@@ -91,6 +94,7 @@ type attached struct {
 	sequence int64 // of the last frame sent
 	echo     time.Duration
 	heard    time.Duration // when the frame came that is echoed
+	unheard  int           // frames that were sent since
 	echoAt   time.Duration // when as many frames as were sent would have been due
 	welcome  *permit.Welcome
 	targets  bool // there are targets to take
@@ -110,7 +114,8 @@ func (s *permitService) Attach(
 	}
 	w := &attached{
 		arbiter: a, stream: transportStream(stream), limits: s.limits, echoPause: s.config.Heartbeat / 8,
-		over: make(chan struct{}),
+		patience: min(s.limits.SendTimeout, s.config.TTL/4),
+		over:     make(chan struct{}),
 	}
 	w.silence = time.AfterFunc(helloTimeout, func() {
 		if w.greeted.Load() {
@@ -262,7 +267,7 @@ func (w *attached) apply(f *permit.WorkerFrame) (err error) {
 	if err != nil {
 		return err
 	}
-	defer a.leave(&err)
+	defer a.leaveSending(&err)
 	if a.streams[w.id] != w {
 		return errReplaced
 	}
@@ -276,15 +281,19 @@ func (w *attached) applyLocked(now time.Duration, f *permit.WorkerFrame) error {
 	if len(f.Reports) > 0 || f.Goodbye {
 		w.arbiter.change()
 	}
-	if f.Sequence <= w.received { // it did not prolong the lease
-		return nil
+	if f.Sequence > w.received { // it prolonged the lease
+		w.received = f.Sequence
+		w.hear(f, now)
 	}
-	w.received = f.Sequence
+	return nil
+}
+
+// hear notes that the newest frame came.
+func (w *attached) hear(f *permit.WorkerFrame, now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.echo, w.heard = f.Sent, now
+	w.echo, w.heard, w.unheard = f.Sent, now, 0
 	w.echoes = w.echoes || w.echoAt < now+echoBurst*w.echoPause
-	return nil
 }
 
 // close ends the stream's part in the session, whose charge stays, and returns its id if there was one.
@@ -342,11 +351,30 @@ func (w *attached) poke() {
 	w.startLocked()
 }
 
+// mostUnheard is how many frames may be sent on goroutines of others before one of the worker comes, which is then
+// taken to read them: together they are far less than what gRPC takes without waiting for the reader.
+const mostUnheard = 2
+
+// claim is poke where it reports true, but that the caller has to call sendAll.
+func (w *attached) claim() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sending || w.closed || w.unheard >= mostUnheard {
+		return false
+	}
+	w.sending, w.targets = true, true
+	return true
+}
+
 // flush sends what there is to say.
 func (w *attached) flush() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.startLocked()
+	start := !w.sending && !w.closed && w.pendingLocked()
+	w.sending = w.sending || start
+	w.mu.Unlock()
+	if start {
+		w.sendAll(w.limits.SendTimeout)
+	}
 }
 
 func (w *attached) startLocked() {
@@ -354,7 +382,13 @@ func (w *attached) startLocked() {
 		return
 	}
 	w.sending = true
-	go func() { w.end(guarded(w.send)) }()
+	go w.sendAll(w.limits.SendTimeout)
+}
+
+// sendAll sends what there is to say, and ends the stream if that fails or takes longer than the timeout. Whoever set
+// sending has to call it.
+func (w *attached) sendAll(timeout time.Duration) {
+	w.end(guarded(func() error { return w.send(timeout) }))
 }
 
 func (w *attached) pendingLocked() bool {
@@ -362,7 +396,7 @@ func (w *attached) pendingLocked() bool {
 }
 
 // send sends until there is nothing to say, and returns why the stream is over if it is.
-func (w *attached) send() error {
+func (w *attached) send(timeout time.Duration) error {
 	var targets []permit.Target
 	for {
 		w.mu.Lock()
@@ -383,7 +417,7 @@ func (w *attached) send() error {
 		if !ok {
 			continue
 		}
-		w.stuck.Reset(w.limits.SendTimeout)
+		w.stuck.Reset(timeout)
 		err := w.stream.SendMsg(wire.ServerFrame(&f))
 		w.stuck.Stop()
 		switch {
@@ -418,6 +452,7 @@ func (w *attached) frame(targets []permit.Target) (_ permit.ServerFrame, ok bool
 		return permit.ServerFrame{}, false
 	}
 	w.sequence++
+	w.unheard++
 	f := permit.ServerFrame{
 		Sequence: w.sequence, Epoch: w.epoch, Echo: w.echo, Welcome: w.welcome, Targets: targets,
 		Drain: w.drain, Draining: w.draining, Kicked: w.kicked,

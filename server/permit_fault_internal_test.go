@@ -85,6 +85,20 @@ func runPermits(t *testing.T, change func(*Config)) (*Server, headroomv1.PermitS
 	return srv, client, done
 }
 
+// attachOnce begins a session on a stream of ctx, and returns once it is welcome.
+func attachOnce(ctx context.Context, client headroomv1.PermitServiceClient) error {
+	stream, err := client.Attach(ctx)
+	if err != nil {
+		return err
+	}
+	hello := &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)}
+	if err := stream.Send(&headroomv1.AttachRequest{Sequence: 1, Hello: hello}); err != nil {
+		return err
+	}
+	_, err = stream.Recv()
+	return err
+}
+
 // A panic while the account of permits changes refuses all calls, ends all streams and ends the server: an account
 // that may not hold must grant nothing.
 func TestBrokenAccountEndsTheServer(t *testing.T) {
@@ -93,18 +107,7 @@ func TestBrokenAccountEndsTheServer(t *testing.T) {
 			_, err := client.AcquirePermit(ctx, &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1"})
 			return err
 		},
-		"attach": func(ctx context.Context, client headroomv1.PermitServiceClient) error {
-			stream, err := client.Attach(ctx)
-			if err != nil {
-				return err
-			}
-			hello := &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)}
-			if err := stream.Send(&headroomv1.AttachRequest{Sequence: 1, Hello: hello}); err != nil {
-				return err
-			}
-			_, err = stream.Recv()
-			return err
-		},
+		"attach": attachOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, client, done := runPermits(t, nil)
