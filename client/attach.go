@@ -46,6 +46,9 @@ type attachment struct {
 	// leased is whether there was a lease when last looked at.
 	leased atomic.Bool
 
+	// sending is held by who sends on a stream. It comes before mu.
+	sending sync.Mutex
+
 	mu      sync.Mutex
 	lessee  *permit.Lessee
 	shares  map[string]*share
@@ -63,6 +66,9 @@ type attachment struct {
 	judgeAt time.Duration
 	cut     context.CancelCauseFunc // ends the stream; nil while there is none
 	greeted bool                    // whether the stream was welcomed
+	out     attachStream            // the stream, for others than its writer; nil while there is none
+	sentAt  time.Duration           // Sent of the newest frame
+	unread  int                     // frames that were sent since one the server is known to have read
 }
 
 // attach returns the attachment of the Client, which it begins with the first call.

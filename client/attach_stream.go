@@ -142,6 +142,9 @@ func (a *attachment) receive(f permit.ServerFrame) bool {
 	a.mu.Lock()
 	now := a.exactNow()
 	a.heard, a.stale = now, false
+	if f.Echo >= a.sentAt {
+		a.unread = 0
+	}
 	if f.Kicked != "" {
 		a.kicked = f.Kicked
 	}
@@ -173,16 +176,14 @@ func (a *attachment) receive(f permit.ServerFrame) bool {
 func (a *attachment) write(ctx context.Context, stream attachStream) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	a.lend(stream)
+	defer a.lend(nil)
 	for {
-		f, wait, last := a.next()
-		if f != nil {
-			if err := stream.Send(wire.WorkerFrame(f)); err != nil {
-				return // the receiver learns why
-			}
-			if last {
-				_ = stream.CloseSend() // it never fails
-				return
-			}
+		sent, wait, over := a.send(stream)
+		if over {
+			return
+		}
+		if sent {
 			continue
 		}
 		timer.Reset(wait)
@@ -195,11 +196,75 @@ func (a *attachment) write(ctx context.Context, stream attachStream) {
 	}
 }
 
+// send sends the next frame, if one is due. It reports whether there is another to be sent, how long there is none if
+// nothing happens, and whether the stream takes no more.
+func (a *attachment) send(stream attachStream) (sent bool, wait time.Duration, over bool) {
+	a.sending.Lock()
+	defer a.sending.Unlock()
+	f, wait, last := a.next()
+	if f == nil {
+		return false, wait, false
+	}
+	if stream.Send(wire.WorkerFrame(f)) != nil {
+		return false, 0, true // the receiver learns why
+	}
+	if last {
+		_ = stream.CloseSend() // it never fails
+	}
+	return true, 0, last
+}
+
+// lend lets others send on the stream; nil ends that.
+func (a *attachment) lend(stream attachStream) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.out, a.unread = stream, 0
+}
+
+// mostUnread is how many frames callers of tell may send before the server is known to have read one of them: together
+// they are less than what gRPC takes without waiting for that.
+const mostUnread = 4
+
+// tell has the server told what there is to say. The caller, who is about to wait for the answer, sends it itself
+// where that cannot block, which spares it a switch to the writer and back. It must hold no lock.
+func (a *attachment) tell() {
+	if !a.sending.TryLock() {
+		signal(a.wake)
+		return
+	}
+	defer a.sending.Unlock()
+	a.mu.Lock()
+	stream := a.out
+	if stream == nil || a.goodbye || a.unread >= mostUnread {
+		a.mu.Unlock()
+		signal(a.wake)
+		return
+	}
+	sleeps := a.wakeAt
+	f, _, _ := a.nextLocked()
+	due := a.wakeAt
+	if f != nil {
+		due, _ = a.lessee.Next()
+	}
+	a.wakeAt = sleeps
+	a.mu.Unlock()
+	if f != nil && stream.Send(wire.WorkerFrame(f)) != nil {
+		return // the receiver learns why
+	}
+	if due < sleeps {
+		signal(a.wake)
+	}
+}
+
 // next returns the frame to send now, and whether it is the last, or else how long there is none if nothing
 // happens.
 func (a *attachment) next() (f *permit.WorkerFrame, wait time.Duration, last bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.nextLocked()
+}
+
+func (a *attachment) nextLocked() (f *permit.WorkerFrame, wait time.Duration, last bool) {
 	now := a.exactNow()
 	if a.goodbye {
 		f := a.lessee.Goodbye(now)
@@ -216,6 +281,8 @@ func (a *attachment) next() (f *permit.WorkerFrame, wait time.Duration, last boo
 		}
 	}
 	if f, ok := a.lessee.Frame(now); ok {
+		a.sentAt = f.Sent
+		a.unread++
 		return &f, 0, false
 	}
 	a.wakeAt = now + heartbeat

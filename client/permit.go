@@ -181,20 +181,22 @@ func (h *Permits) tryAcquireSlow(n int64) (Permit, bool) {
 // that of its caller.
 func (h *Permits) Acquire(ctx context.Context, n int64) (Permit, error) {
 	s := h.share
-	op := fmt.Sprintf("acquire %q", s.name)
 	switch {
 	case n < 1 || n > permit.MaxLimit:
-		return Permit{}, fmt.Errorf("client: %s: %d permits: want 1 to %d", op, n, permit.MaxLimit)
+		return Permit{}, fmt.Errorf("client: acquire %q: %d permits: want 1 to %d", s.name, n, permit.MaxLimit)
 	case ctx.Err() != nil:
-		return Permit{}, &callError{op: op, err: context.Cause(ctx)}
+		return Permit{}, &callError{op: s.acquireOp(), err: context.Cause(ctx)}
 	case !s.slow.Load() && !h.closed.Load():
 		if p, ok := s.pass(n); ok {
 			return p, nil
 		}
 	}
-	w, e, err := s.enqueue(h, n)
+	w, e, urgent, err := s.await(h, n)
 	if err != nil {
 		return Permit{}, err
+	}
+	if urgent {
+		s.attach.tell()
 	}
 	select {
 	case <-w.ready:
@@ -203,10 +205,13 @@ func (h *Permits) Acquire(ctx context.Context, n int64) (Permit, error) {
 	}
 	s.abandon(w, e)
 	if failure := s.attach.why(); failure != nil {
-		return Permit{}, &callError{op: op, cause: context.Cause(ctx), err: failure}
+		return Permit{}, &callError{op: s.acquireOp(), cause: context.Cause(ctx), err: failure}
 	}
-	return Permit{}, s.gaveUp(op, context.Cause(ctx))
+	return Permit{}, s.gaveUp(s.acquireOp(), context.Cause(ctx))
 }
+
+// acquireOp is what a call of Acquire is called in errors.
+func (s *share) acquireOp() string { return fmt.Sprintf("acquire %q", s.name) }
 
 // Close withdraws the demand of the handle and ends its waiting calls with [ErrClosed]. Permits that it took
 // are to be released all the same. It does not block; a second call does nothing.

@@ -29,25 +29,31 @@ type waiter struct {
 	err    error
 }
 
-// enqueue adds a call of Acquire, and serves it at once if it can be.
+// enqueue adds a call that waits, and serves it at once if it can be. It has the server told where that is urgent.
 func (s *share) enqueue(h *Permits, n int64) (*waiter, *list.Element, error) {
+	w, e, urgent, err := s.await(h, n)
+	if urgent {
+		signal(s.attach.wake)
+	}
+	return w, e, err
+}
+
+// await is enqueue, but that the caller has to have the server told.
+func (s *share) await(h *Permits, n int64) (w *waiter, e *list.Element, urgent bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.errLocked(h); err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
-	w := &waiter{handle: h, count: n, since: s.attach.now(), ready: make(chan struct{})}
-	e := s.queue.PushBack(w)
+	w = &waiter{handle: h, count: n, since: s.attach.now(), ready: make(chan struct{})}
+	e = s.queue.PushBack(w)
 	s.waiting += n
 	s.slow.Store(true)
 	s.serveLocked()
 	// How many more wait is no news to a server that does not give what it was asked for, so it is told with the
 	// next frame, or in 100 ms.
 	s.dirty.Store(true)
-	if !s.asked {
-		signal(s.attach.wake)
-	}
-	return w, e, nil
+	return w, e, !s.asked, nil
 }
 
 // abandon takes a call of Acquire out of the queue; if it was served meanwhile it gives back what it got.
