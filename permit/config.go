@@ -48,7 +48,7 @@ type Config struct {
 	Epoch int64
 
 	// TTL, Grace and Heartbeat are stated to every session. The defaults are 5 s, 2 s and 1 s. Sessions that begin
-	// while there are more than 1,000 for each second of Heartbeat are told a longer one, up to a third of TTL.
+	// while there are more than 500 for each second of Heartbeat are told a longer one, up to a third of TTL.
 	TTL, Grace, Heartbeat time.Duration
 
 	// Resources are those that exist from the start.

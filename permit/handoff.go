@@ -5,13 +5,22 @@ import (
 	"time"
 )
 
+// What is left open by a hand-off may wait for leastPlan, and longer where there are many sessions: to share out among
+// them, which takes some 80 ns for each, is then not what most of the time goes to while each of them answers a cut.
+const (
+	leastPlan   = 10 * time.Millisecond
+	planSession = 5 * time.Microsecond
+)
+
 // planInterval is how long what is left open by a hand-off may wait.
-const planInterval = 10 * time.Millisecond
+func (r *resource) planInterval() time.Duration {
+	return max(leastPlan, time.Duration(r.shares)*planSession)
+}
 
 // handOff gives what became free to who is next by the parts of the last pass: it looks at each identity and at
 // the sessions of one, and divides nothing. It reports false where the resource is to be shared out instead.
 func (l *Ledger) handOff(r *resource) bool {
-	if again := r.planned + planInterval; !r.reviewing || r.review > again {
+	if again := r.planned + r.planInterval(); !r.reviewing || r.review > again {
 		r.reviewing, r.review = true, again
 	}
 	for r.free() > 0 {

@@ -16,8 +16,8 @@ func TestHeartbeatIsStretched(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[int]time.Duration{
-		1: time.Second, 1000: time.Second, 1200: 1200 * time.Millisecond, 1600: 1600 * time.Millisecond,
-		1700: c.TTL / 3, 3000: c.TTL / 3,
+		1: time.Second, 500: time.Second, 600: 1200 * time.Millisecond, 800: 1600 * time.Millisecond,
+		850: c.TTL / 3, 3000: c.TTL / 3,
 	}
 	for i := 1; i <= 3000; i++ {
 		w, err := l.Attach(0, permit.Party{Identity: "uid:1", Unbounded: true}, permit.Hello{Client: "w"})

@@ -292,7 +292,7 @@ func (l *Ledger) touch(r *resource) {
 // something became free, or that one waits more or less. Then what is free goes to the next, and it is shared
 // out again only now and then.
 func (l *Ledger) nudge(r *resource) {
-	if !r.tight || l.now >= r.planned+planInterval {
+	if !r.tight || l.now >= r.planned+r.planInterval() {
 		r.changed = true
 	}
 	l.look(r)

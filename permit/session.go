@@ -128,7 +128,7 @@ func (l *Ledger) welcome(s *session, resumed bool) Welcome {
 }
 
 // freeBeats is how many sessions may beat every second.
-const freeBeats = 1000
+const freeBeats = 500
 
 // heartbeat returns how often a session that begins now is to be heard: the more there are the more seldom, so that
 // their beats do not take the server's time for themselves, but three times in a TTL.
