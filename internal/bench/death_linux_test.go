@@ -136,7 +136,7 @@ func runDeathServer(p *peer) error {
 	if err != nil {
 		return err
 	}
-	snapshotter, err := steadySnapshotter()
+	snapshotter, err := new(madeUp).snapshotter()
 	if err != nil {
 		return err
 	}

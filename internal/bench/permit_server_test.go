@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -89,8 +90,13 @@ func runPermitServer(p *peer) error {
 	return err
 }
 
-// steadySnapshotter returns a Snapshotter of a machine that is always the same and never overloaded.
-func steadySnapshotter() (*snapshot.Snapshotter, error) {
+// madeUp is a machine of two cores and 4 GiB of memory, of which a quarter is used, and three while full says so.
+type madeUp struct {
+	full  atomic.Bool
+	every time.Duration // between two readings of the memory; 0 for the default
+}
+
+func (m *madeUp) snapshotter() (*snapshot.Snapshotter, error) {
 	return snapshot.New(snapshot.Config{
 		Scope: snapshot.ScopeHost,
 		Clock: boottime.Now,
@@ -99,35 +105,42 @@ func steadySnapshotter() (*snapshot.Snapshotter, error) {
 				return snapshot.CPUReading{Used: 0.1, Cores: 2, Source: "made up"}, nil
 			},
 			Memory: func(context.Context) (snapshot.MemoryReading, error) {
-				return snapshot.MemoryReading{Used: 1 << 30, Total: 4 << 30, Definition: "made up", Source: "made up"}, nil
+				reading := snapshot.MemoryReading{Used: 1 << 30, Total: 4 << 30, Definition: "made up", Source: "made up"}
+				if m.full.Load() {
+					reading.Used *= 3
+				}
+				return reading, nil
 			},
 		},
+		MemoryInterval: m.every,
 	})
 }
 
-func newPermitServer(permits server.PermitConfig) (srv *server.Server, port int, err error) {
-	snapshotter, err := steadySnapshotter()
-	if err != nil {
+// newServer returns a server of the machine on a port of loopback TCP, with c otherwise.
+func (m *madeUp) newServer(c server.Config) (srv *server.Server, port int, err error) {
+	if c.Snapshotter, err = m.snapshotter(); err != nil {
 		return nil, 0, err
 	}
 	lis, err := server.ListenTCP("127.0.0.1:0", nil, false)
 	if err != nil {
 		return nil, 0, err
 	}
-	srv, err = server.New(server.Config{
-		Snapshotter: snapshotter,
-		Listeners:   []*server.Listener{lis},
-		Levels:      []severity.Level{},
-		Permits:     permits,
-		Access:      server.Access{LoopbackRole: server.RoleOperator},
+	c.Listeners = []*server.Listener{lis}
+	c.Version, c.Log = "bench", slog.New(slog.DiscardHandler)
+	srv, err = server.New(c)
+	return srv, lis.Addr().(*net.TCPAddr).Port, err
+}
+
+func newPermitServer(permits server.PermitConfig) (srv *server.Server, port int, err error) {
+	return new(madeUp).newServer(server.Config{
+		Levels:  []severity.Level{},
+		Permits: permits,
+		Access:  server.Access{LoopbackRole: server.RoleOperator},
 		Limits: server.Limits{
 			MaxConnections: 1 << 16, MaxWaitersPerConnection: 1 << 10, MaxStreamsPerConnection: 1 << 10,
 		},
 		DrainTimeout: time.Second,
-		Version:      "bench",
-		Log:          slog.New(slog.DiscardHandler),
 	})
-	return srv, lis.Addr().(*net.TCPAddr).Port, err
 }
 
 // bareService is the floor: unary calls and streams that do nothing, on a bare grpc.Server.

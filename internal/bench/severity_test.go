@@ -3,24 +3,19 @@ package bench
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/headroom-rpc/headroom/internal/boottime"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/server"
 	"github.com/headroom-rpc/headroom/severity"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // flipPace is how often the memory is read whose flips are the transitions.
@@ -92,43 +87,13 @@ func measureTransitions(b testing.TB, n, count int) transitions {
 // "flip" once the memory is the other way round, "cpu" with its CPU time and "memory" with its resident bytes
 // after a collection.
 func runSeverityServer(p *peer) error {
-	var full atomic.Bool
-	snapshotter, err := snapshot.New(snapshot.Config{
-		Scope: snapshot.ScopeHost,
-		Clock: boottime.Now,
-		Sources: snapshot.Sources{
-			CPU: func(context.Context) (snapshot.CPUReading, error) {
-				return snapshot.CPUReading{Used: 0.1, Cores: 2, Source: "made up"}, nil
-			},
-			Memory: func(context.Context) (snapshot.MemoryReading, error) {
-				reading := snapshot.MemoryReading{Used: 1 << 30, Total: 4 << 30, Definition: "made up", Source: "made up"}
-				if full.Load() {
-					reading.Used *= 3
-				}
-				return reading, nil
-			},
-		},
-		MemoryInterval: flipPace,
-	})
-	if err != nil {
-		return err
-	}
-	lis, err := server.ListenTCP("127.0.0.1:0", nil, false)
-	if err != nil {
-		return err
-	}
-	srv, err := server.New(server.Config{
-		Snapshotter: snapshotter,
-		Listeners:   []*server.Listener{lis},
-		Levels:      []severity.Level{{Enter: severity.GlobalRelative(50)}},
-		Version:     "bench",
-		Log:         slog.New(slog.DiscardHandler),
-	})
+	machine := madeUp{every: flipPace}
+	srv, port, err := machine.newServer(server.Config{Levels: []severity.Level{{Enter: severity.GlobalRelative(50)}}})
 	if err != nil {
 		return err
 	}
 	go srv.Run(context.Background())
-	if err := p.send(lis.Addr().(*net.TCPAddr).Port); err != nil {
+	if err := p.send(port); err != nil {
 		return err
 	}
 	for {
@@ -138,7 +103,7 @@ func runSeverityServer(p *peer) error {
 		}
 		switch words[0] {
 		case "flip":
-			full.Store(!full.Load())
+			machine.full.Store(!machine.full.Load())
 			err = p.send(0)
 		case "cpu":
 			err = p.send(cpuNanos())
