@@ -119,7 +119,7 @@ func artifactTable(all []diagnostics.Artifact) [][]cell {
 			state, style = "cut short: "+clean(a.Truncated), styleOverloaded
 		}
 		if a.Part > 0 {
-			state = fmt.Sprintf("part %d, %s", a.Part+1, state)
+			state = fmt.Sprintf("part %d, %s", a.Part, state) // counted as by the API and in file names
 		}
 		if a.Failed {
 			state += ", task failed"
