@@ -76,7 +76,7 @@ func NewBudget(o BudgetOptions) (*Budget, error) {
 	if o.Clock == nil {
 		o.Clock = newClock()
 	}
-	b := &Budget{opts: o, machine: newMachine(o.Host, o.Snapshotter, o.Status)}
+	b := &Budget{opts: o, machine: newMachine(o.Clock, o.Host, o.Snapshotter, o.Status)}
 	b.read()
 	return b, nil
 }

@@ -10,6 +10,7 @@ import (
 const (
 	readInterval = 100 * time.Millisecond // between two readings while something runs
 	stepInterval = time.Second            // between two steps of a law
+	leastStep    = 250 * time.Millisecond // at the least, even if the verdict changes: a shorter window says little
 
 	// A server is told more often what the tasks use while it knows little of them.
 	firstReports   = 3 * time.Second
@@ -38,7 +39,7 @@ type governor struct {
 }
 
 func (g *governor) begin(p *Pool, now time.Duration) {
-	g.machine = newMachine(p.opts.Host, p.opts.Snapshotter, p.opts.Status)
+	g.machine = newMachine(p.opts.Clock, p.opts.Host, p.opts.Snapshotter, p.opts.Status)
 	g.readAt, g.stepAt, g.windowAt = now, now, now
 	if p.core.chosen {
 		g.stepAt = now + stepInterval
@@ -63,7 +64,7 @@ func (r *run) govern() {
 		return
 	}
 	first := p.law != nil && !g.decided && !p.core.chosen
-	step := first || active && (now >= g.stepAt || g.verdict)
+	step := first || active && (now >= g.stepAt || g.verdict && now >= g.windowAt+leastStep)
 	p.mu.Unlock()
 	if !read && !step {
 		return

@@ -9,17 +9,22 @@ import (
 
 // machine reads what the tasks use and what is seen of the machine.
 type machine struct {
+	clock       func() time.Duration
 	ask         func() Host // nil where the Snapshotter or the sensors say
 	snapshotter *snapshot.Snapshotter
 	status      func() (current, historical snapshot.Status) // nil where the Snapshotter judges
 	sensors     *sensors
 	view        snapshot.View
+	viewAt      time.Duration   // when it was taken, by the clock of the pool
 	newer       <-chan struct{} // closed when there is a newer one; nil where there is none
 	seen        seen
 }
 
-func newMachine(ask func() Host, s *snapshot.Snapshotter, status func() (current, historical snapshot.Status)) machine {
-	return machine{ask: ask, snapshotter: s, status: status, sensors: newSensors()}
+func newMachine(
+	clock func() time.Duration, ask func() Host, s *snapshot.Snapshotter,
+	status func() (current, historical snapshot.Status),
+) machine {
+	return machine{clock: clock, ask: ask, snapshotter: s, status: status, sensors: newSensors()}
 }
 
 // read returns what the tasks use now and what is seen of the machine. Where usage is nil the tasks are goroutines of
@@ -33,12 +38,15 @@ func (m *machine) read(now time.Duration, usage func() Usage) (own Usage, host H
 	if m.ask != nil {
 		return own, m.ask()
 	}
-	host = m.sensors.host(own)
-	if m.snapshotter == nil {
-		return own, host
+	if host = m.sensors.host(own); usage != nil {
+		host.MemoryUsed, host.MemoryTotal = 0, 0 // of this process, in which no task runs
+		host.Kills = own.Kills
 	}
-	m.look()
-	return own, m.seen.host(now, host, m.view.Newest, own, usage == nil)
+	if m.snapshotter != nil {
+		m.look()
+		host = m.seen.host(now, host, &m.view, m.viewAt, own, usage == nil)
+	}
+	return own, host
 }
 
 // look gets what the Snapshotter has, if that is news.
@@ -52,7 +60,7 @@ func (m *machine) look() {
 		return
 	}
 	if v, newer, err := m.snapshotter.View(); err == nil {
-		m.view, m.newer = v, newer
+		m.view, m.newer, m.viewAt = v, newer, m.clock()
 	} else {
 		m.view = snapshot.View{}
 	}
@@ -73,23 +81,17 @@ func (m *machine) judge() (current, historical snapshot.Status, ok bool) {
 
 // seen is what a Snapshotter saw of the machine.
 type seen struct {
-	at    time.Duration // of the newest reading of memory, by the clock of the Snapshotter
-	own   int64         // what the tasks used when it was first looked at
-	busy  time.Duration // CPU time of the machine since the first look, by the cores that were in use
-	cores float64       // that are in use; negative while that is not known
-	last  time.Duration // look
-	begun bool
+	at     time.Duration // of the newest reading of memory, by the clock of the Snapshotter
+	memory int64         // what the tasks used when it was first looked at
+	cpu    cpuSeen
 }
 
 // host adds what was seen to what this process knows by itself, where own is what the tasks use now. inProcess is
 // whether they are goroutines of this process.
-func (s *seen) host(now time.Duration, h Host, newest []snapshot.Snapshot, own Usage, inProcess bool) Host {
-	if s.begun && s.cores >= 0 {
-		s.busy += time.Duration(s.cores * float64(now-s.last))
-	}
-	s.begun, s.last, s.cores = true, now, -1
-	for i := range newest {
-		snap := &newest[i]
+func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.Duration, own Usage, inProcess bool) Host {
+	s.cpu.look(now, own)
+	for i := range view.Newest {
+		snap := &view.Newest[i]
 		if !snap.Known() {
 			continue
 		}
@@ -97,8 +99,8 @@ func (s *seen) host(now time.Duration, h Host, newest []snapshot.Snapshot, own U
 		case snapshot.CPU:
 			c := &snap.CPU
 			if c.Cores > 0 {
-				h.Cores, s.cores = c.Cores, c.Used*c.Cores
-				h.Busy = s.busy
+				s.cpu.machine(viewAt-(view.At-snap.At), c.Used*c.Cores)
+				h.Cores, h.Busy = c.Cores, s.cpu.busy
 			}
 			if c.LoadKnown {
 				h.RunQueue = runQueue(float64(c.Runnable), own.Runnable, inProcess)
@@ -109,11 +111,11 @@ func (s *seen) host(now time.Duration, h Host, newest []snapshot.Snapshot, own U
 				continue
 			}
 			if snap.At != s.at {
-				s.at, s.own = snap.At, own.Memory
+				s.at, s.memory = snap.At, own.Memory
 			}
 			h.MemoryUsed, h.MemoryTotal = m.Used, m.Total
-			if own.Memory >= 0 && s.own >= 0 { // what came since that reading
-				h.MemoryUsed = max(0, m.Used+own.Memory-s.own)
+			if own.Memory >= 0 && s.memory >= 0 { // what came since that reading
+				h.MemoryUsed = max(0, m.Used+own.Memory-s.memory)
 			}
 		}
 	}

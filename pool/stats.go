@@ -137,7 +137,7 @@ func (p *Pool) overload() string {
 	if !p.opts.Profile.crawlee() {
 		return ""
 	}
-	m := machine{snapshotter: p.opts.Snapshotter, status: p.opts.Status}
+	m := machine{clock: p.opts.Clock, snapshotter: p.opts.Snapshotter, status: p.opts.Status}
 	current, _, _ := m.judge()
 	var names []string
 	for _, s := range current.Binding() {

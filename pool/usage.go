@@ -17,6 +17,13 @@ type Usage struct {
 
 	// Memory is what they use now, in bytes.
 	Memory int64
+
+	// Kills counts the tasks that the kernel killed for want of memory, ever; 0 where that is not known. It is not asked
+	// where there is a Host, which tells that too.
+	Kills int64
+
+	// Age is how long ago that was.
+	Age time.Duration
 }
 
 // Host is what is seen of the machine, or of the cgroup within whose limits the tasks run. What is negative is not

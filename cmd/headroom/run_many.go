@@ -77,7 +77,6 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	m.output = out
 	m.spawner = spawn.Open()
 	options.Usage = usageOf(m.spawner)
-	options.Host = hostOf(options.Snapshotter, m.spawner)
 	options.Permits = m.share.permits
 	options.Max = m.flags.most.most * m.share.weight()
 	options.Grace = m.killAfter + 2*killDelay // each command is killed long before

@@ -150,15 +150,15 @@ func newMachine() (*snapshot.Snapshotter, func(), error) {
 // usageOf returns the usage of what a Spawner started, as a pool asks for it. The sum over time of what is runnable is
 // that of the Spawner.
 func usageOf(s *spawn.Spawner) func() pool.Usage {
-	var before spawn.Usage
-	at := time.Now()
+	before, runnable := s.Usage(), -1.0
 	return func() pool.Usage {
-		u, now := s.Usage(), time.Now()
-		is := pool.Usage{CPU: u.CPU, Runnable: -1, Memory: u.Memory}
-		if passed := now.Sub(at); passed > 0 && u.Runnable >= 0 {
-			is.Runnable = float64(u.Runnable-before.Runnable) / float64(passed)
+		u := s.Usage()
+		if passed := u.At.Sub(before.At); passed > 0 {
+			if runnable = -1; u.Runnable >= 0 {
+				runnable = float64(u.Runnable-before.Runnable) / float64(passed)
+			}
+			before = u
 		}
-		before, at = u, now
-		return is
+		return pool.Usage{CPU: u.CPU, Runnable: runnable, Memory: u.Memory, Kills: s.Kills(), Age: time.Since(u.At)}
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/headroom-rpc/headroom/pool"
-	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 func TestParseConcurrency(t *testing.T) {
@@ -86,35 +84,6 @@ func TestProgressOver(t *testing.T) {
 	}
 	if (*progress)(nil).over(&screen) != &screen {
 		t.Error("what shows nothing stands in between")
-	}
-}
-
-func TestHostView(t *testing.T) {
-	var v hostView
-	reading := func(at time.Duration, used float64, runnable, memory int64) []snapshot.Snapshot {
-		return []snapshot.Snapshot{
-			{At: at, Resource: snapshot.CPU, CPU: snapshot.CPUReading{Cores: 2, Used: used, Runnable: runnable, LoadKnown: true}},
-			{At: at, Resource: snapshot.Memory, Memory: snapshot.MemoryReading{Used: memory, Total: 1000}},
-		}
-	}
-	first := reading(1, 0.5, 7, 300)
-	for i, tt := range []struct {
-		now         time.Duration
-		newest      []snapshot.Snapshot
-		used, kills int64
-		want        pool.Host
-	}{
-		{0, nil, 0, 0, pool.Host{Busy: -1, RunQueue: -1, Stalled: -1}},
-		{1 * time.Second, first, 100, 0, pool.Host{Cores: 2, RunQueue: 5, MemoryUsed: 300, MemoryTotal: 1000, Stalled: -1}},
-		{2 * time.Second, first, 150, 0, pool.Host{Cores: 2, Busy: time.Second, RunQueue: 5, MemoryUsed: 350, MemoryTotal: 1000, Stalled: -1}},
-		{3 * time.Second, reading(2, 1, 1, 340), 150, 1,
-			pool.Host{Cores: 2, Busy: 2 * time.Second, MemoryUsed: 340, MemoryTotal: 1000, Stalled: -1, Kills: 1}},
-		{4 * time.Second, nil, 150, 1, pool.Host{Busy: -1, RunQueue: -1, Stalled: -1, Kills: 1}},
-		{9 * time.Second, first, 0, 1, pool.Host{Cores: 2, Busy: 4 * time.Second, RunQueue: 5, MemoryUsed: 300, MemoryTotal: 1000, Stalled: -1, Kills: 1}},
-	} {
-		if got := v.see(tt.now, tt.newest, tt.used, tt.kills); got != tt.want {
-			t.Errorf("%d: %+v, want %+v", i, got, tt.want)
-		}
 	}
 }
 

@@ -71,7 +71,7 @@ func (a *accounts) open(running func() []int) {
 	a.told = a.before
 	a.base, a.byCPU = a.groups.used() // of an earlier process with the pid
 	_, a.byMemory = a.groups.workingSet()
-	a.usage.Store(&Usage{})
+	a.usage.Store(&Usage{At: time.Now()})
 }
 
 func (a *accounts) leave() { a.groups.leave() }
@@ -208,6 +208,7 @@ func (a *accounts) lookAtThreads() {
 // count brings the usage up to date.
 func (a *accounts) count() {
 	next := *a.usage.Load()
+	next.At = time.Now()
 	total, known := a.groups.used()
 	memory, counted := a.groups.workingSet()
 	a.mu.Lock()

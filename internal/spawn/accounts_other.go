@@ -24,7 +24,7 @@ func (a *accounts) sampleAll(<-chan struct{}) {}
 
 // Usage returns what the processes used that have ended. It does not block.
 func (a *accounts) Usage() Usage {
-	return Usage{CPU: time.Duration(a.finished.Load()), Runnable: -1, Memory: -1}
+	return Usage{CPU: time.Duration(a.finished.Load()), Runnable: -1, Memory: -1, At: time.Now()}
 }
 
 // Kills returns 0: it is not known.

@@ -78,6 +78,9 @@ type Usage struct {
 
 	// Memory is what they use now, in bytes; -1 where that is not known.
 	Memory int64
+
+	// At is when that was.
+	At time.Time
 }
 
 // A Spawner starts processes. It is safe for concurrent use.
