@@ -31,7 +31,7 @@ type TwoStation struct {
 	Crowded float64
 
 	// Margin is how many standard deviations of what running tasks will take in memory are kept free, in
-	// [0.5, 10]. 0 is 4. Less is more throughput, and more tasks that the kernel kills.
+	// [0.5, 10]. 0 is 2.5. Less is more throughput, and more tasks that the kernel kills.
 	Margin float64
 
 	// Memory is the share of all memory in use over which nothing starts, in [0.1, 0.98]. 0 is 0.9.
@@ -42,7 +42,7 @@ func (c *TwoStation) setDefaults() {
 	setDefault(&c.Objective, Throughput)
 	setDefault(&c.Busy, 0.97)
 	setDefault(&c.Crowded, 0.01)
-	setDefault(&c.Margin, 4)
+	setDefault(&c.Margin, 2.5)
 	setDefault(&c.Memory, 0.9)
 }
 

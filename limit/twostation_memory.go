@@ -12,10 +12,13 @@ const (
 	shedUse           = 0.95        // of memory in use: those who may cancel tasks do so ...
 	shedTo            = 0.93        // ... down to here
 	planBelow         = 0.01        // under the line of the gate lies that of the plan
-	nearMargin        = 0.33        // of the margin stays under the line of the plan ...
-	farLine           = 0.09        // ... and all of it under one that is so much higher
-	nearMarginLatency = 0.5         // the same with Latency, since near the end of memory everything slows down
+	nearMargin        = 0.53        // of the margin stays under the line of the plan ...
+	farMargin         = 1.0         // ... and so much of it under one ...
+	farLine           = 0.09        // ... that is so much higher
+	nearMarginLatency = 0.8         // the same with Latency, since near the end of memory everything slows down
+	farMarginLatency  = 1.2
 	farLineLatency    = 0.055
+	fewSeen           = 1.5   // over the root of the tasks that were seen: the part that their footprint may be too low
 	killPenalty       = 0.03  // lowers the line, for each task that the kernel killed ...
 	mostPenalty       = 0.25  // ... at most this ...
 	forgive           = 0.998 // ... and what is left of it after a second
@@ -141,12 +144,14 @@ func (t *twostation) shareMemory(in *Input) {
 		return
 	}
 	line := t.line(in)
-	near, far := nearMargin, farLine
+	near, far, above := nearMargin, farMargin, farLine
 	if t.config.Objective == Latency {
-		near, far = nearMarginLatency, farLineLatency
+		near, far, above = nearMarginLatency, farMarginLatency, farLineLatency
 	}
-	deviation := t.config.Margin * math.Sqrt(t.memory.spread)
-	room := min(under(line, near*deviation), under(line+far*float64(in.Host.MemoryTotal), deviation))
+	margin, spread := t.config.Margin, t.memory.spread
+	room := min(
+		under(line, near*margin*math.Sqrt(spread)),
+		surelyUnder(line+above*float64(in.Host.MemoryTotal), far*margin, spread))
 	t.demands, t.weights = t.demands[:0], t.weights[:0]
 	for _, s := range t.stations {
 		t.demands = append(t.demands, s.target*s.cost())
@@ -179,9 +184,25 @@ func under(line, spread float64) float64 {
 	return root * root
 }
 
+// surelyUnder returns the largest mean of which so many deviations more are at most the line, where what is used has a
+// lognormal distribution and a variance of spread for each byte of its mean: footprints are skewed to the right, and so is
+// the sum of a few of them. Of many it is as good as normal.
+func surelyUnder(line, deviations, spread float64) float64 {
+	low, high := 0.0, line
+	for range 40 {
+		mean := (low + high) / 2
+		if v := math.Log1p(spread / mean); mean*math.Exp(deviations*math.Sqrt(v)-v/2) <= line {
+			low = mean
+		} else {
+			high = mean
+		}
+	}
+	return low
+}
+
 // cost is the memory to plan for a task, which is more while few were seen.
 func (s *station) cost() float64 {
-	return s.footprint * meanGrowth * (1 + 2/math.Sqrt(1+s.started))
+	return s.footprint * meanGrowth * (1 + fewSeen/math.Sqrt(1+s.started))
 }
 
 // critical reports whether half of the tasks should end.
