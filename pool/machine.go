@@ -79,17 +79,10 @@ func (m *machine) judge() (current, historical snapshot.Status, ok bool) {
 	return current, historical, false
 }
 
-// seen is what a Snapshotter saw of the machine.
-type seen struct {
-	at     time.Duration // of the newest reading of memory, by the clock of the Snapshotter
-	memory int64         // what the tasks used when it was first looked at
-	cpu    cpuSeen
-}
-
 // host adds what was seen to what this process knows by itself, where own is what the tasks use now. inProcess is
 // whether they are goroutines of this process.
 func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.Duration, own Usage, inProcess bool) Host {
-	s.cpu.look(now, own)
+	s.look(now, own)
 	for i := range view.Newest {
 		snap := &view.Newest[i]
 		if !snap.Known() {
@@ -99,8 +92,8 @@ func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.
 		case snapshot.CPU:
 			c := &snap.CPU
 			if c.Cores > 0 {
-				s.cpu.machine(viewAt-(view.At-snap.At), c.Used*c.Cores)
-				h.Cores, h.Busy = c.Cores, s.cpu.busy
+				s.cpu(viewAt-(view.At-snap.At), c.Used*c.Cores)
+				h.Cores, h.Busy = c.Cores, s.busy
 			}
 			if c.LoadKnown {
 				h.RunQueue = runQueue(float64(c.Runnable), own.Runnable, inProcess)
@@ -110,12 +103,9 @@ func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.
 			if m.Total <= 0 {
 				continue
 			}
-			if snap.At != s.at {
-				s.at, s.memory = snap.At, own.Memory
-			}
 			h.MemoryUsed, h.MemoryTotal = m.Used, m.Total
-			if own.Memory >= 0 && s.memory >= 0 { // what came since that reading
-				h.MemoryUsed = max(0, m.Used+own.Memory-s.memory)
+			if then := s.points.by(viewAt - (view.At - snap.At)); own.Memory >= 0 && then.memory >= 0 { // what came since
+				h.MemoryUsed = max(0, m.Used+own.Memory-then.memory)
 			}
 		}
 	}

@@ -49,8 +49,8 @@ func TestOthersOfTheSameTime(t *testing.T) {
 					view.Newest = []snapshot.Snapshot{newest}
 				}
 				h := s.host(now, Host{}, &view, now, own, false)
-				if now > 4*time.Second && math.Abs(s.cpu.others-tt.others) > 0.06 {
-					t.Fatalf("%v: others use %.3f cores, want %.3f", now, s.cpu.others, tt.others)
+				if now > 4*time.Second && math.Abs(s.others-tt.others) > 0.06 {
+					t.Fatalf("%v: others use %.3f cores, want %.3f", now, s.others, tt.others)
 				}
 				if taken > 0 && h.Busy < own.CPU {
 					t.Fatalf("%v: the machine used %v, the tasks alone %v", now, h.Busy, own.CPU)
@@ -72,7 +72,28 @@ func TestOthersAfterAGap(t *testing.T) {
 		read(now, 0.5)
 	}
 	read(time.Minute, 3)
-	if s.cpu.others != 3 {
-		t.Errorf("others use %v cores, want 3", s.cpu.others)
+	if s.others != 3 {
+		t.Errorf("others use %v cores, want 3", s.others)
+	}
+}
+
+// The memory in use is that of the newest reading with what the tasks took since it was made, not since it was looked at.
+func TestMemorySinceTheReading(t *testing.T) {
+	const mebibyte = 1 << 20
+	var s seen
+	for now := time.Duration(0); now <= 2*time.Second; now += 100 * time.Millisecond {
+		own := Usage{Memory: int64(now.Seconds() * 100 * mebibyte), Age: min(now, 50*time.Millisecond)}
+		at := now.Truncate(500 * time.Millisecond)
+		used := int64(200*mebibyte + (at.Seconds()+0.05)*100*mebibyte) // what is told as of 50 ms ago was so much then
+		h := s.host(now, Host{}, &snapshot.View{At: now, Newest: []snapshot.Snapshot{{
+			At: at, Resource: snapshot.Memory, Memory: snapshot.MemoryReading{Used: used, Total: 1000 * mebibyte},
+		}}}, now, own, false)
+		want := int64(200*mebibyte + now.Seconds()*100*mebibyte)
+		if at == 0 || at == now {
+			continue // what is known is older than the reading
+		}
+		if off := h.MemoryUsed - want; off < -mebibyte || off > mebibyte {
+			t.Errorf("%v: %d MiB in use, want %d", now, h.MemoryUsed/mebibyte, want/mebibyte)
+		}
 	}
 }
