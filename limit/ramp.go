@@ -65,7 +65,7 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 
 // when says when in their lives the tasks use the CPU; ok is false while that cannot be told.
 func (r *ramp) when() (at int, ok bool) {
-	const surely = 0.5
+	const surely = 0.7
 	first, last, all := r.spread[byStart], r.spread[byEnd], r.spread[byPermit]
 	switch {
 	case r.windows < 2:

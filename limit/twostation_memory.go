@@ -5,6 +5,7 @@ import "math"
 // The memory side of the law "twostation". Shares are of all memory, unless they say otherwise.
 const (
 	learnMemory       = 10.0        // seconds before the spread of footprints is learned
+	learnSpread       = 5.0         // seconds before what was learned of it says how much footprints differ
 	priorSpread       = 0.04 * 0.04 // of what is taken, squared: the spread before that
 	leastOwn          = 0.01        // of memory must be the pools' for the spread to be learned
 	criticalUse       = 0.96        // of memory in use: half must go
@@ -154,12 +155,12 @@ func (t *twostation) shareMemory(in *Input) {
 		surelyUnder(line+above*float64(in.Host.MemoryTotal), far*margin, spread))
 	t.demands, t.weights = t.demands[:0], t.weights[:0]
 	for _, s := range t.stations {
-		t.demands = append(t.demands, s.target*s.cost())
+		t.demands = append(t.demands, s.target*s.cost(&t.memory))
 		t.weights = append(t.weights, float64(s.Weight))
 	}
 	waterfill(room, t.demands, t.weights)
 	for i, s := range t.stations {
-		cost := s.cost()
+		cost := s.cost(&t.memory)
 		if cost <= 0 {
 			continue
 		}
@@ -200,9 +201,13 @@ func surelyUnder(line, deviations, spread float64) float64 {
 	return low
 }
 
-// cost is the memory to plan for a task, which is more while few were seen.
-func (s *station) cost() float64 {
-	return s.footprint * meanGrowth * (1 + fewSeen/math.Sqrt(1+s.started))
+// cost is the memory to plan for a task, which is more while few were seen: by twice the standard error of the mean.
+func (s *station) cost(f *footprints) float64 {
+	mean, deviation := s.footprint*meanGrowth, 1.0
+	if f.sampled >= learnSpread && mean > 0 {
+		deviation = min(1, math.Sqrt(f.spread/mean))
+	}
+	return mean * (1 + 2*deviation/math.Sqrt(1+s.started))
 }
 
 // critical reports whether half of the tasks should end.

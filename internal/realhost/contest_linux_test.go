@@ -88,12 +88,13 @@ func scaled(n int) int { return max(1, int(float64(n)**scale)) }
 // run has a contestant do n pieces of work in a cgroup of their own.
 func (c contestant) run(t *testing.T, k kind, n int) outcome {
 	t.Helper()
-	if _, err := exec.LookPath(c.line("headroom", "", "")[0]); err != nil && !strings.HasPrefix(c.name, "headroom") && c.name != "crawlee" {
-		t.Skip(err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
+	}
+	line := c.line(headroomPath(t), self, k.name)
+	if _, err := exec.LookPath(line[0]); err != nil {
+		t.Skip(err)
 	}
 	g := newGroup(t, memoryLimit)
 	log := filepath.Join(t.TempDir(), "log")
@@ -104,7 +105,7 @@ func (c contestant) run(t *testing.T, k kind, n int) outcome {
 	for i := range n {
 		fmt.Fprintln(&seeds, i)
 	}
-	cmd := inGroup(g, c.line(headroomPath(t), self, k.name)...)
+	cmd := inGroup(g, line...)
 	cmd.Stdin = strings.NewReader(seeds.String())
 	cmd.Env = append(os.Environ(), roleEnv+"=work", logEnv+"="+log)
 	cmd.Env = append(cmd.Env, c.env...)
