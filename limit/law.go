@@ -156,8 +156,9 @@ type Share struct {
 	Binding string
 
 	// Footprint is the memory in bytes that a task of the pool is expected to take in the end; 0 while that is
-	// not known.
+	// not known. ByMemory is true where memory keeps the limit from being higher.
 	Footprint int64
+	ByMemory  bool
 }
 
 // paces is how many equal parts a rise is made in.

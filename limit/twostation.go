@@ -262,6 +262,7 @@ func (t *twostation) decide(in *Input, learn bool) Decision {
 		from := min(s.from, s.limit)
 		d.Shares[i] = Share{
 			Limit: s.limit, From: from, Binding: s.explain(), Footprint: bytesOf(s.footprint),
+			ByMemory: s.bound == boundMemory || s.bound == boundKill || s.bound == boundCritical,
 		}
 		d.Limit += s.limit
 		d.From += from

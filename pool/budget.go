@@ -47,6 +47,7 @@ type Budget struct {
 	used     int64           // memory
 	growth   int64           // of memory that is still expected
 	freer    freer
+	lowest   lowest // by permits
 	decision limit.Decision
 	at       time.Duration // of the decision
 	begun    bool
@@ -149,12 +150,14 @@ func (b *Budget) takeIn(own Usage, host Host, in *limit.Input) (end bool) {
 	b.process.Read(now, own.reading())
 	b.hosts.Read(now, host.reading())
 	b.used = host.MemoryUsed
+	b.lowest.see(own.Memory, float64(b.held))
 	// What was while nothing ran says nothing of what runs.
 	b.rested = b.rests && now > b.readAt+readInterval
 	b.rests, b.readAt = b.held == 0, now+readInterval
 	if end = b.begun && (b.rested || now >= b.stepAt); end {
 		in.Host, in.Window = b.hosts.Window()
 		b.window = b.process.Window(now)
+		b.lowest.clean(&b.window, float64(b.held), &in.Host)
 	}
 	b.runs = b.runs[:0]
 	for _, s := range b.shares {
@@ -221,6 +224,9 @@ func (b *Budget) stepLocked(now time.Duration, in limit.Input) {
 		s.part, s.grant = -1, limit.Share{}
 		if i < len(b.decision.Shares) {
 			s.part, s.grant = i, b.decision.Shares[i]
+			if s.grant.ByMemory {
+				b.freer.spare(now)
+			}
 		}
 	}
 	b.gate = b.opts.Memory.line(b.decision.Gate, in.Host.MemoryTotal)

@@ -36,6 +36,7 @@ type governor struct {
 	decided   bool
 	shadow    []limit.ShadowDecision
 	freer     freer
+	lowest    lowest
 }
 
 func (g *governor) begin(p *Pool, now time.Duration) {
@@ -99,6 +100,7 @@ func (r *run) takeInLocked(own Usage, used int64) (now time.Duration) {
 	g.own = own
 	r.meter.Read(now, own.reading())
 	c.duration, c.grown, c.used = r.meter.Duration(), r.meter.Grown(now), used
+	g.lowest.see(own.Memory, c.grown)
 	g.readAt = now + readInterval
 	return now
 }
@@ -153,6 +155,9 @@ func (r *run) usage() (own Usage) {
 func (r *run) stepLocked(now time.Duration, in limit.Input) limit.Pool {
 	p, g, c := r.pool, &r.governor, &r.pool.core
 	as, span := r.windowLocked(now)
+	if p.opts.Usage == nil {
+		g.lowest.clean(&as, as.Grown, &in.Host)
+	}
 	as.ID, as.Weight, as.Min, as.Waiting = "pool", 1, c.floor(), r.waitingLocked()
 	as.Capped = c.minuteFree(now) > now
 	if c.max < unlimited {
@@ -176,6 +181,9 @@ func (r *run) stepLocked(now time.Duration, in limit.Input) limit.Pool {
 			c.share = g.decision.Shares[0]
 		}
 		c.gate = g.decision.Gate
+		if c.share.ByMemory && p.opts.Usage == nil {
+			g.freer.spare(now)
+		}
 		if next := g.decision.Next; next > 0 {
 			g.stepAt = now + max(next, readInterval)
 		}

@@ -30,10 +30,11 @@ func newMachine(
 // read returns what the tasks use now and what is seen of the machine. Where usage is nil the tasks are goroutines of
 // this process.
 func (m *machine) read(now time.Duration, usage func() Usage) (own Usage, host Host) {
+	var self *reading // of this process, where the tasks run in it
 	if usage != nil {
 		own = usage()
 	} else {
-		own = m.sensors.usage()
+		own, self = m.sensors.usage(), &m.sensors.newest
 	}
 	if m.ask != nil {
 		return own, m.ask()
@@ -44,7 +45,7 @@ func (m *machine) read(now time.Duration, usage func() Usage) (own Usage, host H
 	}
 	if m.snapshotter != nil {
 		m.look()
-		host = m.seen.host(now, host, &m.view, m.viewAt, own, usage == nil)
+		host = m.seen.host(now, host, &m.view, m.viewAt, own, self)
 	}
 	return own, host
 }
@@ -79,10 +80,14 @@ func (m *machine) judge() (current, historical snapshot.Status, ok bool) {
 	return current, historical, false
 }
 
-// host adds what was seen to what this process knows by itself, where own is what the tasks use now. inProcess is
-// whether they are goroutines of this process.
-func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.Duration, own Usage, inProcess bool) Host {
-	s.look(now, own)
+// host adds what was seen to what this process knows by itself, where own is what the tasks use now. self is
+// what this process holds, where they are goroutines of it, and else nil.
+func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.Duration, own Usage, self *reading) Host {
+	held, idle := own.Memory, int64(0)
+	if self != nil {
+		held, idle = self.held, self.idle
+	}
+	s.look(now, own, held)
 	for i := range view.Newest {
 		snap := &view.Newest[i]
 		if !snap.Known() {
@@ -96,7 +101,7 @@ func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.
 				h.Cores, h.Busy = c.Cores, s.busy
 			}
 			if c.LoadKnown {
-				h.RunQueue = runQueue(float64(c.Runnable), own.Runnable, inProcess)
+				h.RunQueue = runQueue(float64(c.Runnable), own.Runnable, self != nil)
 			}
 		case snapshot.Memory:
 			m := &snap.Memory
@@ -104,8 +109,13 @@ func (s *seen) host(now time.Duration, h Host, view *snapshot.View, viewAt time.
 				continue
 			}
 			h.MemoryUsed, h.MemoryTotal = m.Used, m.Total
-			if then := s.points.by(viewAt - (view.At - snap.At)); own.Memory >= 0 && then.memory >= 0 { // what came since
-				h.MemoryUsed = max(0, m.Used+own.Memory-then.memory)
+			then := s.points.by(viewAt - (view.At - snap.At))
+			if held < 0 || then.memory < 0 {
+				continue
+			}
+			h.MemoryUsed = max(0, m.Used+held-then.memory-idle) // with what came since
+			if self != nil && self.most > 0 {
+				h.MemoryTotal = min(m.Total, max(0, m.Used-then.memory)+self.most) // others, and what this process may have
 			}
 		}
 	}

@@ -25,9 +25,9 @@ type seen struct {
 	read     bool
 }
 
-// look takes what the tasks use now.
-func (s *seen) look(now time.Duration, own Usage) {
-	p := point{at: now - own.Age, cpu: max(0, own.CPU), memory: own.Memory}
+// look takes what the tasks use now, and the memory that is held for them.
+func (s *seen) look(now time.Duration, own Usage, held int64) {
+	p := point{at: now - own.Age, cpu: max(0, own.CPU), memory: held}
 	if len(s.points.ring) == 0 {
 		s.newest, s.last = p, now
 	}

@@ -48,7 +48,7 @@ func TestOthersOfTheSameTime(t *testing.T) {
 				if taken > 0 {
 					view.Newest = []snapshot.Snapshot{newest}
 				}
-				h := s.host(now, Host{}, &view, now, own, false)
+				h := s.host(now, Host{}, &view, now, own, nil)
 				if now > 4*time.Second && math.Abs(s.others-tt.others) > 0.06 {
 					t.Fatalf("%v: others use %.3f cores, want %.3f", now, s.others, tt.others)
 				}
@@ -66,7 +66,7 @@ func TestOthersAfterAGap(t *testing.T) {
 	read := func(now time.Duration, cores float64) {
 		s.host(now, Host{}, &snapshot.View{At: now, Newest: []snapshot.Snapshot{{
 			At: now, Resource: snapshot.CPU, CPU: snapshot.CPUReading{Cores: 4, Used: cores / 4},
-		}}}, now, Usage{}, false)
+		}}}, now, Usage{}, nil)
 	}
 	for now := time.Duration(0); now < 2*time.Second; now += 250 * time.Millisecond {
 		read(now, 0.5)
@@ -87,7 +87,7 @@ func TestMemorySinceTheReading(t *testing.T) {
 		used := int64(200*mebibyte + (at.Seconds()+0.05)*100*mebibyte) // what is told as of 50 ms ago was so much then
 		h := s.host(now, Host{}, &snapshot.View{At: now, Newest: []snapshot.Snapshot{{
 			At: at, Resource: snapshot.Memory, Memory: snapshot.MemoryReading{Used: used, Total: 1000 * mebibyte},
-		}}}, now, own, false)
+		}}}, now, own, nil)
 		want := int64(200*mebibyte + now.Seconds()*100*mebibyte)
 		if at == 0 || at == now {
 			continue // what is known is older than the reading

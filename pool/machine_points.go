@@ -12,7 +12,7 @@ type points struct {
 	next int // the oldest, once the ring is full
 }
 
-// point is what the tasks use, and what they have used of the CPUs, by a time.
+// point is what is held for the tasks, and what they have used of the CPUs, by a time.
 type point struct {
 	at, cpu time.Duration
 	memory  int64 // negative where it is not known

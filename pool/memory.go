@@ -78,7 +78,11 @@ const freeInterval = time.Second / 2
 type freer struct {
 	at   time.Duration // when it may be done again
 	busy atomic.Bool
+	took atomic.Int64 // the last time, in ns
 }
+
+// spareShare is what part of the time may go into collections that are made before nothing may start.
+const spareShare = 0.05
 
 // free does it on a goroutine of its own, unless that was done a short time ago.
 func (f *freer) free(now time.Duration) {
@@ -89,8 +93,17 @@ func (f *freer) free(now time.Duration) {
 	f.at = now + freeInterval
 	go func() {
 		defer f.busy.Store(false)
+		begun := time.Now()
 		how()
+		f.took.Store(int64(time.Since(begun)))
 	}()
+}
+
+// spare is free for a law that finds memory short, while garbage may be what makes it so.
+func (f *freer) spare(now time.Duration) {
+	if now >= f.at+time.Duration(float64(f.took.Load())/spareShare) {
+		f.free(now)
+	}
 }
 
 // freeMemory is replaced in tests.

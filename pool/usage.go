@@ -52,13 +52,16 @@ type Host struct {
 // sensors read what the Go runtime and the operating system tell a process of itself, without blocking: a system call
 // that blocks would keep a processor from the tasks for as long as the runtime takes to notice.
 type sensors struct {
-	samples  [4]metrics.Sample
+	samples  [6]metrics.Sample
 	baseline int64 // memory before the tasks
+	newest   reading
 }
 
 const (
 	sampleTotal = iota
 	sampleReleased
+	sampleFree
+	sampleLimit
 	sampleRunnable
 	sampleRunning
 )
@@ -67,42 +70,52 @@ func newSensors() *sensors {
 	s := &sensors{}
 	s.samples[sampleTotal].Name = "/memory/classes/total:bytes"
 	s.samples[sampleReleased].Name = "/memory/classes/heap/released:bytes"
+	s.samples[sampleFree].Name = "/memory/classes/heap/free:bytes"
+	s.samples[sampleLimit].Name = "/gc/gomemlimit:bytes"
 	s.samples[sampleRunnable].Name = "/sched/goroutines/runnable:goroutines"
 	s.samples[sampleRunning].Name = "/sched/goroutines/running:goroutines"
-	s.baseline = s.read().memory
+	s.baseline = s.read().used()
 	return s
 }
 
 // reading is what the Go runtime tells. What is negative is not known.
 type reading struct {
-	memory   int64   // from the system
+	held     int64   // memory from the system
+	idle     int64   // of that what nothing uses, where the runtime gives it back before GOMEMLIMIT is reached
 	runnable float64 // goroutines that run or could, without the one that reads
+	most     int64   // GOMEMLIMIT; 0 for none
 }
 
-func (s *sensors) read() reading {
+// used is the memory in use, or negative.
+func (r *reading) used() int64 {
+	if r.held < 0 {
+		return -1
+	}
+	return r.held - r.idle
+}
+
+func (s *sensors) read() *reading {
 	metrics.Read(s.samples[:])
-	value := func(i int) float64 {
-		if s.samples[i].Value.Kind() != metrics.KindUint64 {
-			return math.NaN()
+	r := reading{held: -1, runnable: -1, most: s.most()}
+	if held := s.value(sampleTotal) - s.value(sampleReleased); held >= 0 {
+		r.held = int64(held)
+		if free := s.value(sampleFree); free >= 0 && r.most > 0 {
+			r.idle = min(r.held, int64(free))
 		}
-		return float64(s.samples[i].Value.Uint64())
 	}
-	r := reading{memory: -1, runnable: -1}
-	if held := value(sampleTotal) - value(sampleReleased); held >= 0 {
-		r.memory = int64(held)
-	}
-	if n := value(sampleRunnable) + value(sampleRunning); n >= 0 {
+	if n := s.value(sampleRunnable) + s.value(sampleRunning); n >= 0 {
 		r.runnable = max(0, n-1)
 	}
-	return r
+	s.newest = r
+	return &s.newest
 }
 
-// usage is that of tasks that are goroutines of this process.
+// usage is that of tasks that are goroutines of this process. Until a collection their garbage counts as well.
 func (s *sensors) usage() Usage {
 	r := s.read()
 	u := Usage{CPU: processCPU(), Runnable: r.runnable, Memory: -1}
-	if r.memory >= 0 {
-		u.Memory = max(0, r.memory-s.baseline)
+	if used := r.used(); used >= 0 {
+		u.Memory = max(0, used-s.baseline)
 	}
 	return u
 }
@@ -111,22 +124,28 @@ func (s *sensors) usage() Usage {
 // else.
 func (s *sensors) host(own Usage) Host {
 	h := Host{Cores: float64(runtime.GOMAXPROCS(0)), Busy: own.CPU, RunQueue: own.Runnable, Stalled: -1}
-	if most := memoryLimit(); most > 0 {
-		if r := s.read(); r.memory >= 0 {
-			h.MemoryUsed, h.MemoryTotal = r.memory, most
+	if most := s.newest.most; most > 0 {
+		if used := s.newest.used(); used >= 0 {
+			h.MemoryUsed, h.MemoryTotal = used, most
 		}
 	}
 	return h
 }
 
-// memoryLimit returns GOMEMLIMIT, or 0 where there is none.
-func memoryLimit() int64 {
-	sample := []metrics.Sample{{Name: "/gc/gomemlimit:bytes"}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 || sample[0].Value.Uint64() >= math.MaxInt64 {
-		return 0
+// value returns what was read last; it is not a number where that is not known.
+func (s *sensors) value(i int) float64 {
+	if s.samples[i].Value.Kind() != metrics.KindUint64 {
+		return math.NaN()
 	}
-	return int64(sample[0].Value.Uint64())
+	return float64(s.samples[i].Value.Uint64())
+}
+
+// most returns GOMEMLIMIT, or 0 where there is none.
+func (s *sensors) most() int64 {
+	if most := s.value(sampleLimit); most < math.MaxInt64 {
+		return int64(most)
+	}
+	return 0
 }
 
 // observers count themselves among the runnable: the one that reads, and the thread of the runtime that its return
