@@ -166,7 +166,8 @@ func (e *subscribersError) Error() string {
 	return fmt.Sprintf("server: all %d state streams are in use", e.max)
 }
 
-// slowReaderError reports a stream whose reader did not read for Limits.SendTimeout.
+// slowReaderError reports a stream whose reader did not read for that time: Limits.SendTimeout, or less where another
+// stream would have waited for it.
 type slowReaderError struct{ timeout time.Duration }
 
 func (e *slowReaderError) Error() string {

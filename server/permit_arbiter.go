@@ -134,7 +134,7 @@ func (a *arbiter) leaveSending(err *error) {
 	p := recover()
 	a.sending = true
 	for _, w := range a.leaveLocked(p, err) {
-		w.sendAll(w.patience)
+		w.sendNext(w.patience)
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/headroom-rpc/headroom/limit"
@@ -129,6 +131,51 @@ func TestWhoIsNotHeardIsSentToByItself(t *testing.T) {
 	if w.claim() {
 		t.Error("others send on a stream that is over")
 	}
+}
+
+// talkative is the stream of a worker to which there is more to say, up to a number of frames, while one is sent. Each but
+// the first takes a second.
+type talkative struct {
+	grpc.ServerStream
+	w          *attached
+	sent, most int
+}
+
+func (s *talkative) SendMsg(any) error {
+	if s.sent++; s.sent > 1 {
+		time.Sleep(time.Second)
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.w.echoes = s.sent < s.most
+	return nil
+}
+
+// Who sends to others sends one frame, however fast there is more to say: its own worker waits to be read.
+func TestOthersSendOneFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := &talkative{most: 10}
+		w := &attached{
+			arbiter: &arbiter{broken: true}, stream: stream, limits: Limits{SendTimeout: time.Minute}, echoPause: time.Second,
+			stuck: time.AfterFunc(time.Hour, func() {}),
+		}
+		stream.w, w.echoes = w, true
+		begun := time.Now()
+		if !w.claim() {
+			t.Fatal("nobody else may send")
+		}
+		w.sendNext(time.Second)
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("the other one sent for %v", took)
+		}
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if stream.sent != stream.most || w.sending {
+			t.Errorf("%d frames were sent, want %d, and more are %v", stream.sent, stream.most, w.sending)
+		}
+		w.stuck.Stop()
+	})
 }
 
 // A server that has leased nothing to anybody sleeps until somebody comes.

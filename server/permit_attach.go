@@ -85,7 +85,8 @@ type attached struct {
 	over    chan struct{} // closed by end
 	greeted atomic.Bool   // the first frame came
 	silence *time.Timer
-	stuck   *time.Timer // of the Send in flight
+	stuck   *time.Timer  // of the Send in flight
+	waits   atomic.Int64 // how long that may take
 
 	mu       sync.Mutex // may be taken while the arbiter is held, never the other way round
 	sending  bool
@@ -355,7 +356,7 @@ func (w *attached) poke() {
 // taken to read them: together they are far less than what gRPC takes without waiting for the reader.
 const mostUnheard = 2
 
-// claim is poke where it reports true, but that the caller has to call sendAll.
+// claim is poke where it reports true, but that the caller has to call sendNext.
 func (w *attached) claim() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -373,7 +374,7 @@ func (w *attached) flush() {
 	w.sending = w.sending || start
 	w.mu.Unlock()
 	if start {
-		w.sendAll(w.limits.SendTimeout)
+		w.sendNext(w.limits.SendTimeout)
 	}
 }
 
@@ -382,51 +383,76 @@ func (w *attached) startLocked() {
 		return
 	}
 	w.sending = true
-	go w.sendAll(w.limits.SendTimeout)
+	go w.sendAll()
 }
 
-// sendAll sends what there is to say, and ends the stream if that fails or takes longer than the timeout. Whoever set
-// sending has to call it.
-func (w *attached) sendAll(timeout time.Duration) {
-	w.end(guarded(func() error { return w.send(timeout) }))
+// sendAll sends what there is to say, and ends the stream if that fails. Whoever set sending has to call it, or sendNext.
+func (w *attached) sendAll() {
+	w.end(guarded(func() error {
+		for {
+			if more, err := w.send(w.limits.SendTimeout); !more {
+				return err
+			}
+		}
+	}))
+}
+
+// sendNext is sendAll for a goroutine that has other work: what there is to say by the time a frame was sent, which may
+// take as long as the timeout, is sent on another.
+func (w *attached) sendNext(timeout time.Duration) {
+	w.end(guarded(func() error {
+		more, err := w.send(timeout)
+		if more && w.goOn() {
+			go w.sendAll()
+		}
+		return err
+	}))
+}
+
+// goOn reports whether there is more to say, and else ends the sending.
+func (w *attached) goOn() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sending = !w.closed && w.pendingLocked()
+	return w.sending
 }
 
 func (w *attached) pendingLocked() bool {
 	return w.targets || w.echoes || w.draining || w.kicked != ""
 }
 
-// send sends until there is nothing to say, and returns why the stream is over if it is.
-func (w *attached) send(timeout time.Duration) error {
-	var targets []permit.Target
-	for {
-		w.mu.Lock()
-		if w.closed || !w.pendingLocked() {
-			w.sending = false
-			w.mu.Unlock()
-			return nil
-		}
-		take := w.targets
-		w.targets = false
+// send sends what there is to say, as one frame. It reports whether there may be more, and else why the stream is over if
+// it is.
+func (w *attached) send(timeout time.Duration) (more bool, err error) {
+	w.mu.Lock()
+	if w.closed || !w.pendingLocked() {
+		w.sending = false
 		w.mu.Unlock()
-
-		targets = targets[:0]
-		if take {
-			targets = w.take(targets)
-		}
-		f, ok := w.frame(targets)
-		if !ok {
-			continue
-		}
-		w.stuck.Reset(timeout)
-		err := w.stream.SendMsg(wire.ServerFrame(&f))
-		w.stuck.Stop()
-		switch {
-		case err != nil:
-			return err
-		case f.Kicked != "":
-			return &kickedError{f.Kicked}
-		}
+		return false, nil
 	}
+	take := w.targets
+	w.targets = false
+	w.mu.Unlock()
+
+	var targets []permit.Target
+	if take {
+		targets = w.take(nil)
+	}
+	f, ok := w.frame(targets)
+	if !ok {
+		return true, nil
+	}
+	w.waits.Store(int64(timeout))
+	w.stuck.Reset(timeout)
+	err = w.stream.SendMsg(wire.ServerFrame(&f))
+	w.stuck.Stop()
+	switch {
+	case err != nil:
+		return false, err
+	case f.Kicked != "":
+		return false, &kickedError{f.Kicked}
+	}
+	return true, nil
 }
 
 // take takes the targets that may be sent.
@@ -465,7 +491,7 @@ func (w *attached) frame(targets []permit.Target) (_ permit.ServerFrame, ok bool
 // unread ends a stream that is not read.
 func (w *attached) unread() {
 	w.arbiter.slow(w.stream.Context())
-	w.end(&slowReaderError{timeout: w.limits.SendTimeout})
+	w.end(&slowReaderError{timeout: time.Duration(w.waits.Load())})
 }
 
 // party returns who calls, as the ledger knows it.
