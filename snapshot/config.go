@@ -200,10 +200,10 @@ type Config struct {
 	// clock. It must not block.
 	Clock func() time.Duration
 
-	// KernelTicks has timers of the kernel tell when snapshots are due, on Linux, in place of one of Go. That costs
-	// fewer wakeups, and two file descriptors while Run goes on. In a bubble of testing/synctest it does not work, as
-	// that has no part in the time of the kernel.
-	KernelTicks bool
+	// Ticks, if it is not nil, is called by each Run for what tells when snapshots are due, which is a timer of Go where
+	// that returns nil. Package host has one that costs fewer wakeups, but has no part in the time of a bubble of
+	// testing/synctest.
+	Ticks func() Ticks
 
 	// Log gets the status once a minute at info, every snapshot at debug, and warnings. The default
 	// discards them.

@@ -23,7 +23,7 @@ type rota struct {
 	kept    chan struct{} // holds one token, for each keepInterval
 
 	// Guarded by the mutex of s.
-	ticks  ticks
+	ticks  Ticks
 	period time.Duration // of the ticks
 	tick   time.Time     // one of them, past or to come
 	keep   time.Time     // when kept is due
@@ -48,7 +48,7 @@ func newRota(ctx context.Context, s *Snapshotter, readers *sync.WaitGroup, signa
 	for _, sig := range r.signals {
 		r.period = min(r.period, sig.interval)
 	}
-	r.ticks = newTicks(ctx, r.period, s.cfg.KernelTicks)
+	r.ticks = newTicks(ctx, r.period, s.cfg.Ticks)
 	return r
 }
 
@@ -65,7 +65,7 @@ func (r *rota) start() {
 
 // takeTurns makes a round at every other tick, until ctx is done or another goroutine took its place.
 func (r *rota) takeTurns(turn int) {
-	for r.ticks.wait(turn) && r.take(turn, time.Now()) {
+	for r.ticks.Wait(turn) && r.take(turn, time.Now()) {
 	}
 }
 
@@ -144,6 +144,6 @@ func (r *rota) planLocked(now time.Time) {
 	if !next.After(now) || next.Equal(r.tick) {
 		return
 	}
-	r.ticks.reset(max(next.Sub(now), time.Millisecond), r.period)
+	r.ticks.Reset(max(next.Sub(now), time.Millisecond), r.period)
 	r.tick = next
 }

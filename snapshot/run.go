@@ -27,7 +27,7 @@ func (s *Snapshotter) Run(ctx context.Context) error {
 		wg.Go(func() { s.prober.run(ctx) })
 	}
 	r := newRota(ctx, s, &wg, signals, begun)
-	context.AfterFunc(ctx, r.ticks.stop)
+	context.AfterFunc(ctx, r.ticks.Stop)
 	r.start()
 	s.keep(ctx, r.kept)
 	return nil

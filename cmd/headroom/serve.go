@@ -122,7 +122,7 @@ func (c *serveSettings) serverConfig(log *slog.Logger, h *host.Host) (server.Con
 	conf := c.sampling(h)
 	conf.Reports = reports
 	conf.Clock = boottime.Now
-	conf.KernelTicks = true
+	conf.Ticks = host.NewTicks
 	conf.Log = log
 	snapshotter, err := snapshot.New(conf)
 	if err != nil {

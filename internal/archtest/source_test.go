@@ -113,7 +113,7 @@ func TestCodesAreAssignedInOneFile(t *testing.T) {
 // clocks names, for the packages that decide, the only files that may touch a clock. The rest is given the
 // time.
 var clocks = map[string][]string{
-	"snapshot":      {"defaults.go", "prober.go", "rota.go", "run.go", "snapshotter.go"},
+	"snapshot":      {"defaults.go", "prober.go", "rota.go", "run.go", "snapshotter.go", "ticks.go"},
 	"severity":      {"handlers.go", "registration.go", "runner.go"},
 	"severity/expr": nil,
 	"permit":        nil,

@@ -1,12 +1,15 @@
-package snapshot_test
+package host_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/headroom-rpc/headroom/snapshot"
+	"github.com/headroom-rpc/headroom/snapshot/host"
 )
 
 // The kernel has no part in the time of a bubble, so these tests take real time.
@@ -14,7 +17,7 @@ import (
 func runWithKernelTicks(t *testing.T, signals ...snapshot.Signal) (stop func()) {
 	t.Helper()
 	disabled := []string{snapshot.SignalCPU, snapshot.SignalMemory, snapshot.SignalEventLoop, snapshot.SignalClient}
-	s, err := snapshot.New(snapshot.Config{KernelTicks: true, Signals: signals, Disabled: disabled})
+	s, err := snapshot.New(snapshot.Config{Ticks: host.NewTicks, Signals: signals, Disabled: disabled})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,12 +26,32 @@ func runWithKernelTicks(t *testing.T, signals ...snapshot.Signal) (stop func()) 
 	ready := s.Ready()
 	go func() { ended <- s.Run(ctx) }()
 	<-ready
+	if n := kernelTimers(); n != 2 {
+		t.Errorf("%d timers of the kernel are open, want 2", n)
+	}
 	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+		for n, deadline := kernelTimers(), time.Now().Add(5*time.Second); n != 0; n = kernelTimers() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d timers of the kernel are open after Run", n)
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
+}
+
+// kernelTimers returns how many timers of the kernel this process has open.
+func kernelTimers() (n int) {
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	for _, fd := range fds {
+		if to, _ := os.Readlink(fd); to == "anon_inode:[timerfd]" {
+			n++
+		}
+	}
+	return n
 }
 
 func TestTicksOfTheKernel(t *testing.T) {
@@ -51,8 +74,10 @@ func TestTicksOfTheKernel(t *testing.T) {
 	if took := time.Since(begun); took < 6*50*time.Millisecond {
 		t.Errorf("7 snapshots took %v, want at least 6 intervals of 50 ms", took)
 	}
-	if got := b.Load(); got < 1 || got > 6 {
-		t.Errorf("meanwhile %d snapshots every 75 ms, want 1 to 6", got)
+	// Where others hold up this test there may be any number less.
+	got, most := b.Load(), int64(time.Since(begun)/(75*time.Millisecond))+1
+	if got < 1 || got > most {
+		t.Errorf("meanwhile %d snapshots every 75 ms, want 1 to %d", got, most)
 	}
 	stop()
 }

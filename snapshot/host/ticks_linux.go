@@ -1,4 +1,4 @@
-package snapshot
+package host
 
 import (
 	"os"
@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/headroom-rpc/headroom/snapshot"
 )
 
 // kernelTicks are those of two timers of the kernel, one for each turn. When one fires, the thread that waits for the
@@ -19,8 +21,7 @@ type kernelTimer struct {
 	conn syscall.RawConn
 }
 
-// newKernelTicks returns nil where there are no such timers, or no descriptors for them.
-func newKernelTicks() ticks {
+func newTicks() snapshot.Ticks {
 	var t kernelTicks
 	for turn := range t {
 		fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
@@ -28,15 +29,18 @@ func newKernelTicks() ticks {
 			t[turn].file = os.NewFile(uintptr(fd), "timer")
 			t[turn].conn, err = t[turn].file.SyscallConn()
 		}
+		if err == nil {
+			err = t[turn].file.SetReadDeadline(time.Time{}) // fails where nothing would wait for it
+		}
 		if err != nil {
-			t.stop()
+			t.Stop()
 			return nil
 		}
 	}
 	return &t
 }
 
-func (t *kernelTicks) wait(turn int) bool {
+func (t *kernelTicks) Wait(turn int) bool {
 	var fired uint64 // how often
 	var errno syscall.Errno
 	err := t[turn].conn.Read(func(fd uintptr) bool {
@@ -47,7 +51,7 @@ func (t *kernelTicks) wait(turn int) bool {
 	return err == nil && errno == 0
 }
 
-func (t *kernelTicks) reset(first, period time.Duration) {
+func (t *kernelTicks) Reset(first, period time.Duration) {
 	for turn := range t {
 		at := unix.ItimerSpec{
 			Value:    unix.NsecToTimespec(int64(first + time.Duration(turn)*period)),
@@ -58,7 +62,7 @@ func (t *kernelTicks) reset(first, period time.Duration) {
 	}
 }
 
-func (t *kernelTicks) stop() {
+func (t *kernelTicks) Stop() {
 	for turn := range t {
 		_ = t[turn].file.Close() // of no file, or a second time, it does nothing
 	}

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package snapshot
-
-func newKernelTicks() ticks { return nil }
