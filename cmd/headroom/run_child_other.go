@@ -27,6 +27,8 @@ func (c *child) kill() { _ = c.cmd.Process.Kill() } // it may have ended
 
 func (c *child) left() bool { return false }
 
+func ownGroup() *syscall.SysProcAttr { return nil }
+
 func apart() *syscall.SysProcAttr { return nil }
 
 func ownFile() (string, error) { return "", errors.ErrUnsupported }

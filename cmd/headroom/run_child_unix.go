@@ -21,10 +21,13 @@ func ends(sig os.Signal) bool {
 
 // confined gives the command a process group of its own, and ties it to this process as far as the system can.
 func (c *child) confined() *syscall.SysProcAttr {
-	attributes := &syscall.SysProcAttr{Setpgid: true}
+	attributes := ownGroup()
 	c.tie(attributes)
 	return attributes
 }
+
+// ownGroup is for a command that is ended together with what it starts.
+func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // wait waits for the end of the command and returns its code.
 func (c *child) wait() int {

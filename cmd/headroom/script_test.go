@@ -53,7 +53,7 @@ func unwatched() {
 //	start NAME PROGRAM ARG...      starts a process; its output goes to NAME.out
 //	await NAME REGEXP [VARIABLE]   waits for the output, and keeps the first group in the variable
 //	until REGEXP PROGRAM ARG...    runs a program again and again until its output matches
-//	signal NAME TERM|INT|KILL      sends a signal; so do STOP and CONT
+//	signal NAME TERM|INT|KILL      sends a signal; so do HUP, STOP and CONT
 //	ended NAME CODE|SIGNAL         waits for the end of the process and checks how it ended
 //	exits CODE PROGRAM ARG...      runs a program and checks its exit code; like exec otherwise
 //	hold ADDRESS                   connects by HTTP/2 and then says nothing, until the script ends
@@ -150,7 +150,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 		}
 	},
 	"signal": func(ts *testscript.TestScript, _ bool, args []string) {
-		signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
+		signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
 		ts.Check(process(ts, args[0]).Process.Signal(signals[args[1]]))
 	},
 	"ended": func(ts *testscript.TestScript, _ bool, args []string) {

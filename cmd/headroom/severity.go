@@ -123,7 +123,11 @@ func (s *severityCommand) run(ctx context.Context, args []string) error {
 	switch {
 	case act != nil:
 		signals := make(chan os.Signal, 1)
-		signal.Notify(signals, endSignals...)
+		for _, sig := range endSignals {
+			if !signal.Ignored(sig) { // nohup stays nohup
+				signal.Notify(signals, sig)
+			}
+		}
 		defer signal.Stop(signals)
 		act.signals = signals
 		return act.follow(ctx, c, s.count)

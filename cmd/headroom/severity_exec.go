@@ -26,8 +26,8 @@ const (
 	maxEvidence = 4 << 10
 )
 
-// endSignals are those that end `headroom severity --exec`.
-var endSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
+// endSignals are those that end `headroom severity --exec`. A terminal sends them to headroom alone.
+var endSignals = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
 
 // An entry is what led into a level: a transition, or the severity at the start or after a gap.
 type entry struct {
@@ -192,25 +192,57 @@ func (a *action) run(ctx context.Context, e entry, level int) (ended os.Signal) 
 	cmd.Args[0] = a.args[0]
 	cmd.Env = append(os.Environ(), e.environment(level)...)
 	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr
+	c := &child{cmd: cmd}
+	cmd.SysProcAttr = ownGroup()
 	cmd.WaitDelay = killDelay
 	cmd.Cancel = func() error {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			return cmd.Process.Kill() // Windows has no such signal
-		}
+		c.terminate()
+		return nil
+	}
+	if err := cmd.Start(); err != nil {
+		a.failed(err)
 		return nil
 	}
 	done := make(chan error, 1)
-	go func() { done <- cmd.Run() }()
+	go func() { done <- cmd.Wait() }()
 	select {
 	case err := <-done:
 		if err != nil {
-			fmt.Fprintf(a.stderr, "headroom: %s: %s\n", clean(a.args[0]), clean(err.Error()))
+			a.failed(err)
 		}
 		return nil
 	case sig := <-a.signals:
 		cancel()
-		<-done
+		a.await(c, done)
 		return sig
+	}
+}
+
+func (a *action) failed(err error) {
+	fmt.Fprintf(a.stderr, "headroom: %s: %s\n", clean(a.args[0]), clean(err.Error()))
+}
+
+// await waits for the end of a command that was asked to end, and of what that started. After killDelay, or with
+// another signal, it kills them.
+func (a *action) await(c *child, done <-chan error) {
+	kill := time.NewTimer(killDelay)
+	defer kill.Stop()
+	check := time.NewTicker(leftCheck)
+	defer check.Stop()
+	for done != nil || c.left() {
+		select {
+		case <-done:
+			done = nil
+		case <-check.C:
+		case <-a.signals:
+			kill.Reset(0)
+		case <-kill.C:
+			c.kill()
+			if done != nil {
+				<-done
+			}
+			return
+		}
 	}
 }
 
