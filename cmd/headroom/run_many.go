@@ -311,7 +311,7 @@ func (m *many) printPlan(stdout io.Writer) error {
 			continue
 		}
 		if _, err := fmt.Fprintln(stdout, m.plan.template.Line(&jobs.Job{Seq: seq, Slot: 1, Args: args})); err != nil {
-			return err
+			return &exitError{exitRun, err}
 		}
 	}
 	return nil

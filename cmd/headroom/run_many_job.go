@@ -78,6 +78,9 @@ func (m *many) run(ctx context.Context, j *manyJob) error {
 	}
 }
 
+// tagEscapes keeps a tag within its line, and before the TAB.
+var tagEscapes = strings.NewReplacer("\n", `\n`, "\t", `\t`, "\r", `\r`)
+
 // try runs the command of a job once. last is whether what it prints is wanted even if it fails.
 func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error) {
 	held, err := m.share.hold(ctx)
@@ -85,7 +88,7 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 		return nil, err
 	}
 	defer held.release()
-	to, err := m.output(j.order, strings.Join(j.Args, " "))
+	to, err := m.output(j.order, tagEscapes.Replace(strings.Join(j.Args, " ")))
 	if err != nil {
 		return nil, err
 	}

@@ -80,16 +80,11 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 	}
-	log, done, err := r.many.openJobLog()
-	if err != nil {
-		return &exitError{exitRun, err}
-	}
-	defer log.close() // each line was written at once
-	m := &many{flags: r.many, plan: r.plan, killAfter: r.killAfter, stderr: r.stderr, log: log}
-	if done != nil {
-		m.skip = func(seq int64) bool { return done.Skip(seq, r.many.resumeFailed) }
-	}
+	m := &many{flags: r.many, plan: r.plan, killAfter: r.killAfter, stderr: r.stderr}
 	if r.many.dryRun {
+		if err := m.readJobLog(); err != nil {
+			return err
+		}
 		return m.printPlan(stdout)
 	}
 	signals := make(chan os.Signal, 16)
@@ -115,6 +110,10 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 		return &exitError{exitRun, err}
 	}
 	defer stop()
+	if err := m.openJobLog(); err != nil { // last, for that ends the log of another run
+		return err
+	}
+	defer m.log.close() // each line was written at once
 	return m.runAll(ctx, stdout, pool.Options{Snapshotter: machine}, signals)
 }
 
