@@ -43,8 +43,10 @@ it does not (it is starting or ending), and 3 when it cannot be reached.`,
 		if answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
 			return &exitError{exitNotServing, errors.New("the server does not serve: " + answer.GetStatus().String())}
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s serves\n", clean(c.Server().Address))
-		return err
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s serves\n", clean(c.Server().Address)); err != nil {
+			return &exitError{exitUnknown, err} // not that of a server that does not serve
+		}
+		return nil
 	}
 	return cmd
 }

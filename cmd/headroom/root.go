@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -78,7 +79,40 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return finish(stderr, root.ExecuteContext(ctx))
+	refuseOddShells(root)
+	unprinted := checkHelp(root)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = unprinted()
+	}
+	return finish(stderr, err)
+}
+
+// refuseOddShells has cobra's command completion, which shows its help for any word, refuse a shell that it does not know.
+// It takes the output that root then has.
+func refuseOddShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.Args, cmd.RunE = noSuchCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+}
+
+// checkHelp has the help of all commands written at once, and returns a function that tells whether that failed:
+// cobra itself does not look.
+func checkHelp(root *cobra.Command) (unprinted func() error) {
+	var failed error
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		out := cmd.OutOrStdout()
+		var text bytes.Buffer
+		cmd.SetOut(&text)
+		help(cmd, args)
+		cmd.SetOut(out)
+		_, failed = out.Write(text.Bytes())
+	})
+	return func() error { return failed }
 }
 
 // examples indents the lines of a command's examples as cobra's help wants them.

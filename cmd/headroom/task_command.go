@@ -72,7 +72,12 @@ server that goes away ends nothing: the task is registered anew once it is back.
 	addFlag(cmd, switchSetting("report", &t.report, "print what COMMAND used when it has ended, to standard error"), "")
 	cmd.Flags().SetInterspersed(false)
 	cmd.ValidArgsFunction = commandFiles
-	cmd.Args = takes(cobra.MinimumNArgs(1))
+	cmd.Args = takes(func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New("want a command, as in headroom task -- COMMAND")
+		}
+		return nil
+	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t.stderr = cmd.ErrOrStderr()
 		return t.run(cmd.Context(), args)
