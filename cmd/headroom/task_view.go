@@ -35,8 +35,9 @@ own identity; those that ended lately too. A sample that is over 1 s old is
 taken anew. CPU is in cores, over the last second or more; MEMORY is the working
 set of the task's control group where it has one, else the sum of its resident
 sets, marked with ~ as what processes share counts for each of them, and - where
-no process is left. DISK is marked with > where it is not all, and with ~ where
-it is old; ? is unknown.
+no process is left. DISK is marked with > where it is not all, with ~ where it
+is old, and with = where it is the kernel's account of a project quota and not
+what a walk of the folder found; ? is unknown.
 
 With -o json, one ListTasksResponse of the API.`,
 		Example: examples("headroom tasks", "headroom tasks -o json"),
@@ -108,7 +109,7 @@ func taskTable(all []client.TaskState, now time.Duration) [][]cell {
 		u := &one.Sample.Usage
 		row = append(row, rightCell(taskRate(u)), rightCell(taskCPUTime(u)), taskMemoryCell(&one.Info, u),
 			rightCell(countText(u.Known, u.Processes)), rightCell(countText(u.Known, u.Threads)),
-			rightCell(diskText(&one.Info, &one.Sample.Disk)), rightCell(humanDuration(max(now-one.Sample.At, 0))))
+			diskCell(&one.Info, &one.Sample.Disk), rightCell(humanDuration(max(now-one.Sample.At, 0))))
 		rows = append(rows, row)
 	}
 	return rows
@@ -171,6 +172,15 @@ func countText(known bool, n int32) string {
 		return "?"
 	}
 	return fmt.Sprint(n)
+}
+
+// diskCell marks a figure that no walk of the folder found.
+func diskCell(i *task.Info, d *snapshot.DiskReading) cell {
+	text := diskText(i, d)
+	if i.Sandbox != "" && d.State != snapshot.DiskUnknown && d.Source == snapshot.DiskAccounted {
+		text = "=" + text
+	}
+	return rightCell(text)
 }
 
 func diskText(i *task.Info, d *snapshot.DiskReading) string {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/snapshot"
 	"github.com/headroom-rpc/headroom/task"
 )
 
@@ -44,6 +45,33 @@ func TestTasksThatAreUnknownOrHaveEnded(t *testing.T) {
 		top := taskRows([]client.TaskState{state}, 0, time.Time{})[0].cells
 		if want := strings.TrimPrefix(c.memory, "~"); top[2].text != want || top[7].text != c.cpuTime {
 			t.Errorf("%s in top: memory %s, CPU time %s, want %s, %s", name, top[2].text, top[7].text, want, c.cpuTime)
+		}
+	}
+}
+
+// A table tells apart what a walk found and what the kernel keeps account of.
+func TestTasksTellWhereADiskFigureIsFrom(t *testing.T) {
+	for _, c := range []struct {
+		sandbox string
+		disk    snapshot.DiskReading
+		want    string
+		line    string
+	}{
+		{"/out", snapshot.DiskReading{State: snapshot.DiskOK, Source: snapshot.DiskWalked, Bytes: 1 << 20}, "1.0MiB", "disk 1.0MiB (ok, by walk) in /out"},
+		{"/out", snapshot.DiskReading{State: snapshot.DiskOK, Source: snapshot.DiskAccounted, Bytes: 1 << 20}, "=1.0MiB", "disk 1.0MiB (ok, by project quota) in /out"},
+		{"/out", snapshot.DiskReading{State: snapshot.DiskStale, Source: snapshot.DiskAccounted, Bytes: 1 << 20}, "=~1.0MiB", "disk ~1.0MiB (stale, by project quota) in /out"},
+		{"/out", snapshot.DiskReading{State: snapshot.DiskUnknown}, "?", "disk ? (unknown) in /out"},
+		{"", snapshot.DiskReading{}, "-", ""},
+	} {
+		state := client.TaskState{Info: task.Info{Spec: task.Spec{Sandbox: c.sandbox}}, Sample: &task.Sample{Disk: c.disk}}
+		if row := taskTable([]client.TaskState{state}, 0)[1]; row[9].text != c.want {
+			t.Errorf("%+v: DISK is %s, want %s", c.disk, row[9].text, c.want)
+		}
+		if row := taskRows([]client.TaskState{state}, 0, time.Time{})[0]; row.cells[4].text != c.want {
+			t.Errorf("%+v in top: DISK is %s, want %s", c.disk, row.cells[4].text, c.want)
+		}
+		if lines := strings.Join(taskLines(&state), "\n"); !strings.Contains(lines, c.line) {
+			t.Errorf("%+v: top says %q, want %q", c.disk, lines, c.line)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func usageCells(info *task.Info, s *task.Sample) []topCell {
 			memory.style = styleOverloaded
 		}
 	}
-	disk := topCell{rightCell(diskText(info, &s.Disk)), -1}
+	disk := topCell{diskCell(info, &s.Disk), -1}
 	if info.Sandbox != "" && s.Disk.State != snapshot.DiskUnknown {
 		disk.by = float64(s.Disk.Bytes)
 	}
@@ -120,6 +120,9 @@ func taskLines(one *client.TaskState) []string {
 	}
 	if info.Sandbox != "" {
 		text := fmt.Sprintf("disk %s (%s)", diskText(info, &s.Disk), s.Disk.State)
+		if s.Disk.Source != snapshot.DiskSourceUnknown {
+			text = fmt.Sprintf("disk %s (%s, by %s)", diskText(info, &s.Disk), s.Disk.State, s.Disk.Source)
+		}
 		if s.Disk.Reason != "" {
 			text += ": " + s.Disk.Reason
 		}

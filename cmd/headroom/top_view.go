@@ -160,7 +160,7 @@ func helpLines() []string {
 		"",
 		"! over its bound, ? not read; then the last minute.",
 		"LIMIT of a session is what it may hold. CPU is in cores,",
-		"BY how memory is counted; DISK > at least, ~ is old.",
-		"AGE is that of the sample.",
+		"BY how memory is counted; DISK > at least, ~ is old,",
+		"= by project quota. AGE is that of the sample.",
 	}
 }
