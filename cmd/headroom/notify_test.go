@@ -36,7 +36,7 @@ func TestServeNotifiesSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve := exec.Command(path, "serve", "--listen=off", "--socket="+filepath.Join(dir, "run", "h.sock"))
-	serve.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
+	serve.Env = append(os.Environ(), "HEADROOM_STATE_DIR=off", "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
 	if err := serve.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,8 @@ esac
 	env := append(os.Environ(),
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"HEADROOM_SOCKET="+filepath.Join(sockets, "s"),
-		"HEADROOM_LISTEN=off",
+		"HEADROOM_LISTEN=off", "HEADROOM_ADDR=", "HEADROOM_STATE_DIR="+t.TempDir(), // a server may run here
+		"HEADROOM_LEASE_TTL=2s", "HEADROOM_LEASE_GRACE=100ms", // which is how long a new one grants nothing
 		// The tests themselves must not look like load, or the block that waits for idleness waits for them.
 		"HEADROOM_MAX_CPU_RATIO=1", "HEADROOM_MAX_MEMORY_RATIO=1", "HEADROOM_MAX_HOST_MEMORY_RATIO=1",
 		"HEADROOM_MAX_EVENT_LOOP_DELAY=1m",
