@@ -14,10 +14,9 @@ const (
 	shedTo            = 0.93        // ... down to here
 	planBelow         = 0.01        // under the line of the gate lies that of the plan
 	nearMargin        = 0.53        // of the margin stays under the line of the plan ...
-	farMargin         = 1.0         // ... and so much of it under one ...
-	farLine           = 0.09        // ... that is so much higher
+	farLine           = 0.09        // ... and all of it under one that is so much higher
 	nearMarginLatency = 0.8         // the same with Latency, since near the end of memory everything slows down
-	farMarginLatency  = 1.2
+	farMarginLatency  = 1.6
 	farLineLatency    = 0.055
 	fewSeen           = 1.5   // over the root of the tasks that were seen: the part that their footprint may be too low
 	killPenalty       = 0.03  // lowers the line, for each task that the kernel killed ...
@@ -145,22 +144,20 @@ func (t *twostation) shareMemory(in *Input) {
 		return
 	}
 	line := t.line(in)
-	near, far, above := nearMargin, farMargin, farLine
+	margin, spread, total := t.config.Margin, t.memory.spread, float64(in.Host.MemoryTotal)
+	deviation := margin * math.Sqrt(spread)
+	room := min(under(line, nearMargin*deviation), surelyUnder(line+farLine*total, margin, spread))
 	if t.config.Objective == Latency {
-		near, far, above = nearMarginLatency, farMarginLatency, farLineLatency
+		room = min(under(line, nearMarginLatency*deviation), under(line+farLineLatency*total, farMarginLatency*deviation))
 	}
-	margin, spread := t.config.Margin, t.memory.spread
-	room := min(
-		under(line, near*margin*math.Sqrt(spread)),
-		surelyUnder(line+above*float64(in.Host.MemoryTotal), far*margin, spread))
 	t.demands, t.weights = t.demands[:0], t.weights[:0]
 	for _, s := range t.stations {
-		t.demands = append(t.demands, s.target*s.cost(&t.memory))
+		t.demands = append(t.demands, s.target*t.cost(s))
 		t.weights = append(t.weights, float64(s.Weight))
 	}
 	waterfill(room, t.demands, t.weights)
 	for i, s := range t.stations {
-		cost := s.cost(&t.memory)
+		cost := t.cost(s)
 		if cost <= 0 {
 			continue
 		}
@@ -201,10 +198,11 @@ func surelyUnder(line, deviations, spread float64) float64 {
 	return low
 }
 
-// cost is the memory to plan for a task, which is more while few were seen: by twice the standard error of the mean.
-func (s *station) cost(f *footprints) float64 {
+// cost is the memory to plan for a task, which is more while few were seen: by twice the standard error of the mean, or of
+// a mean that nothing is known of.
+func (t *twostation) cost(s *station) float64 {
 	mean, deviation := s.footprint*meanGrowth, 1.0
-	if f.sampled >= learnSpread && mean > 0 {
+	if f := &t.memory; t.config.Objective != Latency && f.sampled >= learnSpread && mean > 0 {
 		deviation = min(1, math.Sqrt(f.spread/mean))
 	}
 	return mean * (1 + 2*deviation/math.Sqrt(1+s.started))
