@@ -18,7 +18,6 @@ const (
 	nearMarginLatency = 0.8         // the same with Latency, since near the end of memory everything slows down
 	farMarginLatency  = 1.6
 	farLineLatency    = 0.055
-	fewSeen           = 1.5   // over the root of the tasks that were seen: the part that their footprint may be too low
 	killPenalty       = 0.03  // lowers the line, for each task that the kernel killed ...
 	mostPenalty       = 0.25  // ... at most this ...
 	forgive           = 0.998 // ... and what is left of it after a second
