@@ -52,11 +52,17 @@ func reusePids(t *testing.T) {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		t.Skip(err)
 	}
-	spawn := func(pid int) *exec.Cmd {
+	force := func(pid int) error {
+		return os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0)
+	}
+	if err := force(os.Getpid() + 1); err != nil {
+		t.Skip("pids cannot be forced:", err)
+	}
+	spawn := func(t *testing.T, pid int) *exec.Cmd {
 		for range 50 {
 			if pid > 0 {
-				if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
-					t.Skip("pids cannot be forced:", err)
+				if err := force(pid); err != nil {
+					t.Fatal(err)
 				}
 			}
 			cmd := exec.Command("sleep", "600")
@@ -72,11 +78,11 @@ func reusePids(t *testing.T) {
 	}
 	reused := 0
 	round := func(t *testing.T) {
-		first := spawn(0)
+		first := spawn(t, 0)
 		r := observeReal(t, first.Process.Pid, "")
 		before := r.pass()
 		kill(first)
-		second := spawn(first.Process.Pid)
+		second := spawn(t, first.Process.Pid)
 		if second == nil {
 			return // a thread of this process has it
 		}
