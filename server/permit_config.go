@@ -29,7 +29,7 @@ type PermitConfig struct {
 
 	// TTL is how long a worker that hears nothing may still start work, from 1 s to 5 min; Grace is how much
 	// longer the server keeps its charge, from 100 ms to 5 min; Heartbeat is how often it must be heard, from
-	// 100 ms to a third of TTL, and is stretched up to that as sessions grow in number beyond 1,000 for each second
+	// 100 ms to a third of TTL, and is stretched up to that as sessions grow in number beyond 500 for each second
 	// of it. The defaults are 5 s, 2 s and 1 s.
 	TTL, Grace, Heartbeat time.Duration
 

@@ -126,7 +126,7 @@ func TestAfterTellsOfTheFirstSnapshotFromATimeOn(t *testing.T) {
 			Memory: calm().Memory,
 		}})
 		sleep(1900 * time.Millisecond)
-		late, early := s.After(3*time.Second), s.After(2200*time.Millisecond)
+		_, early := s.After(3*time.Second), s.After(2200*time.Millisecond)
 		sleep(500 * time.Millisecond)
 		if isClosed(early) {
 			t.Error("told of the snapshots of 2 s, want those after 2.2 s")
@@ -135,7 +135,8 @@ func TestAfterTellsOfTheFirstSnapshotFromATimeOn(t *testing.T) {
 		if !isClosed(early) {
 			t.Error("not told of the snapshot of 2.5 s")
 		}
-		if late = s.After(3 * time.Second); isClosed(late) {
+		late := s.After(3 * time.Second)
+		if isClosed(late) {
 			t.Error("told at once")
 		}
 		sleep(600 * time.Millisecond)
