@@ -185,13 +185,22 @@ func under(line, spread float64) float64 {
 // lognormal distribution and a variance of spread for each byte of its mean: footprints are skewed to the right, and so is
 // the sum of a few of them. Of many it is as good as normal.
 func surelyUnder(line, deviations, spread float64) float64 {
-	low, high := 0.0, line
-	for range 40 {
-		mean := (low + high) / 2
-		if v := math.Log1p(spread / mean); mean*math.Exp(deviations*math.Sqrt(v)-v/2) <= line {
-			low = mean
-		} else {
+	over := func(mean float64) bool {
+		v := math.Log1p(spread / mean)
+		return mean*math.Exp(deviations*math.Sqrt(v)-v/2) > line
+	}
+	low, high := line, line
+	for range 100 { // from above, since with many deviations what is far below may be over the line again
+		if !over(low) {
+			break
+		}
+		low, high = 0.9*low, low
+	}
+	for range 20 {
+		if mean := (low + high) / 2; over(mean) {
 			high = mean
+		} else {
+			low = mean
 		}
 	}
 	return low
