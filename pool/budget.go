@@ -187,7 +187,7 @@ func (b *Budget) act(in limit.Input, end bool) {
 		b.stepLocked(now, in)
 	}
 	if !b.gate.Open(b.used, b.growth) {
-		b.freer.free(now)
+		b.freer.free(now, b.opts.Clock)
 	}
 	b.notifyLocked() // a rise is made in parts
 }
@@ -225,7 +225,7 @@ func (b *Budget) stepLocked(now time.Duration, in limit.Input) {
 		if i < len(b.decision.Shares) {
 			s.part, s.grant = i, b.decision.Shares[i]
 			if s.grant.ByMemory {
-				b.freer.spare(now)
+				b.freer.spare(now, b.opts.Clock)
 			}
 		}
 	}

@@ -182,7 +182,7 @@ func (r *run) stepLocked(now time.Duration, in limit.Input) limit.Pool {
 		}
 		c.gate = g.decision.Gate
 		if c.share.ByMemory && p.opts.Usage == nil {
-			g.freer.spare(now)
+			g.freer.spare(now, p.opts.Clock)
 		}
 		if next := g.decision.Next; next > 0 {
 			g.stepAt = now + max(next, readInterval)
@@ -218,7 +218,7 @@ func (r *run) governLocked(now time.Duration) (next time.Duration) {
 			p.kickLocked()
 		}
 		if r.block == BlockMemory && p.opts.Usage == nil {
-			g.freer.free(now)
+			g.freer.free(now, p.opts.Clock)
 		}
 		return g.readAt
 	}

@@ -84,8 +84,8 @@ type freer struct {
 // spareShare is what part of the time may go into collections that are made before nothing may start.
 const spareShare = 0.05
 
-// free does it on a goroutine of its own, unless that was done a short time ago.
-func (f *freer) free(now time.Duration) {
+// free does it on a goroutine of its own, unless that was done a short time ago by the clock.
+func (f *freer) free(now time.Duration, clock func() time.Duration) {
 	how := freeMemory
 	if now < f.at || !f.busy.CompareAndSwap(false, true) {
 		return
@@ -93,16 +93,16 @@ func (f *freer) free(now time.Duration) {
 	f.at = now + freeInterval
 	go func() {
 		defer f.busy.Store(false)
-		begun := time.Now()
+		begun := clock()
 		how()
-		f.took.Store(int64(time.Since(begun)))
+		f.took.Store(int64(clock() - begun))
 	}()
 }
 
 // spare is free for a law that finds memory short, while garbage may be what makes it so.
-func (f *freer) spare(now time.Duration) {
+func (f *freer) spare(now time.Duration, clock func() time.Duration) {
 	if now >= f.at+time.Duration(float64(f.took.Load())/spareShare) {
-		f.free(now)
+		f.free(now, clock)
 	}
 }
 

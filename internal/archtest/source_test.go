@@ -121,7 +121,7 @@ var clocks = map[string][]string{
 	"task":          nil,
 	"internal/jobs": nil,
 	"internal/wire": nil,
-	"pool":          {"memory.go", "options.go", "run.go", "task.go"},
+	"pool":          {"options.go", "run.go", "task.go"},
 }
 
 func TestDecidingReadsNoClock(t *testing.T) {
