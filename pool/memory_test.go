@@ -147,6 +147,42 @@ func TestShutGateFreesMemory(t *testing.T) {
 	}
 }
 
+// A law that finds memory short has garbage collected at each of its steps, where the tasks are goroutines: what they left
+// may be what is short.
+func TestShortMemoryFreesGarbage(t *testing.T) {
+	processes := func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: -1} }
+	for _, tt := range []struct {
+		name        string
+		usage       func() pool.Usage
+		byMemory    bool
+		least, most int64
+	}{
+		{"goroutines", nil, true, 8, 12},
+		{"goroutines, bound by something else", nil, false, 0, 0},
+		{"processes", processes, true, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				frees, restore := pool.CountFrees()
+				defer restore()
+				law := &recorder{limit: limit.Decision{Limit: 2, Shares: []limit.Share{{Limit: 2, From: 2, ByMemory: tt.byMemory}}}}
+				w := newWork(1000, time.Hour)
+				var b box
+				p := newPool(t, pool.Options{Law: law, Host: b.host, Usage: tt.usage, Run: w.run, Ready: w.ready})
+				result := start(t, p)
+				time.Sleep(10050 * time.Millisecond)
+				if got := frees.Load(); got < tt.least || got > tt.most {
+					t.Errorf("%d collections in 10 s, want %d to %d", got, tt.least, tt.most)
+				}
+				if err := p.Abort(); err != nil {
+					t.Error(err)
+				}
+				<-result
+			})
+		})
+	}
+}
+
 // At critical memory the youngest tasks are cancelled until what is left is under the line, one is left to run, and
 // what was cancelled runs again.
 func TestShed(t *testing.T) {
