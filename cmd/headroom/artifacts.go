@@ -154,11 +154,11 @@ not be had whole is removed.`,
 	addFlag(cmd, choiceSetting("form", "form", &form, []choice[client.Form]{
 		{"stored", client.FormStored}, {"json", client.FormJSON}, {"svg", client.FormSVG},
 	}, "form of a memory log"), "")
-	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write, which must not exist (default: standard output)")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write, which must not exist (default, or -: standard output)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		server.timeout = max(server.timeout, time.Minute) // of the whole download
 		return server.dialed(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-			if file == "" {
+			if file == "" || file == "-" {
 				_, err := c.Download(ctx, args[0], form, 0, cmd.OutOrStdout())
 				return err
 			}
