@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,13 +13,10 @@ import (
 // taskSilence is the longest time between two messages of a stream of samples.
 const taskSilence = 10 * time.Second
 
-// taskStream is one stream of samples. Only its handler uses it.
+// taskStream is one stream of samples.
 type taskStream struct {
 	*taskService
-	stream grpc.ServerStream
-	ended  <-chan struct{} // closed when the stream is to end with OK
-	sent   chan error      // of capacity 1: how the Send in flight went
-	timer  *time.Timer     // of the Send in flight, or else of the silence
+	events eventStream
 }
 
 // WatchTask implements headroom.v1.TaskService.
@@ -40,14 +36,11 @@ func (s *taskService) WatchTask(
 		return err
 	}
 	defer s.part(req)
-	w := &taskStream{
-		taskService: s, stream: transportStream(stream), ended: ended,
-		sent: make(chan error, 1), timer: time.NewTimer(taskSilence),
-	}
-	defer w.timer.Stop()
-	return w.run(req.GetTaskId(), &headroomv1.TaskStarted{
+	w := &taskStream{s, newEventStream(stream, s.hub, taskSilence, ended, nil)}
+	defer w.events.timer.Stop()
+	return endOf(w.run(req.GetTaskId(), &headroomv1.TaskStarted{
 		InstanceId: s.instanceID, MaxSilence: durationpb.New(taskSilence), ServerVersion: s.version,
-	})
+	}))
 }
 
 // join looks whether the caller may watch the task, and holds its lease if asked.
@@ -110,63 +103,20 @@ func (w *taskStream) run(id string, started *headroomv1.TaskStarted) error {
 		}
 		w.mu.Unlock()
 		if resp != nil {
-			if err := w.send(resp); err != nil {
-				return endOf(err)
+			if err := w.events.send(resp); err != nil {
+				return err
 			}
 			last, started = mark, nil
 		}
 		if info.Ended != task.Running {
 			return nil
 		}
-		again, err := w.wait(observed)
+		again, err := w.events.wait(observed)
 		if err != nil {
-			return endOf(err)
+			return err
 		}
 		if again {
 			last = taskMark{}
 		}
-	}
-}
-
-func endOf(err error) error {
-	if err == errEnded {
-		return nil
-	}
-	return err
-}
-
-// wait returns when something changed. again says that the silence must be broken.
-func (w *taskStream) wait(observed <-chan struct{}) (again bool, err error) {
-	w.timer.Reset(taskSilence * 3 / 4) // which leaves the rest for the way
-	select {
-	case <-observed:
-		return false, nil
-	case <-w.timer.C:
-		return true, nil
-	case <-w.ended:
-		return false, errEnded
-	case <-w.stream.Context().Done():
-		return false, context.Cause(w.stream.Context())
-	}
-}
-
-// send sends a message on a goroutine of its own, as the handler of a reader that does not read must return.
-func (w *taskStream) send(resp *headroomv1.WatchTaskResponse) error {
-	go func() { w.sent <- w.stream.SendMsg(resp) }()
-	w.timer.Reset(w.hub.sendTimeout)
-	select {
-	case err := <-w.sent:
-		if err == nil {
-			w.hub.sent.Add(1)
-		}
-		return err
-	case <-w.timer.C:
-		w.hub.slow.Add(1)
-		w.hub.stalled(w.stream.Context())
-		return &slowReaderError{timeout: w.hub.sendTimeout}
-	case <-w.ended:
-		return errEnded
-	case <-w.stream.Context().Done():
-		return context.Cause(w.stream.Context())
 	}
 }
