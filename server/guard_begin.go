@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
+	channelzpb "google.golang.org/grpc/channelz/grpc_channelz_v1"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/tap"
 
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
@@ -38,10 +41,36 @@ func (g *guard) most(method string) int {
 	return most
 }
 
+// unary are the methods that are no streams.
+var unary = unaryMethods(
+	&headroomv1.StatusService_ServiceDesc, &headroomv1.SeverityService_ServiceDesc, &headroomv1.PermitService_ServiceDesc,
+	&headroomv1.TaskService_ServiceDesc, &headroomv1.DiagnosticsService_ServiceDesc,
+	&healthpb.Health_ServiceDesc, &channelzpb.Channelz_ServiceDesc,
+)
+
+func unaryMethods(services ...*grpc.ServiceDesc) map[string]bool {
+	methods := make(map[string]bool)
+	for _, service := range services {
+		for i := range service.Methods {
+			methods["/"+service.ServiceName+"/"+service.Methods[i].MethodName] = true
+		}
+	}
+	return methods
+}
+
+// entrance is where the calls of one listener come in.
+type entrance struct {
+	guard  *guard
+	access *accessTable
+}
+
 // begin sees each call when its headers are there, before anything is done for it. It refuses one that is over
-// Limits.MaxStreams, and gives the others Limits.UnaryTimeout to send a request. Calls that begin at the same
-// instant on several connections may together pass the limit by as many as there are connections.
-func (g *guard) begin(ctx context.Context, info *tap.Info) (context.Context, error) {
+// Limits.MaxStreams. The others it gives their identity, and Limits.UnaryTimeout: for the whole of a unary call that has
+// no deadline, and else to send the first request. It takes the token out of the call: no handler and no log can show
+// what they do not have. Calls that begin at the same instant on several connections may together pass the limit by as
+// many as there are connections.
+func (e *entrance) begin(ctx context.Context, info *tap.Info) (context.Context, error) {
+	g := e.guard
 	if most := g.most(info.FullMethodName); g.calls.Load() >= int64(most) {
 		err := &callLimitError{limit: most}
 		if left, due := g.lines.due(time.Now(), "calls"); due {
@@ -51,56 +80,44 @@ func (g *guard) begin(ctx context.Context, info *tap.Info) (context.Context, err
 		}
 		return ctx, toStatus(ctx, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	c := &unrequested{Context: ctx, headers: info.Header}
-	c.timer = time.AfterFunc(g.limits.UnaryTimeout, func() {
-		c.late.Store(true)
-		cancel()
-	})
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return ctx, nil
+	}
+	auth, ok := p.AuthInfo.(*authInfo)
+	if !ok {
+		return ctx, nil
+	}
+	c := &call{Context: ctx, conn: auth.conn, begun: time.Now()}
+	c.identity, c.hint, c.err = e.access.identify(auth, info.Header)
+	if auth.conn.refusal != nil {
+		c.err = auth.conn.refusal
+	}
+	if _, ok := info.Header[authorization]; ok && !auth.fixed {
+		rest := info.Header.Copy()
+		delete(rest, authorization)
+		c.Context = metadata.NewIncomingContext(ctx, rest)
+	}
+	c.bound(g.limits.UnaryTimeout, unary[info.FullMethodName])
 	return c, nil
 }
 
-// unrequested is the context of a call until its first request came, and of what becomes of it then. It is a
-// context because gRPC, which waits for the request before any interceptor runs, looks at nothing else.
-type unrequested struct {
-	context.Context
-
-	headers metadata.MD // as they came, to be read only
-	timer   *time.Timer
-	late    atomic.Bool
-}
-
-type unrequestedKey struct{}
-
-// Err tells a request that did not come from a call that the client cancelled.
-func (c *unrequested) Err() error {
-	err := c.Context.Err()
-	if err != nil && c.late.Load() {
-		return context.DeadlineExceeded
+// bound bounds the time of a call that has just begun, or of its wait for the first request. The context that gRPC made
+// for it ends with the call, and with it what is made here.
+func (c *call) bound(timeout time.Duration, unary bool) {
+	switch deadline, ok := c.Context.Deadline(); {
+	case ok && deadline.Sub(c.begun) <= timeout:
+		c.deadline = deadline
+		return
+	case !ok && unary:
+		c.Context, c.cancel = context.WithTimeout(c.Context, timeout)
+		return
+	default:
+		c.deadline = deadline
 	}
-	return err
-}
-
-// Value finds c itself below what others wrapped around it.
-func (c *unrequested) Value(key any) any {
-	if key == (unrequestedKey{}) {
-		return c
-	}
-	return c.Context.Value(key)
-}
-
-// headersOf returns the headers of the call of ctx, which are not to be changed: a copy of them, which is what gRPC gives,
-// costs a call as much as all else that is known of it.
-func headersOf(ctx context.Context) metadata.MD {
-	if c, ok := ctx.Value(unrequestedKey{}).(*unrequested); ok {
-		return c.headers
-	}
-	return nil
-}
-
-// requested ends the wait for the request of the call of ctx.
-func requested(ctx context.Context) {
-	if c, ok := ctx.Value(unrequestedKey{}).(*unrequested); ok {
-		c.timer.Stop()
-	}
+	c.Context, c.cancel = context.WithCancel(c.Context)
+	c.unrequested = time.AfterFunc(timeout, func() {
+		c.late.Store(true)
+		c.cancel()
+	})
 }

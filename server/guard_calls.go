@@ -2,98 +2,152 @@ package server
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc"
 )
 
-// call is what is known of one RPC before any interceptor runs.
+// call is what is known of one RPC before any interceptor runs. It is the context of the RPC below all that others wrap
+// around it, because gRPC, which waits for the request before any interceptor runs, looks at nothing else.
 type call struct {
+	context.Context
+
 	identity Identity
 	hint     string // how to get a greater role
 	err      error  // why the call is refused whatever it calls; or nil
 	conn     *guardedConn
+	begun    time.Time
+	deadline time.Time         // the caller's; zero where there is none
+	stream   grpc.ServerStream // below all interceptors; nil of a unary call
 
-	answered bool // the server ended the stream, and not the client
+	cancel      context.CancelFunc // nil where nothing bounds the call but its deadline
+	unrequested *time.Timer        // runs until the first request came; nil where the deadline of the call bounds that
+	late        atomic.Bool        // the request did not come in time
 }
 
 type callKey struct{}
 
+// callOf returns the call of ctx, or nil outside of one.
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
 // connOf returns the connection of the call of ctx, or nil outside of one.
 func connOf(ctx context.Context) *guardedConn {
-	c, ok := ctx.Value(callKey{}).(*call)
-	if !ok {
-		return nil
+	if c := callOf(ctx); c != nil {
+		return c.conn
 	}
-	return c.conn
+	return nil
 }
 
-// callObserver gives each call its identity and sees how it ends.
-type callObserver struct {
-	guard  *guard
-	access *accessTable
+// transportStream returns the stream below all interceptors of stream: what these do for each message would cost more
+// than sending it.
+func transportStream(stream grpc.ServerStream) grpc.ServerStream {
+	if c := callOf(stream.Context()); c != nil && c.stream != nil {
+		return c.stream
+	}
+	return stream
 }
 
-func (o *callObserver) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-
-func (o *callObserver) HandleConn(context.Context, stats.ConnStats) {}
-
-// TagRPC puts the call into the context, and takes the token out of it: no handler and no log can show what
-// they do not have.
-func (o *callObserver) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
-	p, _ := peer.FromContext(ctx)
-	if p == nil {
-		return ctx
+// Value finds c itself below what others wrapped around it.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
 	}
-	info, ok := p.AuthInfo.(*authInfo)
-	if !ok {
-		return ctx
-	}
-	headers := headersOf(ctx)
-	c := &call{conn: info.conn}
-	c.identity, c.hint, c.err = o.access.identify(info, headers)
-	if info.conn.refusal != nil {
-		c.err = info.conn.refusal
-	}
-	if _, ok := headers[authorization]; ok && !info.fixed {
-		rest := headers.Copy()
-		delete(rest, authorization)
-		ctx = metadata.NewIncomingContext(ctx, rest)
-	}
-	o.guard.calls.Add(1)
-	return context.WithValue(ctx, callKey{}, c)
+	return c.Context.Value(key)
 }
 
-// HandleRPC ends the wait for a request, and counts the streams that the client reset. The status that grpc-go reports at the end does not
-// tell: it is also that of handlers that were quicker than the reset. But trailers are sent, and reported,
-// only on streams that nobody else has ended; one without is the client's reset, a deadline, or the end of
-// the connection, after which counting no longer matters.
-func (o *callObserver) HandleRPC(ctx context.Context, s stats.RPCStats) {
-	switch s := s.(type) {
-	case *stats.InPayload:
-		requested(ctx)
-	case *stats.OutTrailer:
-		if c, ok := ctx.Value(callKey{}).(*call); ok {
-			c.answered = true // by the goroutine that will report the end
-		}
-	case *stats.End:
-		requested(ctx) // one that was refused unread
-		c, ok := ctx.Value(callKey{}).(*call)
-		if !ok {
-			return
-		}
-		o.guard.calls.Add(-1)
-		lived := s.EndTime.Sub(s.BeginTime)
-		deadline, timed := ctx.Deadline()
-		// The client's timer and the server's run out together, and either may win.
-		expired := timed && lived >= deadline.Sub(s.BeginTime)/2
-		if c.conn.resets.ended(s.EndTime, lived, !c.answered && !expired) {
-			o.guard.cut(ctx, c, &o.guard.cutForResets, "it resets most of the streams that it opens")
-		}
+// Err tells a request that did not come from a call that the client cancelled.
+func (c *call) Err() error {
+	err := c.Context.Err()
+	if err != nil && c.late.Load() {
+		return context.DeadlineExceeded
 	}
+	return err
+}
+
+// begin counts the call.
+func (c *call) begin() { c.conn.guard.calls.Add(1) }
+
+// requested ends the wait for the request.
+func (c *call) requested() {
+	if c.unrequested != nil {
+		c.unrequested.Stop()
+	}
+}
+
+// end counts a call whose handler has returned, and whether the client reset it. Until then gRPC cancels the context
+// for that, for a deadline, and at the end of the connection, after which counting no longer matters.
+func (c *call) end() {
+	c.requested() // one that was refused unread
+	g, now := c.conn.guard, time.Now()
+	g.calls.Add(-1)
+	lived := now.Sub(c.begun)
+	// The client's timer and the server's run out together, and either may win.
+	expired := !c.deadline.IsZero() && lived >= c.deadline.Sub(c.begun)/2
+	if c.conn.resets.ended(now, lived, c.Err() == context.Canceled && !expired) {
+		g.cut(c, c, &g.cutForResets, "it resets most of the streams that it opens")
+	}
+}
+
+// observed registers services whose unary calls count from before their request came: no interceptor sees those of
+// which none comes.
+type observed struct{ grpc.ServiceRegistrar }
+
+func (o observed) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	own := *desc
+	own.Methods = slices.Clone(desc.Methods)
+	for i := range own.Methods {
+		own.Methods[i].Handler = observeUnary(own.Methods[i].Handler)
+	}
+	o.ServiceRegistrar.RegisterService(&own, impl)
+}
+
+func observeUnary(next grpc.MethodHandler) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		c := callOf(ctx)
+		if c == nil {
+			return next(srv, ctx, receive, interceptor)
+		}
+		c.begin()
+		defer c.end()
+		if c.unrequested == nil {
+			return next(srv, ctx, receive, interceptor)
+		}
+		return next(srv, ctx, func(m any) error {
+			err := receive(m)
+			c.requested()
+			return err
+		}, interceptor)
+	}
+}
+
+// observeStream is the outermost interceptor of streams.
+func observeStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	c := callOf(stream.Context())
+	if c == nil {
+		return handler(srv, stream)
+	}
+	c.stream = stream
+	c.begin()
+	defer c.end()
+	return handler(srv, &observedStream{stream, c})
+}
+
+// observedStream sees the first request of a stream.
+type observedStream struct {
+	grpc.ServerStream
+	call *call
+}
+
+func (s *observedStream) RecvMsg(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	s.call.requested()
+	return err
 }
 
 // A connection is abusive once, within resetWindow, more than half of its streams that lived for less than

@@ -15,33 +15,26 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// interceptors returns what every call passes, the outermost first: the log and the metrics see the status that
-// the caller sees, and whatever fails or panics further in becomes a status.
+// interceptors returns what every call passes. Each interceptor stands on the stack of its handler, for a stream as long
+// as that does, and two more of them double that stack: so what is done for all calls is one.
 func (s *Server) interceptors(access *accessTable, validator protovalidate.Validator) []grpc.ServerOption {
 	calls := &callLogger{log: s.log}
 	return []grpc.ServerOption{
-		// Each interceptor stands on the stack of its handler, for a stream as long as that does, and two more of
-		// them double that stack. So what is ours is one.
-		grpc.ChainUnaryInterceptor(
-			s.metrics.calls.UnaryServerInterceptor(),
-			s.unaryCall(calls, access, validator),
-		),
-		grpc.ChainStreamInterceptor(
-			calls.stream,
-			onKnownMethods(s.metrics.calls.StreamServerInterceptor()),
-			s.streamCall(access, validator),
-			recovery.StreamServerInterceptor(),
-		),
+		grpc.ChainUnaryInterceptor(s.unaryCall(calls, access, validator)),
+		grpc.ChainStreamInterceptor(s.streamCall(calls, access, validator)),
 	}
 }
 
-// unaryCall decides whether a unary call may begin, validates its request, bounds its time, turns its error or panic
-// into a status, and logs it.
+// unaryCall decides whether a unary call may begin, validates its request, turns its error or panic into a status, and
+// counts and logs that.
 func (s *Server) unaryCall(
 	calls *callLogger, access *accessTable, validator protovalidate.Validator,
 ) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 		begin := time.Now()
+		counts := s.metrics.calls.of(info.FullMethod, nil)
+		counts.begin()
+		counts.received()
 		err = guarded(func() error {
 			if err := access.admit(ctx, info.FullMethod); err != nil {
 				return err
@@ -51,49 +44,68 @@ func (s *Server) unaryCall(
 					return err
 				}
 			}
-			ctx, cancel := withDeadline(ctx, s.limits.UnaryTimeout)
-			defer cancel()
 			var err error
 			resp, err = handler(ctx, req)
 			return err
 		})
 		if err != nil {
 			resp, err = nil, s.status(ctx, info.FullMethod, err)
+		} else {
+			counts.sent()
 		}
+		counts.end(err)
 		calls.finished(ctx, info.FullMethod, nil, begin, err)
 		return resp, err
 	}
 }
 
-// streamCall decides whether a stream may begin, validates what it receives, and turns its error into a status.
-func (s *Server) streamCall(access *accessTable, validator protovalidate.Validator) grpc.StreamServerInterceptor {
+// streamCall decides whether a stream may begin, validates what it receives, turns its error or panic into a status, and
+// counts and logs that.
+func (s *Server) streamCall(
+	calls *callLogger, access *accessTable, validator protovalidate.Validator,
+) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		ctx := stream.Context()
-		err := access.admit(ctx, info.FullMethod)
-		switch {
-		case err != nil:
-		case info.FullMethod == healthv1.Health_Watch_FullMethodName:
-			err = s.watchHealth(srv, stream, handler)
-		default:
-			err = handler(srv, &validatedStream{stream, validator})
-		}
+		begin, ctx := time.Now(), stream.Context()
+		checked := &checkedStream{stream, validator, s.metrics.calls.of(info.FullMethod, info)}
+		checked.counts.begin()
+		err := guarded(func() error {
+			if err := access.admit(ctx, info.FullMethod); err != nil {
+				return err
+			}
+			if info.FullMethod == healthv1.Health_Watch_FullMethodName {
+				return s.watchHealth(srv, checked, handler)
+			}
+			return handler(srv, checked)
+		})
 		if err != nil {
-			return s.status(ctx, info.FullMethod, err)
+			err = s.status(ctx, info.FullMethod, err)
 		}
-		return nil
+		checked.counts.end(err)
+		calls.finished(ctx, info.FullMethod, info, begin, err)
+		return err
 	}
 }
 
-// validatedStream validates every message that it receives.
-type validatedStream struct {
+// checkedStream counts every message, and validates those that it receives.
+type checkedStream struct {
 	grpc.ServerStream
 	validator protovalidate.Validator
+	counts    *methodCounters
 }
 
-func (s *validatedStream) RecvMsg(m any) error {
+func (s *checkedStream) SendMsg(m any) error {
+	err := s.ServerStream.SendMsg(m)
+	if err == nil {
+		s.counts.sent()
+	}
+	return err
+}
+
+func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
+	s.counts.received()
 	if message, ok := m.(proto.Message); ok {
 		return s.validator.Validate(message)
 	}
@@ -129,25 +141,6 @@ func (s *Server) status(ctx context.Context, method string, err error) error {
 	return told
 }
 
-// withDeadline gives a call that has no deadline one of its own.
-func withDeadline(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, timeout)
-}
-
-// onKnownMethods applies next to methods that have a row in the role table only. Others reach the server as
-// streams, under names that callers make up.
-func onKnownMethods(next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
-	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if _, ok := methodRoles[info.FullMethod]; !ok {
-			return handler(srv, stream)
-		}
-		return next(srv, stream, info, handler)
-	}
-}
-
 // contextStream is a stream with a context of its own.
 type contextStream struct {
 	grpc.ServerStream
@@ -155,15 +148,3 @@ type contextStream struct {
 }
 
 func (s *contextStream) Context() context.Context { return s.ctx }
-
-// transportKey holds the stream below all interceptors: what these do for each message would cost more than
-// sending it.
-type transportKey struct{}
-
-// transportStream returns the stream below all interceptors of stream.
-func transportStream(stream grpc.ServerStream) grpc.ServerStream {
-	if transport, ok := stream.Context().Value(transportKey{}).(grpc.ServerStream); ok {
-		return transport
-	}
-	return stream
-}

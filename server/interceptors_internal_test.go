@@ -11,30 +11,56 @@ import (
 	"github.com/headroom-rpc/headroom/snapshot"
 )
 
-func TestDeadlineOfUnaryCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, tt := range []struct {
-			name string
-			own  time.Duration // 0 is none
-			want time.Duration
-		}{{"none of its own", 0, 10 * time.Second}, {"a shorter one", time.Second, time.Second}, {"a longer one", time.Minute, time.Minute}} {
-			ctx, cancel := t.Context(), context.CancelFunc(func() {})
-			if tt.own > 0 {
-				ctx, cancel = context.WithTimeout(ctx, tt.own)
-			}
-			begin := time.Now()
-			bounded, end := withDeadline(ctx, 10*time.Second)
-			<-bounded.Done()
-			if err := bounded.Err(); err != context.DeadlineExceeded {
-				t.Errorf("%s: %v, want DeadlineExceeded", tt.name, err)
-			}
-			end()
-			if took := time.Since(begin); took != tt.want {
-				t.Errorf("%s: ended after %v, want %v", tt.name, took, tt.want)
-			}
-			cancel()
-		}
-	})
+func TestTimeOfCalls(t *testing.T) {
+	const timeout = 10 * time.Second
+	for _, tt := range []struct {
+		name      string
+		unary     bool
+		own       time.Duration // 0 is none
+		requested bool          // after a second
+		want      time.Duration
+		err       error
+	}{
+		{"unary without a deadline", true, 0, true, timeout, context.DeadlineExceeded},
+		{"unary, and no request", true, 0, false, timeout, context.DeadlineExceeded},
+		{"unary with a near deadline", true, 5 * time.Second, true, 5 * time.Second, context.DeadlineExceeded},
+		{"unary with a near deadline, and no request", true, 5 * time.Second, false, 5 * time.Second, context.DeadlineExceeded},
+		{"unary with a far deadline", true, time.Minute, true, time.Minute, context.DeadlineExceeded},
+		{"unary with a far deadline, and no request", true, time.Minute, false, timeout, context.DeadlineExceeded},
+		{"stream without a deadline", false, 0, true, time.Hour, context.Canceled},
+		{"stream, and no request", false, 0, false, timeout, context.DeadlineExceeded},
+		{"stream with a far deadline", false, time.Minute, true, time.Minute, context.DeadlineExceeded},
+		{"stream with a far deadline, and no request", false, time.Minute, false, timeout, context.DeadlineExceeded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, hangUp := context.WithCancel(t.Context())
+				defer hangUp()
+				if tt.own > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.own)
+					defer cancel()
+				}
+				time.AfterFunc(time.Hour, hangUp)
+				c := &call{Context: ctx, begun: time.Now()}
+				c.bound(timeout, tt.unary)
+				if tt.requested {
+					time.AfterFunc(time.Second, c.requested)
+				}
+				<-c.Done()
+				if took := time.Since(c.begun); took != tt.want || c.Err() != tt.err {
+					t.Errorf("ended after %v with %v, want %v and %v", took, c.Err(), tt.want, tt.err)
+				}
+				deadline, ok := c.Deadline()
+				if want := tt.own > 0 || tt.unary; ok != want {
+					t.Errorf("has a deadline: %v, want %v", ok, want)
+				}
+				if want := tt.own; want > 0 && deadline.Sub(c.begun) != want {
+					t.Errorf("deadline after %v, want %v", deadline.Sub(c.begun), want)
+				}
+			})
+		})
+	}
 }
 
 func TestLogText(t *testing.T) {

@@ -302,6 +302,8 @@ func TestMetrics(t *testing.T) {
 			})
 			f.conn.Invoke(t.Context(), fmt.Sprintf("/evil.Service/evil_method_%d", i), &headroomv1.GetStatusRequest{}, &headroomv1.GetStatusResponse{})
 		}
+		f.client.GetSample(t.Context(), &headroomv1.GetSampleRequest{Resource: 77})
+		f.client.GetSample(t.Context(), &headroomv1.GetSampleRequest{})
 		f.machine.mu.Lock()
 		f.machine.broken = fmt.Errorf("no reading")
 		f.machine.mu.Unlock()
@@ -349,6 +351,12 @@ func TestMetrics(t *testing.T) {
 			`headroom_build_info{go_version="go`,
 			`version="1.2.3"} 1`,
 			`grpc_server_handled_total{grpc_code="OK",grpc_method="ReportLoad"`,
+			`grpc_server_started_total{grpc_method="GetSample",grpc_service="headroom.v1.StatusService",grpc_type="unary"} 2`,
+			`grpc_server_msg_received_total{grpc_method="GetSample",grpc_service="headroom.v1.StatusService",grpc_type="unary"} 2`,
+			`grpc_server_msg_sent_total{grpc_method="GetSample",grpc_service="headroom.v1.StatusService",grpc_type="unary"} 1`,
+			`grpc_server_handled_total{grpc_code="InvalidArgument",grpc_method="GetSample",grpc_service="headroom.v1.StatusService",grpc_type="unary"} 1`,
+			`grpc_server_handled_total{grpc_code="OK",grpc_method="GetSample",grpc_service="headroom.v1.StatusService",grpc_type="unary"} 1`,
+			`grpc_server_msg_received_total{grpc_method="WatchSnapshots",grpc_service="headroom.v1.StatusService",grpc_type="server_stream"} 1`,
 			`grpc_server_started_total{grpc_method="WatchSnapshots",grpc_service="headroom.v1.StatusService",grpc_type="server_stream"} 1`,
 			`go_goroutines`,
 		} {

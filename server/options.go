@@ -6,9 +6,9 @@ import (
 )
 
 // grpcOptions returns the options of the grpc.Server that serves l: credentials, sizes, windows, keepalive,
-// and the guard's and the observer's part in each call. The limits hold their defaults. The interceptors are
-// the caller's; without access's, nobody is refused. No compressor is registered, so a message takes the
-// memory of its size on the wire.
+// and the guard's part in each call, which for unary ones needs their services to be registered by observed. The
+// limits hold their defaults. The other interceptors are the caller's; without access's, nobody is refused. No
+// compressor is registered, so a message takes the memory of its size on the wire.
 func grpcOptions(l *Listener, limits Limits, access *accessTable, g *guard) []grpc.ServerOption {
 	params := keepalive.ServerParameters{
 		MaxConnectionIdle: limits.IdleTimeout,
@@ -21,8 +21,8 @@ func grpcOptions(l *Listener, limits Limits, access *accessTable, g *guard) []gr
 	}
 	return []grpc.ServerOption{
 		grpc.Creds(&handshaker{listener: l, access: access}),
-		grpc.StatsHandler(&callObserver{guard: g, access: access}),
-		grpc.InTapHandle(g.begin),
+		grpc.InTapHandle((&entrance{guard: g, access: access}).begin),
+		grpc.ChainStreamInterceptor(observeStream),
 		// So that an unknown method is refused, counted and logged like any other.
 		grpc.UnknownServiceHandler(func(_ any, ss grpc.ServerStream) error {
 			method, _ := grpc.MethodFromServerStream(ss)

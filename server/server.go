@@ -261,14 +261,15 @@ func (s *Server) newGRPCServer(l *Listener, access *accessTable, validator proto
 	options = append(options, grpc.ForceServerCodecV2(newCodec()))
 	options = append(options, s.interceptors(access, validator)...)
 	srv := grpc.NewServer(options...)
-	headroomv1.RegisterStatusServiceServer(srv, s.service)
-	headroomv1.RegisterSeverityServiceServer(srv, s.severity)
-	headroomv1.RegisterPermitServiceServer(srv, s.permits)
-	headroomv1.RegisterTaskServiceServer(srv, s.tasks)
-	headroomv1.RegisterDiagnosticsServiceServer(srv, s.diagnostics)
-	healthv1.RegisterHealthServer(srv, s.health)
+	services := observed{srv}
+	headroomv1.RegisterStatusServiceServer(services, s.service)
+	headroomv1.RegisterSeverityServiceServer(services, s.severity)
+	headroomv1.RegisterPermitServiceServer(services, s.permits)
+	headroomv1.RegisterTaskServiceServer(services, s.tasks)
+	headroomv1.RegisterDiagnosticsServiceServer(services, s.diagnostics)
+	healthv1.RegisterHealthServer(services, s.health)
 	if l.class == classUnix {
-		channelz.RegisterChannelzServiceToServer(srv)
+		channelz.RegisterChannelzServiceToServer(services)
 	}
 	reflection.RegisterV1(srv)
 	return srv

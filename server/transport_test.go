@@ -103,9 +103,10 @@ func startProbe(t *testing.T, l *Listener, c probeConfig) *probeServer {
 				return toStatus(ss.Context(), err)
 			}))
 	p.grpc = grpc.NewServer(append(options, c.options...)...)
-	headroomv1.RegisterStatusServiceServer(p.grpc, p)
-	healthpb.RegisterHealthServer(p.grpc, health.NewServer())
-	channelzservice.RegisterChannelzServiceToServer(p.grpc)
+	services := observed{p.grpc}
+	headroomv1.RegisterStatusServiceServer(services, p)
+	healthpb.RegisterHealthServer(services, health.NewServer())
+	channelzservice.RegisterChannelzServiceToServer(services)
 	go func() {
 		defer close(p.ended)
 		if err := p.grpc.Serve(p.guard.wrap(l)); err != nil {
