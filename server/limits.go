@@ -15,7 +15,7 @@ const (
 
 	// streamWorkers is how many goroutines of a listener serve one call after the other: a goroutine that is made for
 	// a call grows its stack anew, which takes a fifth of the call. Where all are busy, as with streams, one is made.
-	streamWorkers = 32
+	streamWorkers = 64
 
 	// minPingInterval is how often a client may ping without an answer being due to it.
 	minPingInterval = 5 * time.Second
