@@ -126,27 +126,34 @@ func (a *arbiter) change() {
 
 // leave gives the ledger back. It lets it decide first, unless somebody else is about to. It must be deferred, with
 // the error that the caller returns, or nil: a panic becomes that error.
-func (a *arbiter) leave(err *error) { a.leaveLocked(recover(), err) }
+func (a *arbiter) leave(err *error) { a.leaveLocked(recover(), err, false) }
+
+// leaveWriting is leave for a goroutine that goes on when its change was decided on and written down: it does both
+// itself, and spares the switch to another goroutine and back.
+func (a *arbiter) leaveWriting(err *error) { a.leaveLocked(recover(), err, true) }
 
 // leaveSending is leave for a goroutine that may send to others what its change made of their targets: that spares them
 // another goroutine. It must not hold what they need for that.
 func (a *arbiter) leaveSending(err *error) {
 	p := recover()
 	a.sending = true
-	for _, w := range a.leaveLocked(p, err) {
+	for _, w := range a.leaveLocked(p, err, false) {
 		w.sendNext(w.patience)
 	}
 }
 
-// leaveLocked is leave after the panic p, if that is not nil. It returns the streams that the caller has to send on.
-func (a *arbiter) leaveLocked(p any, err *error) (streams []*attached) {
+// leaveLocked is leave after the panic p, if that is not nil, of a goroutine that may wait for the journal or not. It
+// returns the streams that the caller has to send on.
+func (a *arbiter) leaveLocked(p any, err *error, wait bool) (streams []*attached) {
 	defer a.mu.Unlock()
 	defer func() { streams, a.sending, a.claimed = a.claimed, false, nil }()
 	fault := error(nil)
 	if p != nil {
 		fault = a.breakLocked(p)
 	} else if a.changed && !a.passing && (a.batch >= maxBatch || a.coming.Load() == 0) {
-		fault = a.tryLocked(func() { a.passLocked(false) })
+		a.writes.Add(1)
+		fault = a.tryLocked(func() { a.passLocked(wait) })
+		a.writes.Done()
 	}
 	if fault != nil && err != nil {
 		*err = fault
@@ -177,7 +184,7 @@ func (a *arbiter) breakLocked(p any) error {
 }
 
 // passLocked lets the ledger decide until there is nothing left to decide. What is to be written down it leaves
-// to a goroutine of its own, unless it may wait: whoever has a change must not wait for a disk.
+// to a goroutine of its own, unless it may wait: a stream that has a change must not wait for a disk.
 func (a *arbiter) passLocked(wait bool) {
 	a.passing = true
 	for pass := 0; a.changed; pass++ {
@@ -198,7 +205,7 @@ func (a *arbiter) passLocked(wait bool) {
 		}
 	}
 	a.passing = false
-	if a.unsettled && !wait {
+	if a.unsettled {
 		a.poke()
 	}
 	if at, ok := a.ledger.Next(); ok && (a.due == 0 || at < a.due) {

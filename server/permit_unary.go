@@ -232,7 +232,7 @@ func (q *queues) join(w *ask) (c *claim, decided <-chan struct{}, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer a.leave(&err)
+	defer a.leaveWriting(&err)
 	w.joined = now
 	if a.frozen {
 		return nil, nil, errDraining
@@ -388,7 +388,7 @@ func (q *queues) renewed(
 	if err != nil {
 		return nil, nil, err
 	}
-	defer a.leave(&err)
+	defer a.leaveWriting(&err)
 	if h, err = q.find(who, req.GetPermitId()); err != nil {
 		return nil, nil, err
 	}
