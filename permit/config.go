@@ -70,6 +70,11 @@ type Config struct {
 	// 16,384 and 256; the second does not bind Unbounded identities.
 	MaxSessions, MaxSessionsPerIdentity int
 
+	// ReportRate is how many sessions a second are asked to report that their target was lowered, where one cut lowers
+	// so many that it takes them 10 ms or more, and nobody waits for what it takes back: they may put off that report
+	// by so long, up to a third of TTL. The default is 10,000.
+	ReportRate int
+
 	// Instance and Version are stated to every session.
 	Instance, Version string
 

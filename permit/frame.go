@@ -215,6 +215,10 @@ type Target struct {
 	// Wait estimates the wait for one more permit, where HasWait is true.
 	Wait    time.Duration
 	HasWait bool
+
+	// ReportWithin is for how long a worker may put off its report of a target that is lower than the one before it,
+	// as nobody waits for what that takes back; 0 where the report is due at once.
+	ReportWithin time.Duration
 }
 
 // Refusal is why a session cannot have a resource at all. Its text is that of docs/errors.md.

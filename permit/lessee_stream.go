@@ -100,8 +100,10 @@ func (w *Lessee) apply(now time.Duration, t Target) {
 	s.target = t
 	s.gate.apply(w.session.Epoch, t)
 	switch {
-	case lowered, s.idle():
+	case s.idle(), lowered && t.ReportWithin <= 0:
 		s.due = atOnce // others may have to wait for the answer
+	case lowered:
+		s.due = min(s.due, now+t.ReportWithin)
 	case t.Contended:
 		s.due = min(s.due, now+reportDelay) // what is not used by then is needed elsewhere
 	default:

@@ -24,6 +24,8 @@ type pass struct {
 	claimed  int64 // the same, as the workers say
 	rotates  bool  // whether bands take turns, as there are fewer permits than bands that want some
 	short    bool  // whether there are fewer permits than are guaranteed
+	lowered  int   // how many targets were
+	owed     bool  // whether somebody has less than its part, since others have not given that back
 	again    time.Duration
 	look     bool // whether to look again
 }
@@ -47,7 +49,7 @@ func (l *Ledger) shareOut(r *resource) {
 // collect finds who may be given something, and what each is taken to want.
 func (l *Ledger) collect(r *resource, p *pass) {
 	p.order, p.groups = p.order[:0], p.groups[:0]
-	p.look = false
+	p.look, p.owed, p.lowered = false, false, 0
 	p.want, p.claimed, p.assured = 0, 0, 0
 	stuck := int64(0)
 	for b := range r.bands {
@@ -282,6 +284,7 @@ func (l *Ledger) lower(r *resource, p *pass) {
 		}
 		if sh.give < sh.charge.target {
 			l.aim(sh, sh.give)
+			p.lowered++
 		}
 	}
 }
@@ -310,6 +313,7 @@ func (l *Ledger) raise(r *resource, p *pass) {
 	}
 	for _, sh := range p.raises {
 		l.give(sh, sh.give)
+		p.owed = p.owed || sh.charge.target < sh.give
 	}
 }
 
@@ -360,6 +364,7 @@ func (l *Ledger) passTurn(sh *share) {
 func (l *Ledger) tell(r *resource, p *pass) {
 	r.unserved = 0
 	tight := p.want > p.capacity
+	within := l.reportWithin(p)
 	r.tight, r.short, r.assured = tight, p.short, p.assured
 	for _, g := range p.groups {
 		scarce := tight || g.wish > g.give
@@ -384,6 +389,10 @@ func (l *Ledger) tell(r *resource, p *pass) {
 			}
 			if c.version > c.sent {
 				sh.contended, sh.stance, sh.toldGuarantee, sh.toldMost = contended, r.stance, sh.guarantee, sh.mostAtOnce()
+				sh.reportWithin = max(sh.reportWithin, within)
+				if p.owed {
+					sh.reportWithin = 0
+				}
 			}
 		}
 	}

@@ -135,7 +135,8 @@ type share struct {
 	toldMost      int64
 	stance        int
 	sentAt        time.Duration
-	unsettled     bool // whether a target is to be sent
+	reportWithin  time.Duration // of the target to be sent
+	unsettled     bool          // whether a target is to be sent
 }
 
 // join adds a share of the resource to a session.

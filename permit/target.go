@@ -6,6 +6,19 @@ import (
 	"time"
 )
 
+// leastReportWithin is the shortest time for which reports are put off: for less it is not worth it.
+const leastReportWithin = 10 * time.Millisecond
+
+// reportWithin returns for how long the reports of the targets that the pass lowered may be put off where nobody waits
+// for them. Each costs as much as to tell the target, and else they come while most are still to be told.
+func (l *Ledger) reportWithin(p *pass) time.Duration {
+	within := min(time.Duration(p.lowered)*time.Second/time.Duration(l.config.ReportRate), l.config.TTL/3)
+	if within < leastReportWithin {
+		return 0
+	}
+	return within
+}
+
 // why says in words why the share has not all that it wants; "" where it has.
 func (sh *share) why() string {
 	r, c := sh.resource, &sh.charge
@@ -133,7 +146,9 @@ func (l *Ledger) TakeTargets(id SessionID, dst []Target) []Target {
 		t := Target{
 			Resource: r.name, Version: sh.charge.version, Target: sh.charge.target, Guarantee: sh.guarantee,
 			Contended: sh.contended, Fence: sh.fence, Mode: r.mode, Binding: sh.why(), Most: sh.mostAtOnce(),
+			ReportWithin: sh.reportWithin,
 		}
+		sh.reportWithin = 0
 		if r.mode == ModeCancel {
 			t.CancelAfter = r.cancelAfter
 		}

@@ -29,6 +29,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxSessionsPerIdentity == 0 {
 		c.MaxSessionsPerIdentity = 256
 	}
+	if c.ReportRate == 0 {
+		c.ReportRate = 10_000
+	}
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	between := func(name string, value, least, most int64) {
@@ -52,6 +55,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	between("MaxSessions", int64(c.MaxSessions), 1, 1_000_000)
 	between("MaxSessionsPerIdentity", int64(c.MaxSessionsPerIdentity), 1, 1_000_000)
+	between("ReportRate", int64(c.ReportRate), 1, 1_000_000)
 	if c.NewSession == nil {
 		fault("NewSession: it is nil")
 	}

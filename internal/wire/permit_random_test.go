@@ -73,6 +73,7 @@ func randomServerFrame(r *rand.Rand) permit.ServerFrame {
 			Resource: randomText(r), Version: r.Int64(), Target: randomPermits(r), Guarantee: randomPermits(r),
 			Contended: flip(r), Fence: r.Int64(), Mode: randomMode(r), CancelAfter: randomWait(r), Binding: randomText(r),
 			Refused: permit.Refusal(randomText(r)), Most: randomPermits(r),
+			ReportWithin: randomLease(r),
 		}
 		if target.HasWait = flip(r); target.HasWait {
 			target.Wait = randomWait(r)

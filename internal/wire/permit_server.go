@@ -127,24 +127,26 @@ func target(t *permit.Target) *headroomv1.Target {
 		Refused:       text(string(t.Refused)),
 		EstimatedWait: durationIf(t.HasWait, t.Wait),
 		Most:          int64If(t.Most > 0, t.Most),
+		ReportWithin:  durationIf(t.ReportWithin > 0, t.ReportWithin),
 	}
 }
 
 func targetFrom(p *headroomv1.Target) permit.Target {
 	return permit.Target{
-		Resource:    p.GetResource(),
-		Version:     max(p.GetVersion(), 0),
-		Target:      permits(p.GetTarget()),
-		Guarantee:   permits(p.GetGuarantee()),
-		Contended:   p.GetContended(),
-		Fence:       max(p.GetFence(), 0),
-		Mode:        ModeFrom(p.GetMode()),
-		CancelAfter: max(p.GetCancelAfter().AsDuration(), 0),
-		Binding:     p.GetBinding(),
-		Refused:     permit.Refusal(p.GetRefused()),
-		Wait:        max(p.GetEstimatedWait().AsDuration(), 0),
-		HasWait:     p.GetEstimatedWait() != nil,
-		Most:        permits(p.GetMost()),
+		Resource:     p.GetResource(),
+		Version:      max(p.GetVersion(), 0),
+		Target:       permits(p.GetTarget()),
+		Guarantee:    permits(p.GetGuarantee()),
+		Contended:    p.GetContended(),
+		Fence:        max(p.GetFence(), 0),
+		Mode:         ModeFrom(p.GetMode()),
+		CancelAfter:  max(p.GetCancelAfter().AsDuration(), 0),
+		Binding:      p.GetBinding(),
+		Refused:      permit.Refusal(p.GetRefused()),
+		Wait:         max(p.GetEstimatedWait().AsDuration(), 0),
+		HasWait:      p.GetEstimatedWait() != nil,
+		Most:         permits(p.GetMost()),
+		ReportWithin: max(0, min(p.GetReportWithin().AsDuration(), maxLease)),
 	}
 }
 

@@ -870,7 +870,12 @@ type Target struct {
 	// States how many permits one piece of work can have, where the session needs more at once than it can ever have
 	// unless an operator changes the limit or the configuration: what needs more should not wait. Absent otherwise,
 	// also where the limit follows the load.
-	Most          *int64 `protobuf:"varint,12,opt,name=most,proto3,oneof" json:"most,omitempty"`
+	Most *int64 `protobuf:"varint,12,opt,name=most,proto3,oneof" json:"most,omitempty"`
+	// States for how long the worker may put off its report of this version, where the target is lower than the one
+	// before it: the report then goes with the next frame, or after that time if there is none before. Absent where
+	// somebody may wait for what the target takes back, so that the report is due at once. To report at once is always
+	// right.
+	ReportWithin  *durationpb.Duration `protobuf:"bytes,13,opt,name=report_within,json=reportWithin,proto3" json:"report_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,6 +992,13 @@ func (x *Target) GetMost() int64 {
 		return *x.Most
 	}
 	return 0
+}
+
+func (x *Target) GetReportWithin() *durationpb.Duration {
+	if x != nil {
+		return x.ReportWithin
+	}
+	return nil
 }
 
 // Is the account of one resource.
@@ -1508,7 +1520,7 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\theartbeat\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\theartbeat\x12/\n" +
 	"\x05grace\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05grace\x12\x18\n" +
 	"\aresumed\x18\a \x01(\bR\aresumed\x125\n" +
-	"\brecovery\x18\b \x01(\v2\x19.google.protobuf.DurationR\brecovery\"\xab\x03\n" +
+	"\brecovery\x18\b \x01(\v2\x19.google.protobuf.DurationR\brecovery\"\xeb\x03\n" +
 	"\x06Target\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\tR\bresource\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x16\n" +
@@ -1522,7 +1534,8 @@ const file_headroom_v1_permit_proto_rawDesc = "" +
 	"\arefused\x18\n" +
 	" \x01(\tR\arefused\x12@\n" +
 	"\x0eestimated_wait\x18\v \x01(\v2\x19.google.protobuf.DurationR\restimatedWait\x12\x17\n" +
-	"\x04most\x18\f \x01(\x03H\x00R\x04most\x88\x01\x01B\a\n" +
+	"\x04most\x18\f \x01(\x03H\x00R\x04most\x88\x01\x01\x12>\n" +
+	"\rreport_within\x18\r \x01(\v2\x19.google.protobuf.DurationR\freportWithinB\a\n" +
 	"\x05_most\"\x8b\x03\n" +
 	"\x0fResourceAccount\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\tR\bresource\x12\x14\n" +
@@ -1628,18 +1641,19 @@ var file_headroom_v1_permit_proto_depIdxs = []int32{
 	0,  // 16: headroom.v1.Target.mode:type_name -> headroom.v1.PermitMode
 	14, // 17: headroom.v1.Target.cancel_after:type_name -> google.protobuf.Duration
 	14, // 18: headroom.v1.Target.estimated_wait:type_name -> google.protobuf.Duration
-	0,  // 19: headroom.v1.ResourceAccount.mode:type_name -> headroom.v1.PermitMode
-	14, // 20: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
-	11, // 21: headroom.v1.ResourceAccount.shadows:type_name -> headroom.v1.ShadowLimit
-	1,  // 22: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
-	14, // 23: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
-	13, // 24: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
-	14, // 25: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	14, // 19: headroom.v1.Target.report_within:type_name -> google.protobuf.Duration
+	0,  // 20: headroom.v1.ResourceAccount.mode:type_name -> headroom.v1.PermitMode
+	14, // 21: headroom.v1.ResourceAccount.oldest_wait:type_name -> google.protobuf.Duration
+	11, // 22: headroom.v1.ResourceAccount.shadows:type_name -> headroom.v1.ShadowLimit
+	1,  // 23: headroom.v1.SessionAccount.state:type_name -> headroom.v1.SessionState
+	14, // 24: headroom.v1.SessionAccount.silence:type_name -> google.protobuf.Duration
+	13, // 25: headroom.v1.SessionAccount.shares:type_name -> headroom.v1.SessionShare
+	14, // 26: headroom.v1.SessionShare.oldest_wait:type_name -> google.protobuf.Duration
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_headroom_v1_permit_proto_init() }
