@@ -25,25 +25,27 @@ func init() { roles["sessionload"] = runSessionLoad }
 
 // BenchmarkSessions measures a server to which many sessions are attached, each on a connection of its
 // own, from four processes. Each holds one permit and waits for two more, which it has until the
-// limit is cut.
+// limit is cut. That is done five times, and the medians count.
 //
 //	KiB/session       resident memory that each session adds to the server
 //	KiB-heap/session  of that, live objects and stacks
 //	%core             CPU time of the server, user and system, of one core, while all only beat
 //	ms/cut            from the call of SetLimit until the last session has its lower target
 //	ms/cut-half       the same until half of them have it
+//	ms/cut-cpu        CPU time of the server, user and system, until the last one has it
 func BenchmarkSessions(b *testing.B) {
 	for _, n := range []int{1000, 4000, 10_000} {
 		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
 			var got sessions
 			for b.Loop() {
-				got = measureSessions(b, n, 10*time.Second, 0)
+				got = measureSessions(b, n, 5, 10*time.Second, 0)
 			}
 			b.ReportMetric(got.resident/1024, "KiB/session")
 			b.ReportMetric(got.heap/1024, "KiB-heap/session")
 			b.ReportMetric(got.core*100, "%core")
 			b.ReportMetric(float64(got.cut)/1e6, "ms/cut")
 			b.ReportMetric(float64(got.cutHalf)/1e6, "ms/cut-half")
+			b.ReportMetric(float64(got.cutCPU)/1e6, "ms/cut-cpu")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -51,7 +53,7 @@ func BenchmarkSessions(b *testing.B) {
 
 // TestSessions runs the benchmark once, small, so that its children keep working.
 func TestSessions(t *testing.T) {
-	if got := measureSessions(t, 20, 100*time.Millisecond, time.Second); got.cutHalf <= 0 || got.cut < got.cutHalf {
+	if got := measureSessions(t, 20, 2, 100*time.Millisecond, time.Second); got.cutHalf <= 0 || got.cut < got.cutHalf {
 		t.Errorf("half of 20 sessions had a cut after %v and all after %v, want more than 0 in order", got.cutHalf, got.cut)
 	}
 }
@@ -60,10 +62,12 @@ func TestSessions(t *testing.T) {
 type sessions struct {
 	resident, heap float64 // bytes for each
 	core           float64
-	cut, cutHalf   time.Duration
+
+	// What a cut takes, by the medians of some.
+	cut, cutHalf, cutCPU time.Duration
 }
 
-func measureSessions(b testing.TB, n int, span, ttl time.Duration) (got sessions) {
+func measureSessions(b testing.TB, n, cuts int, span, ttl time.Duration) (got sessions) {
 	b.Helper()
 	const processes = 4
 	srv, stopServer := start(b, "permitserver")
@@ -99,21 +103,46 @@ func measureSessions(b testing.TB, n int, span, ttl time.Duration) (got sessions
 		b.Fatal(err)
 	}
 	defer c.Close()
-	at := boottime.Now()
-	if _, _, err := c.SetLimit(context.Background(), plentyResource, int64(n)); err != nil {
-		b.Fatal(err)
+	limit := func(limit int64) {
+		if _, _, err := c.SetLimit(context.Background(), plentyResource, limit); err != nil {
+			b.Fatal(err)
+		}
 	}
-	var arrived []int64
-	for _, load := range loads {
-		arrived = append(arrived, load.ask(b, "cut")...)
+	var all, half, cpus []time.Duration
+	for range cuts {
+		cpu, at := srv.ask(b, "cpu")[0], boottime.Now()
+		limit(int64(n))
+		arrived := askAll(b, loads, "cut")
+		cpus = append(cpus, time.Duration(srv.ask(b, "cpu")[0]-cpu))
+		all, half = append(all, time.Duration(arrived[n-1])-at), append(half, time.Duration(arrived[n/2])-at)
+		limit(plentyLimit)
+		askAll(b, loads, "full")
+		pause(span / 2) // until all has been said
 	}
-	slices.Sort(arrived)
-	got.cut, got.cutHalf = time.Duration(arrived[n-1])-at, time.Duration(arrived[n/2])-at
+	for _, took := range [][]time.Duration{all, half, cpus} {
+		slices.Sort(took)
+	}
+	got.cut, got.cutHalf, got.cutCPU = all[cuts/2], half[cuts/2], cpus[cuts/2]
 	return got
 }
 
-// runSessionLoad attaches. It answers "dial PORT N" once N more sessions have what they want, and "cut" once all have
-// less, with when each of them was told.
+// askAll sends one line to each and returns the numbers of all answers, in order.
+func askAll(b testing.TB, peers []*peer, words ...any) (numbers []int64) {
+	b.Helper()
+	for _, p := range peers {
+		if err := p.send(words...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, p := range peers {
+		numbers = append(numbers, p.numbers(b)...)
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+// runSessionLoad attaches. It answers "dial PORT N" once N more sessions have what they want, and then "cut" once all
+// have less, and "full" once all have it again, with when each of them was told.
 func runSessionLoad(p *peer) error {
 	told := make(chan time.Duration, 1<<16)
 	all := 0
@@ -129,7 +158,7 @@ func runSessionLoad(p *peer) error {
 			all += n
 			numbers = []any{n}
 			err = attachSessions("127.0.0.1:"+words[1], n, told)
-		case "cut":
+		case "cut", "full":
 			for range all {
 				numbers = append(numbers, int64(<-told))
 			}
@@ -154,12 +183,13 @@ const window = 64 << 10
 // is measured.
 type session struct {
 	stream grpc.BidiStreamingClient[headroomv1.AttachRequest, headroomv1.AttachResponse]
-	ready  sync.WaitGroup
+	ready  sync.WaitGroup // until it had for the first time what it wants
 	told   chan<- time.Duration
 
 	mu     sync.Mutex
 	lessee *permit.Lessee
-	full   bool // whether it had what it wants
+	began  bool // whether it had
+	full   bool // whether it has
 }
 
 // attachSessions attaches n more sessions, each once the one before has what it wants.
@@ -240,15 +270,17 @@ func (s *session) receive() {
 		now := boottime.Now()
 		s.lessee.Receive(now, f)
 		g := s.lessee.Gate(plentyResource)
-		if !s.full && g.Limit() >= wanted {
-			s.full = true
+		full := g.Limit() >= wanted
+		switch {
+		case full && !s.began:
+			s.began = true
 			_, _ = g.TryAcquire(now, 1) // kept; a lease that has just begun has not ended
 			s.lessee.Demand(plentyResource, permit.Demand{Waiting: wanted - 1, Weight: 1})
 			s.ready.Done()
-		} else if s.full && g.Limit() < wanted && s.told != nil {
+		case full != s.full:
 			s.told <- now
-			s.told = nil
 		}
+		s.full = full
 		s.mu.Unlock()
 		s.send()
 	}

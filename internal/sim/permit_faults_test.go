@@ -296,6 +296,7 @@ func (w *world) heal() {
 	w.after(10*time.Second+w.lease()+8*time.Second, func() {
 		w.observe(event{kind: calm})
 		w.look()
+		w.dip()
 	})
 	for i, r := range w.resources {
 		r.mode = permit.ModeNormal
@@ -305,6 +306,16 @@ func (w *world) heal() {
 	for _, sw := range w.workers {
 		sw.mind()
 	}
+}
+
+// dip lowers a limit for a moment, again and again: nobody waits longer for that than the moment takes and the workers
+// put off their reports.
+func (w *world) dip() {
+	i := w.random.IntN(len(w.resources))
+	r := w.resources[i]
+	w.server.setLimit(i, w.random.Int64N(r.most+1))
+	w.after(w.exp(200*time.Millisecond), func() { w.server.setLimit(i, r.most) })
+	w.after(w.exp(8*time.Second), w.dip)
 }
 
 // look shows the checker who waits, again and again. In the worst case each of those who wait goes once before

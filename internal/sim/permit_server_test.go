@@ -67,7 +67,7 @@ func (s *simServer) begin(amnesiac bool) {
 		s.epoch++
 	}
 	config := permit.Config{
-		Epoch: s.epoch, Amnesia: amnesiac, Instance: fmt.Sprint("life ", s.life),
+		Epoch: s.epoch, Amnesia: amnesiac, Instance: fmt.Sprint("life ", s.life), ReportRate: w.reportRate(),
 		NewSession: func() (id permit.SessionID) {
 			binary.LittleEndian.PutUint64(id[:8], w.random.Uint64())
 			binary.LittleEndian.PutUint64(id[8:], w.random.Uint64())

@@ -176,6 +176,9 @@ func (sw *simWorker) changed(resource string) {
 			continue
 		}
 		u.lowered = u.lowered || t.Target < u.target.Target
+		if t.Target < u.target.Target && t.ReportWithin > 0 {
+			sw.world.reach(reportPutOff)
+		}
 		u.target = t
 		if t.Mode == permit.ModeCancel && u.gate.Held() > t.Target {
 			sw.world.after(t.CancelAfter, func() {

@@ -67,6 +67,7 @@ const (
 	kicked
 	stolenSession
 	liar
+	reportPutOff
 	faultCount
 )
 
@@ -75,7 +76,7 @@ func (f fault) String() string {
 		"stream half open", "partition to server", "partition to worker", "partition both ways", "delayed",
 		"duplicated", "reordered", "late frame", "crashed", "crashed before record", "crashed after record",
 		"crashed among sends", "crashed after sends", "crashed in recovery", "amnesia", "server paused",
-		"limit raised", "limit lowered", "limit 0", "drain", "cancel", "kicked", "session stolen", "liar"}[f]
+		"limit raised", "limit lowered", "limit 0", "drain", "cancel", "kicked", "session stolen", "liar", "report put off"}[f]
 }
 
 // load counts what a run did. One that did too little shows nothing.
@@ -176,6 +177,9 @@ func newWorld(p plan) *world {
 	}
 	return w
 }
+
+// reportRate is that of a ledger: in every other world so low that workers put off their reports for as long as may be.
+func (w *world) reportRate() int { return int(w.seed % 2) }
 
 // run runs the world to its end and returns what was broken first.
 func (w *world) run() error {
