@@ -45,6 +45,7 @@ type many struct {
 	commands commands
 	slots    slots
 	running  atomic.Int64
+	noRoom   sync.Once     // is told
 	halted   chan struct{} // closed when what runs is to be ended
 
 	mu        sync.Mutex
@@ -78,7 +79,11 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	m.spawner = spawn.Open()
 	options.Usage = usageOf(m.spawner)
 	options.Permits = m.share.permits
-	options.Max = m.flags.most.most * m.share.weight()
+	most := m.flags.mostAtOnce(maxOpenFiles())
+	if most < m.flags.most.most {
+		m.say("warning: --jobs %s: the limit of open files (ulimit -n) allows %d", m.flags.most, most)
+	}
+	options.Max = most * m.share.weight()
 	options.Grace = m.killAfter + 2*killDelay // each command is killed long before
 	if m.group, err = pool.NewGroup(ctx, options); err != nil {
 		m.spawner.Close()
@@ -199,7 +204,7 @@ func (m *many) offer(j *manyJob) error {
 	m.waiting, m.bytes, j.order = m.waiting+1, m.bytes+size, m.submitted
 	m.mu.Unlock()
 	first := true
-	return m.group.Submit(pool.Task{Weight: m.share.weight(), Run: func(ctx context.Context) error {
+	return m.group.Submit(m.poolTask(func(ctx context.Context) error {
 		if first { // the pool may run it again
 			first = false
 			m.mu.Lock()
@@ -208,12 +213,17 @@ func (m *many) offer(j *manyJob) error {
 			m.room.Broadcast()
 		}
 		return m.task(ctx, j)
-	}})
+	}))
+}
+
+// poolTask returns a task of the pool. All have one key: where there is no room for one more process, there is for none.
+func (m *many) poolTask(run func(ctx context.Context) error) pool.Task {
+	return pool.Task{Key: "processes", Weight: m.share.weight(), Run: run}
 }
 
 // submit submits a job once more.
 func (m *many) submit(j *manyJob) error {
-	err := m.group.Submit(pool.Task{Weight: m.share.weight(), Run: func(ctx context.Context) error { return m.task(ctx, j) }})
+	err := m.group.Submit(m.poolTask(func(ctx context.Context) error { return m.task(ctx, j) }))
 	if errors.Is(err, pool.ErrStopped) {
 		return nil // --resume runs it
 	}

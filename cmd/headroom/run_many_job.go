@@ -7,11 +7,13 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/headroom-rpc/headroom/client"
 	"github.com/headroom-rpc/headroom/internal/jobs"
 	"github.com/headroom-rpc/headroom/internal/spawn"
+	"github.com/headroom-rpc/headroom/pool"
 )
 
 // A manyJob is one of many commands.
@@ -44,6 +46,7 @@ func (m *many) task(ctx context.Context, j *manyJob) error {
 			m.stopLocked(true)
 		}
 		return nil
+	case errors.Is(err, errNoRoom):
 	case err != nil && ctx.Err() == nil:
 		m.over = true // the pool stops
 		m.room.Broadcast()
@@ -93,6 +96,13 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 		return nil, err
 	}
 	p, err := m.start(j, to, held)
+	if isNoRoom(err) && m.spawner.Busy() {
+		m.noRoom.Do(func() { m.say("warning: %v; no more start for a moment, and then fewer run at once", err) })
+		if _, err := to.end(false, false); err != nil {
+			return nil, err
+		}
+		return nil, pool.RetryAfter(startPause, errNoRoom)
+	}
 	if err != nil {
 		m.say("job %d: %v", j.Seq, err)
 		now := time.Now()
@@ -127,6 +137,18 @@ func (m *many) start(j *manyJob, to *capture, held *lease) (*spawn.Process, erro
 	})
 	to.started()
 	return p, err
+}
+
+// startPause is how long no command starts after there was no room for one more process: those that run may then have
+// ended, and to fail four times a second costs nothing.
+const startPause = 250 * time.Millisecond
+
+var errNoRoom = errors.New("no room for one more process")
+
+// isNoRoom reports whether a command could not be started because too many processes run (fork(2): ulimit -u, pids.max), or
+// for want of memory.
+func isNoRoom(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM)
 }
 
 // startCode is the exit code of a command that could not be started.

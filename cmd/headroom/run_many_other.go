@@ -2,7 +2,13 @@
 
 package main
 
-import "os"
+import (
+	"math"
+	"os"
+)
+
+// maxOpenFiles is how many file descriptors this process may have: here there is no such limit.
+func maxOpenFiles() int64 { return math.MaxInt32 }
 
 // endsMany reports whether a signal ends `headroom run` with many commands.
 func endsMany(os.Signal) bool { return true }

@@ -42,6 +42,25 @@ func (f *manyFlags) newOutput(stdout, stderr io.Writer) (output, func() error) {
 	}
 }
 
+// otherFiles is how many file descriptors are kept for all but what commands print to.
+const otherFiles = 64
+
+// mostAtOnce is how many commands may run at once with as many file descriptors, and as many as asked for, 0 for no bound.
+func (f *manyFlags) mostAtOnce(descriptors int64) int64 {
+	each := int64(2)
+	switch {
+	case f.ungroup:
+		return f.most.most
+	case f.lineBuffer:
+		each = 4 // until the command has its two
+	}
+	fit := max(1, (descriptors-otherFiles)/each)
+	if f.most.most == 0 {
+		return fit
+	}
+	return min(fit, f.most.most)
+}
+
 // ungrouped has the commands write to the files of headroom.
 func ungrouped(int64, string) (*capture, error) {
 	return &capture{

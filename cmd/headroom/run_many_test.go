@@ -23,6 +23,27 @@ func TestParseConcurrency(t *testing.T) {
 	}
 }
 
+// No more commands run at once than there are file descriptors for.
+func TestMostAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		flags       manyFlags
+		descriptors int64
+		want        int64
+	}{
+		{manyFlags{}, 1024, 480},
+		{manyFlags{lineBuffer: true}, 1024, 240},
+		{manyFlags{ungroup: true}, 1024, 0},
+		{manyFlags{}, 10, 1},
+		{manyFlags{most: concurrency{most: 500}}, 1024, 480},
+		{manyFlags{most: concurrency{most: 500}}, 4096, 500},
+		{manyFlags{most: concurrency{most: 500}, ungroup: true}, 1024, 500},
+	} {
+		if got := tt.flags.mostAtOnce(tt.descriptors); got != tt.want {
+			t.Errorf("%+v with %d descriptors: %d, want %d", tt.flags, tt.descriptors, got, tt.want)
+		}
+	}
+}
+
 func TestDelimiterOf(t *testing.T) {
 	for text, want := range map[string]byte{"": '\n', ",": ',', `\0`: 0, `\n`: '\n', `\t`: '\t', `\x1f`: 0x1f, "0": '0'} {
 		if got, err := delimiterOf(text); err != nil || got != want {

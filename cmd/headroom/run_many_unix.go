@@ -3,9 +3,19 @@
 package main
 
 import (
+	"math"
 	"os"
 	"syscall"
 )
+
+// maxOpenFiles is how many file descriptors this process may have.
+func maxOpenFiles() int64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(limit.Cur) > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return int64(limit.Cur)
+}
 
 // endsMany reports whether a signal ends `headroom run` with many commands.
 func endsMany(sig os.Signal) bool {

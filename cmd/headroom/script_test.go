@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -66,8 +68,18 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata",
 		Setup: setUpScript,
 		Cmds:  scriptCommands,
+		Condition: func(name string) (bool, error) {
+			if name != "pids" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return unix.Access(pidsGroup, unix.W_OK) == nil, nil
+		},
 	})
 }
+
+// pidsGroup is the cgroup of version 1 in which groups may be made that bound how many processes run. They need not be
+// below that of this process.
+const pidsGroup = "/sys/fs/cgroup/pids"
 
 // patience bounds each wait of a script.
 const patience = 20 * time.Second
@@ -92,6 +104,7 @@ func setUpScript(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("OPERATIONS", doc)
+	env.Setenv("PIDS", pidsGroup)
 	// Signals that the tests themselves would set off.
 	env.Setenv("FURTHER", strings.Join(append(slices.Clone(builtIn[4:]), hostSignals...), ","))
 	env.Setenv("HEADROOM_SOCKET", socket)

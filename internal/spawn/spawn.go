@@ -171,6 +171,13 @@ func (s *Spawner) start(c *Command) (*Process, error) {
 	return p, nil
 }
 
+// Busy reports whether a process runs that was started.
+func (s *Spawner) Busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.running) > 0
+}
+
 // KillAll kills all that runs, and what it started as far as the system can tell. What is started meanwhile may live on.
 func (s *Spawner) KillAll() {
 	for _, p := range s.processes() {
