@@ -15,26 +15,26 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// interceptors returns what every call passes. Each interceptor stands on the stack of its handler, for a stream as long
-// as that does, and two more of them double that stack: so what is done for all calls is one.
+// interceptors returns what every call passes: the metrics see the status that the caller sees. Each interceptor stands
+// on the stack of its handler, for a stream as long as that does, and two more of them double that stack: so what is
+// ours is one.
 func (s *Server) interceptors(access *accessTable, validator protovalidate.Validator) []grpc.ServerOption {
 	calls := &callLogger{log: s.log}
 	return []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(s.unaryCall(calls, access, validator)),
-		grpc.ChainStreamInterceptor(s.streamCall(calls, access, validator)),
+		grpc.ChainUnaryInterceptor(s.metrics.calls.UnaryServerInterceptor(), s.unaryCall(calls, access, validator)),
+		grpc.ChainStreamInterceptor(
+			onKnownMethods(s.metrics.calls.StreamServerInterceptor()), s.streamCall(calls, access, validator),
+		),
 	}
 }
 
 // unaryCall decides whether a unary call may begin, validates its request, turns its error or panic into a status, and
-// counts and logs that.
+// logs that.
 func (s *Server) unaryCall(
 	calls *callLogger, access *accessTable, validator protovalidate.Validator,
 ) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 		begin := time.Now()
-		counts := s.metrics.calls.of(info.FullMethod, nil)
-		counts.begin()
-		counts.received()
 		err = guarded(func() error {
 			if err := access.admit(ctx, info.FullMethod); err != nil {
 				return err
@@ -50,62 +50,46 @@ func (s *Server) unaryCall(
 		})
 		if err != nil {
 			resp, err = nil, s.status(ctx, info.FullMethod, err)
-		} else {
-			counts.sent()
 		}
-		counts.end(err)
 		calls.finished(ctx, info.FullMethod, nil, begin, err)
 		return resp, err
 	}
 }
 
 // streamCall decides whether a stream may begin, validates what it receives, turns its error or panic into a status, and
-// counts and logs that.
+// logs that.
 func (s *Server) streamCall(
 	calls *callLogger, access *accessTable, validator protovalidate.Validator,
 ) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		begin, ctx := time.Now(), stream.Context()
-		checked := &checkedStream{stream, validator, s.metrics.calls.of(info.FullMethod, info)}
-		checked.counts.begin()
 		err := guarded(func() error {
 			if err := access.admit(ctx, info.FullMethod); err != nil {
 				return err
 			}
 			if info.FullMethod == healthv1.Health_Watch_FullMethodName {
-				return s.watchHealth(srv, checked, handler)
+				return s.watchHealth(srv, stream, handler)
 			}
-			return handler(srv, checked)
+			return handler(srv, &validatedStream{stream, validator})
 		})
 		if err != nil {
 			err = s.status(ctx, info.FullMethod, err)
 		}
-		checked.counts.end(err)
 		calls.finished(ctx, info.FullMethod, info, begin, err)
 		return err
 	}
 }
 
-// checkedStream counts every message, and validates those that it receives.
-type checkedStream struct {
+// validatedStream validates every message that it receives.
+type validatedStream struct {
 	grpc.ServerStream
 	validator protovalidate.Validator
-	counts    *methodCounters
 }
 
-func (s *checkedStream) SendMsg(m any) error {
-	err := s.ServerStream.SendMsg(m)
-	if err == nil {
-		s.counts.sent()
-	}
-	return err
-}
-
-func (s *checkedStream) RecvMsg(m any) error {
+func (s *validatedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	s.counts.received()
 	if message, ok := m.(proto.Message); ok {
 		return s.validator.Validate(message)
 	}
@@ -139,6 +123,17 @@ func (s *Server) status(ctx context.Context, method string, err error) error {
 	}
 	s.log.LogAttrs(ctx, slog.LevelError, "internal error", attrs...)
 	return told
+}
+
+// onKnownMethods applies next to methods that have a row in the role table only. Others reach the server as
+// streams, under names that callers make up.
+func onKnownMethods(next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if _, ok := methodRoles[info.FullMethod]; !ok {
+			return handler(srv, stream)
+		}
+		return next(srv, stream, info, handler)
+	}
 }
 
 // contextStream is a stream with a context of its own.

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"time"
 
+	grpcprometheus "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -16,7 +17,7 @@ const customLabel = "custom"
 // metrics is what /metrics shows, in a registry of the server's own.
 type metrics struct {
 	registry *prometheus.Registry
-	calls    *callMetrics
+	calls    *grpcprometheus.ServerMetrics
 
 	sampleErrors *prometheus.CounterVec
 	counted      map[string]time.Duration // label to the time of the newest failed reading counted
@@ -25,7 +26,7 @@ type metrics struct {
 func newMetrics(version string, view func() (snapshot.View, error), h *hub, g *guard, others ...prometheus.Collector) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		calls:    newCallMetrics(),
+		calls:    grpcprometheus.NewServerMetrics(),
 		sampleErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headroom_sample_errors_total",
 			Help: "Readings that could not be made.",
@@ -39,7 +40,7 @@ func newMetrics(version string, view func() (snapshot.View, error), h *hub, g *g
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		m.calls.started, m.calls.handled, m.calls.received, m.calls.sent, m.sampleErrors, info, &loadCollector{view: view},
+		m.calls, m.sampleErrors, info, &loadCollector{view: view},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
