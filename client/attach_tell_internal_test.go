@@ -1,0 +1,75 @@
+package client
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/headroom-rpc/headroom/permit"
+	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"google.golang.org/grpc"
+)
+
+// countingStream counts the frames that are sent on it.
+type countingStream struct {
+	grpc.ClientStream
+	sent int
+}
+
+func (s *countingStream) Send(*headroomv1.AttachRequest) error {
+	s.sent++
+	return nil
+}
+
+func (s *countingStream) Recv() (*headroomv1.AttachResponse, error) { select {} }
+
+// Who is about to wait sends no more itself than the stream takes while nobody reads: more would keep it there, whatever
+// its context says. The rest is left to the writer.
+func TestTellLeavesTheRestToTheWriter(t *testing.T) {
+	const most = 4
+	a := &attachment{
+		client: &Client{clock: func() time.Duration { return 0 }, log: slog.New(slog.DiscardHandler)},
+		lessee: permit.NewLessee(permit.LesseeConfig{}), shares: make(map[string]*share), begin: time.Now(),
+		wake: make(chan struct{}, 1), look: make(chan struct{}, 1),
+	}
+	var stream countingStream
+	a.lessee.Connect(a.exactNow())
+	a.lend(&stream)
+	a.tell()
+	if stream.sent != 1 {
+		t.Fatalf("%d frames, want the hello", stream.sent)
+	}
+	a.receive(permit.ServerFrame{Epoch: 1, Echo: a.sentAt, Welcome: &permit.Welcome{
+		Epoch: 1, TTL: permit.DefaultTTL, Heartbeat: permit.DefaultHeartbeat, Grace: permit.DefaultGrace,
+	}})
+
+	resources := 0
+	tell := func() { // that there is one more resource
+		t.Helper()
+		resources++
+		if _, err := a.open(fmt.Sprint("r", resources), &permitConfig{weight: 1}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-a.wake:
+		default:
+		}
+		a.tell()
+	}
+	for unread := range 2 * most {
+		stream.sent = 0
+		tell()
+		if want := unread < most; (stream.sent == 1) != want {
+			t.Errorf("with %d frames unread: %d sent, want one: %v", unread, stream.sent, want)
+		}
+		if woken := len(a.wake) > 0; !woken && unread >= most {
+			t.Errorf("with %d frames unread: the writer was not woken", unread)
+		}
+	}
+	a.receive(permit.ServerFrame{Epoch: 1, Echo: a.sentAt})
+	stream.sent = 0
+	if tell(); stream.sent != 1 {
+		t.Errorf("once all were read: %d frames sent, want one", stream.sent)
+	}
+}
