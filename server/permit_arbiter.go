@@ -73,6 +73,7 @@ type arbiter struct {
 	records   []permit.Record
 	entries   []journalEntry // to be written down before what was granted is told
 	endings   []journalEntry // to be written down with them, or in endingDelay: without them too much is charged
+	spare     []journalEntry // of no content, to be entries while those are written
 	dirty     []permit.SessionID
 	sending   bool // whoever is in pass sends on claimed once it has left
 	claimed   []*attached
@@ -304,12 +305,13 @@ func (a *arbiter) keepsLocked() bool { return a.journal != nil && !a.unkept }
 // others meanwhile, who may change it but not send what it decided.
 func (a *arbiter) writeLocked() {
 	for a.failure == nil && a.unwrittenLocked() {
-		entries := a.entries
-		if len(a.endings) > 0 {
-			entries, a.endings = append(entries, a.endings...), a.endings[:0]
-		}
-		a.entries = nil
+		entries := append(a.entries, a.endings...)
+		a.entries, a.endings, a.spare = a.spare, a.endings[:0], nil
 		a.keepLocked(entries)
+		if cap(entries) <= maxBatch {
+			clear(entries)
+			a.spare = entries[:0]
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ type held struct {
 	begun   time.Duration
 	expires time.Duration // when the server takes it for ended
 	index   int           // in the heap
-	kicked  chan struct{} // closed when an operator ended the session; nil after it
+	kicked  chan struct{} // of HoldPermit: closed when an operator ended the session; nil after it
 }
 
 // owner is what one identity has of such permits.
@@ -127,7 +127,10 @@ func (q *queues) grant(now time.Duration, c *claim) {
 			fence: permit.Fence{Epoch: q.service.epoch, Counter: l.next(c.count)},
 			ttl:   c.ttl, until: now + c.ttl,
 		},
-		line: l, begun: now, kicked: make(chan struct{}),
+		line: l, begun: now,
+	}
+	if c.request == "" {
+		h.kicked = make(chan struct{})
 	}
 	_, _ = rand.Read(h.id[:]) // never fails; it ends the program instead
 	c.lease = h

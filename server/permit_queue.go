@@ -191,7 +191,8 @@ type queues struct {
 	owners    map[string]*owner
 	leases    map[leaseID]*held
 	expiry    leaseHeap
-	granted   []*claim // to be told once what was granted is written down
+	granted   []*claim        // to be told once what was granted is written down
+	reports   []permit.Report // of the frame that the ledger reads
 	marks     []mark
 	waiting   int // claims
 	limits    map[string]int64
@@ -258,10 +259,11 @@ func (q *queue) line(resource string) *line {
 // report tells the ledger what the lines have and want.
 func (q *queues) report(now time.Duration, one *queue, lines ...*line) {
 	one.sequence++
-	f := permit.WorkerFrame{Sequence: one.sequence, Sent: now}
+	q.reports = q.reports[:0]
 	for _, l := range lines {
-		f.Reports = append(f.Reports, l.report(now))
+		q.reports = append(q.reports, l.report(now))
 	}
+	f := permit.WorkerFrame{Sequence: one.sequence, Sent: now, Reports: q.reports}
 	one.beaten = now
 	if err := q.arbiter.ledger.Receive(now, one.id, f); err != nil {
 		q.lose(one, err)

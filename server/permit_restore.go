@@ -59,7 +59,7 @@ func (q *queues) restore(
 		return err
 	}
 	for _, l := range leases {
-		h := &held{lease: l, line: one.line(l.resource), begun: now, kicked: make(chan struct{})}
+		h := &held{lease: l, line: one.line(l.resource), begun: now}
 		h.line.held += l.count
 		q.keep(h)
 		o := q.owner(l.owner.Identity)

@@ -225,7 +225,8 @@ func (s *permitService) await(
 }
 
 // join makes a claim of what the call wants, or joins that of an earlier call with its request_id. decided is
-// closed once the ledger has decided on it at least once.
+// closed once the ledger has decided on it at least once; it is nil for one that is served already, and done with once
+// that is written down.
 func (q *queues) join(w *ask) (c *claim, decided <-chan struct{}, err error) {
 	a := q.arbiter
 	now, err := a.enter()
@@ -275,6 +276,9 @@ func (q *queues) join(w *ask) (c *claim, decided <-chan struct{}, err error) {
 	one.used = now
 	q.serve(now, l)
 	q.report(now, one, l)
+	if c.lease != nil {
+		return c, nil, nil
+	}
 	return c, q.mark(), nil
 }
 
