@@ -52,6 +52,11 @@ func TestArtifactsOfOthers(t *testing.T) {
 	checkError(t, err, codes.PermissionDenied, "ROLE_REQUIRED")
 	_, _, err = record(t.Context(), r.client, &headroomv1.DiagnosticsStart{TaskId: "t", Recorders: []string{"memory"}, Pid: 1<<22 - 1})
 	checkError(t, err, codes.NotFound, "PROCESS_NOT_FOUND")
+	// What is in an artifact is nowhere else.
+	_, metrics := page(t, r.pages.DialContext, "GET", "/metrics", "localhost")
+	if log := r.log.String(); !strings.Contains(log, secret.GetArtifactId()) || strings.Contains(log+metrics, "planted secret") {
+		t.Errorf("the log, which must name the artifact and not hold it:\n%s\nthe metrics, neither:\n%s", log, metrics)
+	}
 }
 
 // Of 1,000 that ask at once to be profiled, one is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"runtime"
@@ -25,15 +26,18 @@ type recorded struct {
 	dir    string
 	client headroomv1.DiagnosticsServiceClient // of an operator
 	others map[string]*bufconn.Listener        // of further identities
+	log    *logBuffer                          // all of it
+	pages  *bufconn.Listener                   // of /metrics
 }
 
 var all = []string{"memory", "cpu_profile", "allocation_profile", "trace", "goroutines", "logs", "file"}
 
 func diagnosed(t testing.TB, change func(*server.DiagnosticsConfig), identities ...server.Identity) *recorded {
 	t.Helper()
-	r := &recorded{dir: filepath.Join(t.TempDir(), "artifacts"), others: make(map[string]*bufconn.Listener)}
+	r := &recorded{dir: filepath.Join(t.TempDir(), "artifacts"), others: make(map[string]*bufconn.Listener), log: &logBuffer{}, pages: bufconn.Listen(1 << 20)}
 	r.fixture = start(t, settings{server: func(c *server.Config) {
-		c.Diagnostics = server.DiagnosticsConfig{Allow: all, Dir: r.dir}
+		withLog(r.log, slog.LevelDebug)(c)
+		c.HTTP, c.Diagnostics = r.pages, server.DiagnosticsConfig{Allow: all, Dir: r.dir}
 		if change != nil {
 			change(&c.Diagnostics)
 		}
