@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/headroom-rpc/headroom/internal/boottime"
+	"github.com/headroom-rpc/headroom/internal/garbage"
 	"github.com/headroom-rpc/headroom/server"
 	"github.com/headroom-rpc/headroom/snapshot"
 	"github.com/headroom-rpc/headroom/snapshot/host"
@@ -54,6 +55,7 @@ one ends the program at once.`,
 func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	garbage.Pace()
 	c := e.settings
 	log := newLogger(stderr, c)
 	for _, w := range e.warnings {

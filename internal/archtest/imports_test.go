@@ -34,8 +34,9 @@ var table = map[string]row{
 	"limit":         {floor: 1, imports: []string{"snapshot"}},
 	"task":          {floor: 1, imports: []string{"snapshot"}},
 
-	"internal/jobs":  {floor: 2},
-	"internal/spawn": {floor: 2},
+	"internal/garbage": {floor: 2},
+	"internal/jobs":    {floor: 2},
+	"internal/spawn":   {floor: 2},
 
 	"pool":        {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
 	"diagnostics": {floor: 2},

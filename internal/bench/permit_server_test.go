@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/headroom-rpc/headroom/internal/boottime"
+	"github.com/headroom-rpc/headroom/internal/garbage"
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/server"
@@ -38,9 +39,9 @@ const (
 	plentyLimit = 1_000_000
 )
 
-// runPermitServer leases permits on loopback TCP, with a journal. After "serve" and the TTL in milliseconds, 0 for
-// the default, it prints its port, and then answers "cpu" with its CPU time, and "memory" with its resident bytes
-// and those of its heap and stacks after a collection.
+// runPermitServer leases permits on loopback TCP, with a journal, and collects garbage as serve does. After "serve" and
+// the TTL in milliseconds, 0 for the default, it prints its port, and then answers "cpu" with its CPU time, and "memory"
+// with its resident bytes and those of its heap and stacks after a collection.
 func runPermitServer(p *peer) error {
 	words, err := p.receive()
 	if err != nil {
@@ -56,6 +57,7 @@ func runPermitServer(p *peer) error {
 	}
 	defer os.RemoveAll(dir)
 	ttl := time.Duration(ms) * time.Millisecond
+	garbage.Pace()
 	srv, port, err := newPermitServer(server.PermitConfig{
 		Resources: []permit.Resource{
 			{Name: oneResource, Limit: 1}, {Name: scarceResource, Limit: scarceLimit}, {Name: plentyResource, Limit: plentyLimit},
