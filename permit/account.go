@@ -3,7 +3,7 @@ package permit
 import "time"
 
 // ResourceAccount is the account of one resource at one time. Limit = free + Charge + Unknown, where free is
-// negative after a cut until enough has ended.
+// negative after a cut until enough has ended. Limit is 0, and Binding the reason of Mode, while Mode is not normal.
 type ResourceAccount struct {
 	Resource        string
 	Limit           int64

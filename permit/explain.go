@@ -15,9 +15,17 @@ func (sh *share) oldestWait(now time.Duration) time.Duration {
 	return max(now-sh.waitSince, 1)
 }
 
+// inForce returns the limit that people are told: 0 while the mode lets nothing start.
+func (r *resource) inForce() int64 {
+	if r.mode != ModeNormal {
+		return 0
+	}
+	return r.limit
+}
+
 func (l *Ledger) resourceAccount(r *resource) ResourceAccount {
 	a := ResourceAccount{
-		Resource: r.name, Limit: r.limit, Charge: r.charge, Unknown: r.unknown, Held: r.held, Want: r.want,
+		Resource: r.name, Limit: r.inForce(), Charge: r.charge, Unknown: r.unknown, Held: r.held, Want: r.want,
 		Law: r.config.Law, Binding: r.binding, Mode: r.mode, Mismatches: r.mismatches,
 	}
 	if r.mode != ModeNormal {
@@ -39,7 +47,7 @@ func (l *Ledger) resourceAccount(r *resource) ResourceAccount {
 func (sh *share) account(now time.Duration) SessionShare {
 	return SessionShare{
 		Resource: sh.resource.name, Charge: sh.charge.amount(), Held: sh.charge.held, Target: sh.charge.target,
-		Want: sh.want, Guarantee: sh.guarantee, Limit: sh.resource.limit, Priority: sh.priority,
+		Want: sh.want, Guarantee: sh.guarantee, Limit: sh.resource.inForce(), Priority: sh.priority,
 		Weight: int(sh.weight), OldestWait: sh.oldestWait(now), Version: sh.charge.version,
 	}
 }
@@ -100,7 +108,7 @@ func (l *Ledger) Explain(now time.Duration, resource string, keep func(name stri
 	}
 	r.measure()
 	e := Explanation{Account: l.resourceAccount(r)}
-	e.Share.Resource, e.Share.Limit = r.name, r.limit
+	e.Share.Resource, e.Share.Limit = r.name, r.inForce()
 	first := int64(-1) // the raise before that of any of them
 	for b := range r.bands {
 		for _, g := range r.bands[b].groups {

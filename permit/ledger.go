@@ -96,7 +96,7 @@ func (l *Ledger) SetLimit(now time.Duration, resource string, limit int64, bindi
 }
 
 // SetMode sets what becomes of work above a target of the resource, and why. Drain and cancel set all targets to
-// 0 while they last, whatever the limit.
+// 0 while they last, and 0 is the limit that accounts state, whatever [Ledger.SetLimit] says. It holds again after them.
 func (l *Ledger) SetMode(now time.Duration, resource string, mode Mode, cancelAfter time.Duration, reason string) error {
 	l.clock(now)
 	r := l.byName[resource]

@@ -70,16 +70,20 @@ func TestModes(t *testing.T) {
 				(got.CancelAfter == time.Second) != (mode == permit.ModeCancel) {
 				t.Errorf("target %+v, want 0 with the mode", got)
 			}
-			if charge := w.account().Charge; charge != 10 {
-				t.Errorf("charge %d while the work runs, want 10", charge)
+			if got := w.account(); got.Charge != 10 || got.Limit != 0 || got.Binding != "severity: critical" {
+				t.Errorf("account %+v while the work runs, want a charge of 10 and the limit 0 by the mode", got)
+			}
+			e, err := w.ledger.Explain(w.now, "r", func(string, permit.Party) bool { return true })
+			if err != nil || e.Account.Limit != 0 || e.Share.Limit != 0 {
+				t.Errorf("explained as %+v, %v, want the limit 0", e, err)
 			}
 			a.end(10)
 			if err := w.ledger.SetMode(w.now, "r", permit.ModeNormal, 0, ""); err != nil {
 				t.Fatal(err)
 			}
 			w.step(time.Millisecond)
-			if a.target.Target != 10 || a.target.Mode != permit.ModeNormal {
-				t.Errorf("target %+v, want 10 again", a.target)
+			if a.target.Target != 10 || a.target.Mode != permit.ModeNormal || w.account().Limit != 10 {
+				t.Errorf("target %+v of %d, want 10 of 10 again", a.target, w.account().Limit)
 			}
 		})
 	}

@@ -92,8 +92,8 @@ func TestHostSeverity(t *testing.T) {
 			{0.25, 10, headroomv1.PermitMode_PERMIT_MODE_NORMAL, 10, "fixed"},
 			{0.55, 5, headroomv1.PermitMode_PERMIT_MODE_NORMAL, 5, "severity level 1"},
 			{0.65, 2, headroomv1.PermitMode_PERMIT_MODE_NORMAL, 2, "severity level 2"},
-			{0.75, 2, headroomv1.PermitMode_PERMIT_MODE_DRAIN, 0, "severity level"},
-			{0.85, 2, headroomv1.PermitMode_PERMIT_MODE_CANCEL, 0, "severity level"},
+			{0.75, 0, headroomv1.PermitMode_PERMIT_MODE_DRAIN, 0, "severity level 3"},
+			{0.85, 0, headroomv1.PermitMode_PERMIT_MODE_CANCEL, 0, "severity level 4"},
 			{0.25, 10, headroomv1.PermitMode_PERMIT_MODE_NORMAL, 10, "fixed"},
 		} {
 			l.machine.mu.Lock()
