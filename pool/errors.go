@@ -17,8 +17,8 @@ var (
 	// ErrAborted is what Run returns after Abort, and the cause with which the contexts of its tasks end.
 	ErrAborted = errors.New("pool: aborted")
 
-	// ErrStopped is the cause with which the contexts of tasks end because another failed, and the error of Submit
-	// once the pool starts nothing more.
+	// ErrStopped is the cause with which the contexts of tasks end because another failed, the error of Submit once the
+	// pool starts nothing more, and that of Wait where a drained group left tasks.
 	ErrStopped = errors.New("pool: stopped")
 
 	// ErrShed is the cause with which the context of a task ends that is cancelled for want of memory. Its error is
@@ -61,11 +61,17 @@ func (e *TimeoutError) Error() string { return fmt.Sprintf("pool: task timed out
 // Timeout returns true, as that of a net.Error.
 func (e *TimeoutError) Timeout() bool { return true }
 
+// leastRetry is the least that [RetryAfter] waits: 0 and times in the past are common in Retry-After, and a target that
+// throttles is not to be asked without a pause.
+const leastRetry = 100 * time.Millisecond
+
 // RetryAfter returns the error of a task whose target asks for fewer requests, as by HTTP 429 with Retry-After. It is
-// no failure: the task runs again after d, and until then no task of its key starts, while those of other keys do. What
+// no failure: the task runs again after d, at least 100 ms, and until then no task of its key starts, while those of other keys do. What
 // waits so holds no permit and counts as no demand. err says why, and may be nil. With [Options.Run] the pool only takes
 // note for its law, and it is Run that finds its work again.
-func RetryAfter(d time.Duration, err error) error { return &retryError{min(max(0, d), maxWait), err} }
+func RetryAfter(d time.Duration, err error) error {
+	return &retryError{min(max(leastRetry, d), maxWait), err}
+}
 
 type retryError struct {
 	after time.Duration

@@ -13,6 +13,9 @@ import (
 // most one Options may be given, without Run, Ready and Finished. A seq that waits for something must end when ctx is
 // done. A call that returns [RetryAfter] is repeated.
 func ForEach[T any](ctx context.Context, seq iter.Seq[T], fn func(context.Context, T) error, o ...Options) error {
+	if err := given(seq != nil, fn != nil); err != nil {
+		return err
+	}
 	return All(ctx, func(yield func(Task) bool) {
 		for v := range seq {
 			if !yield(Task{Run: func(ctx context.Context) error { return fn(ctx, v) }}) {
@@ -26,6 +29,9 @@ func ForEach[T any](ctx context.Context, seq iter.Seq[T], fn func(context.Contex
 func Map[T, R any](
 	ctx context.Context, seq iter.Seq[T], fn func(context.Context, T) (R, error), o ...Options,
 ) ([]R, error) {
+	if err := given(seq != nil, fn != nil); err != nil {
+		return nil, err
+	}
 	var mu sync.Mutex
 	var results []R
 	err := All(ctx, func(yield func(Task) bool) {
@@ -54,6 +60,9 @@ func Map[T, R any](
 
 // All is [ForEach] for tasks, which may have keys and weights.
 func All(ctx context.Context, tasks iter.Seq[Task], o ...Options) error {
+	if err := given(tasks != nil, true); err != nil {
+		return err
+	}
 	next, stop := iter.Pull(tasks)
 	q := newQueue(next)
 	p, err := fed(q, o)
@@ -66,6 +75,18 @@ func All(ctx context.Context, tasks iter.Seq[Task], o ...Options) error {
 		stop()
 	}
 	return err
+}
+
+// given reports what is nil of what a form is given.
+func given(seq, fn bool) error {
+	var errs []error
+	if !seq {
+		errs = append(errs, errors.New("pool: the sequence is nil"))
+	}
+	if !fn {
+		errs = append(errs, errors.New("pool: the function is nil"))
+	}
+	return errors.Join(errs...)
 }
 
 // fed returns a pool that takes its tasks from q.

@@ -26,7 +26,9 @@ func NewGroup(ctx context.Context, o ...Options) (*Group, error) {
 	go func() {
 		defer close(g.ended)
 		r.loop(ctx)
-		g.err = p.finish(ctx, r)
+		if g.err = p.finish(ctx, r); g.err == nil && !r.aborted && q.left() {
+			g.err = ErrStopped
+		}
 	}()
 	return g, nil
 }
@@ -55,8 +57,8 @@ func (g *Group) Submit(t Task) error {
 	return nil
 }
 
-// Wait blocks until all tasks have ended, those too that they submit themselves, and returns what [Pool.Run] does. It
-// may be called more than once.
+// Wait blocks until all tasks have ended, those too that they submit themselves, and returns what [Pool.Run] does; but
+// where [Pool.Drain] left tasks that were submitted, and nothing failed, [ErrStopped]. It may be called more than once.
 func (g *Group) Wait() error {
 	g.queue.close()
 	g.pool.Notify()

@@ -39,18 +39,23 @@ type Memory struct {
 func (m Memory) withDefaults() Memory {
 	setDefault(&m.High, DefaultMemoryHigh)
 	if m.Critical == 0 {
-		m.Critical = max(DefaultMemoryCritical, m.High)
+		m.Critical = DefaultMemoryCritical
+		if m.High > m.Critical && m.High <= 1 {
+			m.Critical = m.High
+		}
 	}
 	return m
 }
 
 func (m *Memory) validate() error {
 	var errs []error
+	least := m.High
 	if !(m.High > 0 && m.High <= 1) {
 		errs = append(errs, fmt.Errorf("Memory.High: %v: want over 0 and up to 1", m.High))
+		least = 0
 	}
-	if !(m.Critical >= m.High && m.Critical <= 1) {
-		errs = append(errs, fmt.Errorf("Memory.Critical: %v: want High to 1, %v to 1", m.Critical, m.High))
+	if !(m.Critical >= least && m.Critical <= 1) {
+		errs = append(errs, fmt.Errorf("Memory.Critical: %v: want High to 1, %v to 1", m.Critical, least))
 	}
 	return errors.Join(errs...)
 }

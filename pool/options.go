@@ -165,15 +165,15 @@ func (o Options) withDefaults() Options {
 	case ProfileCrawleeJS:
 		maximum, desired = 200, 1
 	}
-	if o.Law != nil {
-		desired = 0
-	}
 	setDefault(&o.Min, 1)
 	if o.Max == 0 {
 		o.Max = maximum
 		if o.Profile != ProfileCrawleePython { // whose defaults contradict what is set as numbers would
 			o.Max = max(maximum, o.Min)
 		}
+	}
+	if o.Law != nil || o.Min > o.Max { // which is the one fault
+		desired = 0
 	}
 	if o.Desired == 0 && desired > 0 || o.Profile == ProfileCrawleeJS && o.Desired > 0 {
 		if o.Desired == 0 {
@@ -253,6 +253,8 @@ func (o *Options) validate() error {
 	}
 	fault(o.MaxTasksPerMinute != 0 && !(o.MaxTasksPerMinute >= least && o.MaxTasksPerMinute <= maxPerMinute),
 		"MaxTasksPerMinute: %v: want %g to %d, or 0 for no bound", o.MaxTasksPerMinute, least, maxPerMinute)
+	fault(o.Profile == ProfileCrawleeJS && o.MaxTasksPerMinute != math.Trunc(o.MaxTasksPerMinute),
+		"MaxTasksPerMinute: %v: want a whole number", o.MaxTasksPerMinute)
 	fault(!(o.Starts.PerSecond >= 0) || math.IsInf(o.Starts.PerSecond, 0), "Starts.PerSecond: %v: want a finite number of at least 0",
 		o.Starts.PerSecond)
 	fault(o.Starts.Burst < 0 || o.Starts.Burst > unlimited, "Starts.Burst: %d: want 1 to %d", o.Starts.Burst, unlimited)

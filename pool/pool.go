@@ -8,6 +8,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -33,10 +34,10 @@ type Pool struct {
 
 // New returns a pool that runs nothing yet. It reports every fault of o at once.
 func New(o Options) (*Pool, error) {
-	if o.Run == nil {
-		return nil, fmt.Errorf("pool: options: Run: want a function")
-	}
 	p, err := newPool(o)
+	if o.Run == nil {
+		err = errors.Join(errors.New("pool: options: Run: want a function"), err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -173,8 +174,31 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%v\ndoes not name %s", err, name)
 		}
 	}
-	if _, err := pool.New(pool.Options{}); err == nil || !strings.Contains(err.Error(), "Run") {
-		t.Errorf("New without Run = %v", err)
+	run := func(context.Context) error { return nil }
+	for _, tt := range []struct {
+		o    pool.Options
+		want string
+	}{
+		{pool.Options{}, "pool: options: Run: want a function"},
+		{pool.Options{Weight: -1}, "pool: options: Run: want a function\npool: options: Weight: -1: want 1 to 1000000000"},
+		// What was not set is not at fault.
+		{pool.Options{Run: run, Memory: pool.Memory{High: math.NaN()}}, "pool: options: Memory.High: NaN: want over 0 and up to 1"},
+		{pool.Options{Run: run, Profile: pool.ProfileCrawleePython, Min: 5, Max: 3}, "pool: options: Max: 3 is less than Min, 5"},
+		{pool.Options{Run: run, Profile: pool.ProfileCrawleeJS, MaxTasksPerMinute: 1.5},
+			"pool: options: MaxTasksPerMinute: 1.5: want a whole number"},
+	} {
+		if _, err := pool.New(tt.o); err == nil || err.Error() != tt.want {
+			t.Errorf("New(%+v) = %v, want %s", tt.o, err, tt.want)
+		}
+	}
+	none := func(func(int) bool) {}
+	for _, err := range []error{
+		pool.ForEach(t.Context(), none, nil), pool.All(t.Context(), nil),
+		pool.ForEach(t.Context(), nil, func(context.Context, int) error { return nil }),
+	} {
+		if panicked := new(pool.PanicError); err == nil || errors.As(err, &panicked) {
+			t.Errorf("nil instead of work: %v", err)
+		}
 	}
 }
 

@@ -140,6 +140,13 @@ func (q *queue) retry(t Task, until time.Duration) bool {
 	return true
 }
 
+// left reports whether there are tasks that were submitted and have not run.
+func (q *queue) left() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.first.len()+q.fifo.len()+q.resting > 0
+}
+
 func (q *queue) finished(context.Context) (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -98,10 +98,7 @@ func TestMap(t *testing.T) {
 
 func TestGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, err := pool.NewGroup(t.Context(), pool.Options{Law: fixed(t, 2)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		g := newGroup(t, 2)
 		var mu sync.Mutex
 		var order []int
 		task := func(i int) func(context.Context) error {
@@ -202,10 +199,7 @@ func TestRetryAfter(t *testing.T) {
 				return nil
 			}}
 		}
-		g, err := pool.NewGroup(t.Context(), pool.Options{Law: fixed(t, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		g := newGroup(t, 1)
 		for _, key := range []string{"slow", "slow", "a", "slow", "a", "b", ""} {
 			if err := g.Submit(task(key)); err != nil {
 				t.Fatal(err)
@@ -277,6 +271,69 @@ func TestThrottledSequence(t *testing.T) {
 		err := pool.All(ctx, endless, pool.Options{Law: fixed(t, 1)})
 		if !errors.Is(err, context.DeadlineExceeded) || refused.Load() != 1 || taken.Load() > 10_010 {
 			t.Errorf("All = %v after %d tasks were taken and %d refused", err, taken.Load(), refused.Load())
+		}
+	})
+}
+
+// newGroup returns a group that runs so many tasks.
+func newGroup(t *testing.T, n int64) *pool.Group {
+	t.Helper()
+	g, err := pool.NewGroup(t.Context(), pool.Options{Law: fixed(t, n)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// A target that throttles and names no time, or one in the past, is not asked without a pause.
+func TestRetryAfterNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, d := range []time.Duration{0, -time.Hour, time.Millisecond} {
+			calls := 0
+			began := time.Now()
+			g := newGroup(t, 1)
+			g.Submit(pool.Task{Key: "k", Run: func(context.Context) error {
+				if calls++; calls < 11 {
+					return pool.RetryAfter(d, nil)
+				}
+				return nil
+			}})
+			if err := g.Wait(); err != nil || time.Since(began) != time.Second {
+				t.Errorf("RetryAfter(%v) ten times took %v, %v, want a second", d, time.Since(began), err)
+			}
+		}
+	})
+}
+
+// Whoever waits for a group that was drained is told that tasks were left.
+func TestDrainedGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, tt := range map[string]struct {
+			tasks int
+			retry bool // the last asks to be run again in an hour
+			want  error
+		}{
+			"nothing is left":       {tasks: 2},
+			"one waits":             {tasks: 3, want: pool.ErrStopped},
+			"one waits to be tried": {tasks: 2, retry: true, want: pool.ErrStopped},
+		} {
+			g := newGroup(t, 2)
+			for i := range tt.tasks {
+				g.Go(func(context.Context) error {
+					if tt.retry && i == tt.tasks-1 {
+						return pool.RetryAfter(time.Hour, nil)
+					}
+					time.Sleep(time.Second)
+					return nil
+				})
+			}
+			time.Sleep(100 * time.Millisecond)
+			if err := g.Pool().Drain(t.Context()); err != nil {
+				t.Errorf("%s: Drain = %v", name, err)
+			}
+			if err := g.Wait(); err != tt.want {
+				t.Errorf("%s: Wait = %v, want %v", name, err, tt.want)
+			}
 		}
 	})
 }

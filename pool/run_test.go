@@ -338,10 +338,7 @@ func TestIdle(t *testing.T) {
 func TestManyQueued(t *testing.T) {
 	const n = 100_000
 	before := runtime.NumGoroutine()
-	g, err := pool.NewGroup(t.Context(), pool.Options{Law: fixed(t, 10)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := newGroup(t, 10)
 	hold := make(chan struct{})
 	var done atomic.Int64
 	for range n {

@@ -105,7 +105,7 @@ func (p *Pool) bindingLocked(s *Stats, overload string) string {
 	case BlockKey:
 		return fmt.Sprintf("all that waits is throttled, the first for %v more", s.Until.Round(time.Millisecond))
 	case BlockOverload:
-		return fmt.Sprintf("the machine is overloaded, and the minimum, %d, runs: %s", c.floor(), overload)
+		return fmt.Sprintf("the machine is overloaded, and the minimum, %d, runs%s", c.floor(), overload)
 	case BlockMemory:
 		return fmt.Sprintf("memory: %s used and %s to come, over %s",
 			bytesText(s.MemoryUsed), bytesText(s.MemoryGrowth), bytesText(s.MemoryLine))
@@ -132,7 +132,7 @@ func (p *Pool) bindingLocked(s *Stats, overload string) string {
 	return fmt.Sprintf("the desired concurrency is %d", c.desired)
 }
 
-// overload says which signals are over their limits.
+// overload says which signals are over their limits, after a colon.
 func (p *Pool) overload() string {
 	if !p.opts.Profile.crawlee() {
 		return ""
@@ -143,7 +143,10 @@ func (p *Pool) overload() string {
 	for _, s := range current.Binding() {
 		names = append(names, fmt.Sprintf("%s for %.0f %% of %v", s.Signal, 100*s.Actual, current.Window))
 	}
-	return strings.Join(names, ", ")
+	if len(names) == 0 { // a Status of the user may name none
+		return ""
+	}
+	return ": " + strings.Join(names, ", ")
 }
 
 func bytesText(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }

@@ -105,7 +105,9 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 		m.room.Wait()
 	}
 	m.mu.Unlock()
-	err = m.group.Wait()
+	if err = m.group.Wait(); err == pool.ErrStopped {
+		err = nil // it was drained, and --resume runs what is left
+	}
 	close(over)
 	watch.Wait()
 	m.spawner.Close()
