@@ -273,9 +273,8 @@ func (p *play) restart(amnesia bool) error {
 		if err != nil {
 			return err
 		}
-		p.config.Resources[i].Limit = a.Limit
 		if amnesia { // what it knows is the limit, so that has to cover what is out
-			p.config.Resources[i].Limit = max(a.Limit, a.Charge+a.Unknown)
+			p.config.Resources[i].Limit = max(p.config.Resources[i].Limit, a.Charge+a.Unknown)
 		}
 	}
 	var err error
@@ -289,10 +288,16 @@ func (p *play) restart(amnesia bool) error {
 	return nil
 }
 
+// setLimit keeps the limit in mind besides: an account states 0 while a mode lets nothing start.
+func (p *play) setLimit(resource string, limit int64) error {
+	p.config.Resources[slices.Index(resourceNames, resource)].Limit = limit
+	return p.ledger.SetLimit(p.now, resource, limit, "test")
+}
+
 func (p *play) operate(k *player, resource string) error {
 	switch p.pick(11) {
 	case 0, 1, 2:
-		return p.ledger.SetLimit(p.now, resource, int64(p.pick(2<<p.pick(8))), "test")
+		return p.setLimit(resource, int64(p.pick(2<<p.pick(8))))
 	case 3:
 		if p.pick(3) == 0 {
 			return p.ledger.SetMode(p.now, resource, permit.Mode(1+p.pick(3)), time.Second, "test")
@@ -355,9 +360,9 @@ func (p *play) check() error {
 		}
 		// Grant safety: what is charged and unknown is not raised over the limit.
 		owed := a.Charge + a.Unknown
-		if before, ok := p.owed[name]; ok && owed > max(a.Limit, before) {
+		if before, ok := p.owed[name]; ok && owed > max(p.config.Resources[r].Limit, before) {
 			return fmt.Errorf("%s: charge %d and unknown %d rose from %d over the limit of %d",
-				name, a.Charge, a.Unknown, before, a.Limit)
+				name, a.Charge, a.Unknown, before, p.config.Resources[r].Limit)
 		}
 		p.owed[name] = owed
 		// And it covers whatever the workers can hold.

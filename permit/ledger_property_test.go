@@ -81,7 +81,7 @@ func TestLedgerServesEveryWaiter(t *testing.T) {
 		}
 		for r, name := range resourceNames {
 			limit := int64(1 + r*5)
-			err = errors.Join(err, p.ledger.SetLimit(p.now, name, limit, ""),
+			err = errors.Join(err, p.setLimit(name, limit),
 				p.ledger.SetMode(p.now, name, permit.ModeNormal, 0, ""))
 			p.ledger.SetNewPart(name, permit.MaxLimit, "")
 			for _, k := range p.players {
