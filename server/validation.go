@@ -15,7 +15,7 @@ import (
 const maxShownValue = 64
 
 // explainedValidator names in each violation the value that was refused, and for an enum the numbers that are
-// accepted, which the validator itself knows but does not say.
+// accepted, which the validator itself knows but does not say. It refuses durations and times that are none besides.
 type explainedValidator struct{ protovalidate.Validator }
 
 func (e explainedValidator) Validate(m proto.Message, options ...protovalidate.ValidationOption) error {
@@ -23,10 +23,21 @@ func (e explainedValidator) Validate(m proto.Message, options ...protovalidate.V
 		return nil
 	}
 	err := e.Validator.Validate(m, options...)
-	if faults, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
+	faults, ok := errors.AsType[*protovalidate.ValidationError](err)
+	if err != nil && !ok {
+		return err
+	}
+	if ok {
 		for _, v := range faults.Violations {
 			v.Proto.SetMessage(explain(v))
 		}
+	}
+	if times := invalidTimes(m); len(times) > 0 {
+		if !ok {
+			faults = &protovalidate.ValidationError{}
+		}
+		faults.Violations = append(faults.Violations, times...)
+		return faults
 	}
 	return err
 }
