@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// oldestWait returns how long the oldest task of the share has waited.
+// oldestWait returns how long the oldest task of the share has waited, as far as its session is old: before that it
+// waited for nothing here.
 func (sh *share) oldestWait(now time.Duration) time.Duration {
 	if !sh.waiting {
 		return 0
 	}
-	return max(now-sh.waitSince, 1)
+	return max(now-max(sh.waitSince, sh.session.begun), 1)
 }
 
 // inForce returns the limit that people are told: 0 while the mode lets nothing start.

@@ -19,7 +19,7 @@ func TestExplain(t *testing.T) {
 	c := config(10)
 	c.Resources[0].Grants = map[string]permit.Grant{"uid:3": {Max: 1}}
 	w := newWorld(t, c)
-	a := w.join(party("uid:1"), permit.Report{Want: 20, MeanHold: 2 * time.Second, OldestWait: time.Second})
+	a := w.join(party("uid:1"), permit.Report{Want: 20, MeanHold: 2 * time.Second, OldestWait: time.Hour})
 	b := w.join(party("uid:2"), permit.Report{Want: 3, MeanHold: 2 * time.Second})
 	d := w.join(party("uid:3"), permit.Report{Want: 2, MeanHold: 2 * time.Second})
 	w.use()
@@ -49,7 +49,10 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	e := explain("uid:1")
-	if e.Account.OldestWait < time.Second || e.Account.Held != 10 || e.Account.Want != 25 || e.Account.Sessions != 3 {
+	if got := e.Account.OldestWait; got <= 0 || got > w.now {
+		t.Errorf("oldest wait %v, want no more than the %v since its session began", got, w.now)
+	}
+	if e.Account.Held != 10 || e.Account.Want != 25 || e.Account.Sessions != 3 {
 		t.Errorf("account %+v, want 10 held, 25 wanted by 3", e.Account)
 	}
 	if e.Wait <= 0 || e.Wait > 2*time.Second { // 10 permits that are held 2 s each

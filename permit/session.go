@@ -24,6 +24,7 @@ type session struct {
 	instance  InstanceID
 	live      bool
 	kicked    string // why it was kicked, or empty
+	begun     time.Duration
 	heard     time.Duration
 	expires   time.Duration
 	place     int   // in the expiry heap
@@ -101,6 +102,7 @@ func (l *Ledger) replace(old *session, who Party, h Hello) (Welcome, error) {
 	if err != nil {
 		return Welcome{}, err
 	}
+	s.begun = old.begun
 	l.succeed(old, s, h)
 	l.inherit(s, h.Session)
 	return l.welcome(s, false), nil
@@ -161,7 +163,7 @@ func (l *Ledger) begin(who Party, h Hello) (*session, error) {
 	owner.sessions++
 	l.identities[owner.name] = owner
 	l.sessions[s.id] = s
-	s.heard = l.now
+	s.begun, s.heard = l.now, l.now
 	l.expiry.push(s, l.expires(s, l.now))
 	return s, nil
 }

@@ -446,7 +446,8 @@ type PermitReport struct {
 	// One that the limit has no room for, or that the identity may not have, is not given; `Target.guarantee`
 	// states what is.
 	Guarantee int64 `protobuf:"varint,8,opt,name=guarantee,proto3" json:"guarantee,omitempty"`
-	// Optional. States how long the oldest task has waited for a permit. Absent when none waits.
+	// Optional. States how long the oldest task has waited for a permit. Absent when none waits. What is over the age of
+	// the session is shown to nobody.
 	OldestWait *durationpb.Duration `protobuf:"bytes,9,opt,name=oldest_wait,json=oldestWait,proto3" json:"oldest_wait,omitempty"`
 	// Optional. States how long a permit is held on average. Absent while that is unknown.
 	MeanHold *durationpb.Duration `protobuf:"bytes,10,opt,name=mean_hold,json=meanHold,proto3" json:"mean_hold,omitempty"`
@@ -1024,7 +1025,7 @@ type ResourceAccount struct {
 	Binding string `protobuf:"bytes,9,opt,name=binding,proto3" json:"binding,omitempty"`
 	// Says what becomes of work above a target.
 	Mode PermitMode `protobuf:"varint,10,opt,name=mode,proto3,enum=headroom.v1.PermitMode" json:"mode,omitempty"`
-	// States how long the oldest waiter has waited. Absent when none waits.
+	// States how long the oldest waiter has waited, since its session began at most. Absent when none waits.
 	OldestWait *durationpb.Duration `protobuf:"bytes,11,opt,name=oldest_wait,json=oldestWait,proto3" json:"oldest_wait,omitempty"`
 	// Holds what other laws would do, which are tried beside the one that is followed.
 	Shadows       []*ShadowLimit `protobuf:"bytes,12,rep,name=shadows,proto3" json:"shadows,omitempty"`
