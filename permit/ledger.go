@@ -16,6 +16,25 @@ var (
 	ErrSessions   = errors.New("permit: too many sessions")
 )
 
+// A SessionsError is an ErrSessions that says of whom there are too many.
+type SessionsError struct {
+	// Identity is whose sessions are as many as they may be; empty for those of all.
+	Identity string
+
+	// Most is how many there may be.
+	Most int
+}
+
+func (e *SessionsError) Error() string {
+	if e.Identity == "" {
+		return fmt.Sprintf("%v: there are %d, which is the most (MaxSessions)", ErrSessions, e.Most)
+	}
+	return fmt.Sprintf("%v: %s has %d, which is the most (MaxSessionsPerIdentity)", ErrSessions, e.Identity, e.Most)
+}
+
+// Unwrap returns ErrSessions.
+func (e *SessionsError) Unwrap() error { return ErrSessions }
+
 // Ledger is the exact account of resources, sessions, targets and charges of one server. It is not safe for
 // concurrent use. Nothing is granted between two calls of [Ledger.Advance].
 type Ledger struct {

@@ -120,15 +120,18 @@ func TestSessionsAreBounded(t *testing.T) {
 	for range 3 {
 		w.attach("uid:1")
 	}
-	if _, err := w.ledger.Attach(0, party("uid:1"), permit.Hello{}); !errors.Is(err, permit.ErrSessions) {
-		t.Errorf("a fourth session of an identity: %v, want ErrSessions", err)
+	var full *permit.SessionsError
+	if _, err := w.ledger.Attach(0, party("uid:1"), permit.Hello{}); !errors.Is(err, permit.ErrSessions) ||
+		!errors.As(err, &full) || *full != (permit.SessionsError{Identity: "uid:1", Most: 3}) {
+		t.Errorf("a fourth session of an identity: %v, want ErrSessions with the 3 of it", err)
 	}
 	operator := permit.Party{Identity: "uid:1", Unbounded: true}
 	for range 2 {
 		w.join(operator, permit.Report{})
 	}
-	if _, err := w.ledger.Attach(0, operator, permit.Hello{}); !errors.Is(err, permit.ErrSessions) {
-		t.Errorf("a sixth session: %v, want ErrSessions", err)
+	if _, err := w.ledger.Attach(0, operator, permit.Hello{}); !errors.As(err, &full) ||
+		*full != (permit.SessionsError{Most: 5}) {
+		t.Errorf("a sixth session: %v, want ErrSessions with the 5 of all", err)
 	}
 }
 

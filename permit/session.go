@@ -48,7 +48,7 @@ func (s *session) share(resource string) *share {
 }
 
 // Attach begins a session, or resumes or adopts the one that h names. It returns ErrNotOwner for a session of
-// another identity, whose charge is not touched, and ErrSessions when there are too many. A session that is not
+// another identity, whose charge is not touched, and a [SessionsError] when there are too many. A session that is not
 // known, such as a forged one, is not resumed: the worker gets a new one, which adopts nothing.
 //
 // From then on no frame of an earlier stream of the session may be given to [Ledger.Receive].
@@ -141,14 +141,14 @@ func (l *Ledger) heartbeat() time.Duration {
 
 func (l *Ledger) begin(who Party, h Hello) (*session, error) {
 	if len(l.sessions) >= l.config.MaxSessions && !who.Resident {
-		return nil, fmt.Errorf("%w: there are %d, the most is %d", ErrSessions, len(l.sessions), l.config.MaxSessions)
+		return nil, &SessionsError{Most: l.config.MaxSessions}
 	}
 	owner := l.identities[who.Identity]
 	if owner == nil {
 		owner = &identity{name: who.Identity}
 	}
 	if most := l.config.MaxSessionsPerIdentity; owner.sessions >= most && !who.Unbounded && !who.Resident {
-		return nil, fmt.Errorf("%w: %s has %d, the most is %d", ErrSessions, who.Identity, owner.sessions, most)
+		return nil, &SessionsError{who.Identity, most}
 	}
 	s := &session{party: who, identity: owner, client: h.Client, instance: h.Instance, live: true}
 	for range 3 {

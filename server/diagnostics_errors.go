@@ -91,7 +91,7 @@ func diagnosticsStatus(err error) error {
 	}
 	switch {
 	case errors.Is(err, errDiagnosticsOff):
-		return refuse(reasonDiagnosticsOff, "diagnostics are off: allow some in the server's configuration")
+		return refuse(reasonDiagnosticsOff, "diagnostics are off: the server's setting diagnostics-allow names no recorder")
 	case errors.As(err, &artifact):
 		return refuse(reasonNoArtifact, fmt.Sprintf("there is no artifact %q that the caller may see", clip(artifact.id)),
 			resourceInfo("Artifact", clip(artifact.id)))

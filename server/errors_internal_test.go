@@ -109,7 +109,8 @@ func TestToStatus(t *testing.T) {
 		{&resourceError{name: "api", identity: "uid:1"}, reasonNotAllowed},
 		{&quotaError{}, reasonNotAllowed},
 		{permit.ErrNotOwner, reasonNotOwned},
-		{permit.ErrSessions, reasonSessions},
+		{&permit.SessionsError{Most: 16384}, reasonSessions},
+		{&permit.SessionsError{Identity: "uid:1", Most: 256}, reasonSessions},
 		{&sessionError{name: "0123456789abcdef"}, reasonNoSession},
 		{&silentError{after: time.Second}, reasonSilent},
 		{errReplaced, reasonReplaced},
@@ -199,5 +200,24 @@ func TestInvalidErrorIsBounded(t *testing.T) {
 	}
 	if text := invalid.Error(); len(text) > 512 || !strings.HasSuffix(text, "and 92 more") {
 		t.Errorf("the text of 100 faults is %q, want it cut after 8", text)
+	}
+}
+
+// A refusal because of a bound names the bound that binds, its value and its setting.
+func TestRefusalsNameTheSetting(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want []string
+	}{
+		{&permit.SessionsError{Most: 16384}, []string{"16384", "the server", "(max-sessions)"}},
+		{&permit.SessionsError{Identity: "uid:1", Most: 256}, []string{"uid:1", "256", "(max-sessions-per-identity)"}},
+		{errDiagnosticsOff, []string{"diagnostics-allow"}},
+	} {
+		text := status.Convert(toStatus(t.Context(), tt.err)).Message()
+		for _, want := range tt.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%v is told as %q, want %q in it", tt.err, text, want)
+			}
+		}
 	}
 }

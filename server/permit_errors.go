@@ -16,6 +16,7 @@ func permitStatus(err error) error {
 		resource *resourceError
 		quota    *quotaError
 		session  *sessionError
+		sessions *permit.SessionsError
 		silent   *silentError
 		kicked   *kickedError
 		waiters  *waitersError
@@ -33,9 +34,8 @@ func permitStatus(err error) error {
 		return refuse(reasonNotAllowed, quota.Error())
 	case errors.Is(err, permit.ErrNotOwner):
 		return refuse(reasonNotOwned, "the session belongs to another identity")
-	case errors.Is(err, permit.ErrSessions):
-		return refuse(reasonSessions, "there are as many sessions as the server, or the identity, may have",
-			retryAfter(5*time.Second))
+	case errors.As(err, &sessions):
+		return refuse(reasonSessions, sessionsText(sessions), retryAfter(5*time.Second))
 	case errors.As(err, &session):
 		return refuse(reasonNoSession, fmt.Sprintf("there is no session %q that the caller may see", session.name),
 			resourceInfo("Session", session.name))
@@ -67,6 +67,14 @@ func permitStatus(err error) error {
 	default:
 		return nil
 	}
+}
+
+func sessionsText(err *permit.SessionsError) string {
+	if err.Identity == "" {
+		return fmt.Sprintf("there are %d sessions, as many as the server may have (max-sessions)", err.Most)
+	}
+	return fmt.Sprintf("%s has %d sessions, as many as one identity may have (max-sessions-per-identity)",
+		err.Identity, err.Most)
 }
 
 func resourceInfo(kind, name string) *errdetails.ResourceInfo {
