@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os/exec"
 	"strings"
@@ -119,7 +120,9 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 		lost = awaitLoss(ctx)
 	}
 	wanted := lost == nil && (last || !o.failed()) && (j.starved || !o.exit.OutOfMemory)
-	o.printed, err = to.end(wanted, o.exit.Left)
+	if o.printed, err = to.end(wanted, o.exit.Left); err != nil {
+		err = fmt.Errorf("job %d: %w", j.Seq, err)
+	}
 	return o, errors.Join(lost, err)
 }
 

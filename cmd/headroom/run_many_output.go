@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/headroom-rpc/headroom/internal/jobs"
@@ -92,7 +95,11 @@ func (g *grouped) open(order int64, tag string) (*capture, error) {
 		errs, err2 := printed(stderr)
 		err := errors.Join(err1, err2)
 		if err == nil && print {
-			err = g.printer.Print(order, tag, out, errs)
+			cut := probe(stdout, out.Size) // first: others may soon leave room
+			if cut == nil {
+				cut = probe(stderr, errs.Size)
+			}
+			err = errors.Join(g.printer.Print(order, tag, out, errs), cut)
 		}
 		return out.Size + errs.Size,
 			errors.Join(err, g.giveBack(stdout, left || out.Size > 0), g.giveBack(stderr, left || errs.Size > 0))
@@ -105,6 +112,29 @@ func printed(file *os.File) (jobs.Part, error) {
 		return jobs.Part{}, err
 	}
 	return jobs.Part{Text: file, Size: info.Size()}, nil
+}
+
+// probe returns why the file to which a command printed so many bytes may not have taken all of them: only the command
+// was told. A write that finds no room leaves a file that ends with a block; where there are no free blocks at all it may
+// also have been that of another command, which still runs. What is asked for that seldom costs nothing.
+func probe(file *os.File, size int64) error {
+	const block, blocks = 512, 4096 + 1 // the least there is, and more than most files have left of theirs
+	var more []byte
+	switch {
+	case noBlocksFree(file):
+		more = make([]byte, blocks)
+	case size > 0 && size%block == 0:
+		more = make([]byte, 1)
+	default:
+		return nil
+	}
+	_, err := file.Write(more)
+	err = errors.Join(err, file.Truncate(size))
+	var full syscall.Errno
+	if errors.As(err, &full) && (full == syscall.ENOSPC || full == syscall.EDQUOT) {
+		return fmt.Errorf("its output may be incomplete: %s: %w", filepath.Dir(file.Name()), full)
+	}
+	return nil
 }
 
 func (g *grouped) take() (*os.File, error) {

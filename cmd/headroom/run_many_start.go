@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -94,9 +93,9 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 			signal.Notify(signals, sig)
 		}
 	}
-	// Where nobody reads the output any more, writing it is to fail, and not to end this program: the commands are to
-	// have their time to end. They themselves start with the signal as it was.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// Where nobody reads the output any more, or a file is as large as it may be, writing is to fail, and not to end this
+	// program: the commands are to have their time to end. They themselves start with the signals as they were.
+	signal.Notify(make(chan os.Signal, 1), ofWriting...)
 	share, err := r.share(ctx, program)
 	if err != nil {
 		return err

@@ -17,6 +17,9 @@ func maxOpenFiles() int64 {
 	return int64(limit.Cur)
 }
 
+// ofWriting are the signals to who writes where nobody reads, or more to a file than ulimit -f lets.
+var ofWriting = []os.Signal{syscall.SIGPIPE, syscall.SIGXFSZ}
+
 // endsMany reports whether a signal ends `headroom run` with many commands.
 func endsMany(sig os.Signal) bool {
 	switch sig {
