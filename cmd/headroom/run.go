@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,7 +46,8 @@ func newRun() *cobra.Command {
 		Short: "Run commands while the machine has room for them",
 		Long: `With one COMMAND: wait for a permit, run it while that is held, and give it
 back. There is no shell. --permit may be given several times: all of them are
-held, or none.
+held, or none. Without --permit and --addr, and with no server on this machine,
+it runs at once.
 
 COMMAND has headroom's standard files and a process group of its own, to which
 INT, TERM, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT are passed on. Its
@@ -79,7 +79,7 @@ it, and waits for ever where these are all there are.
 		accepts: fmt.Sprintf("RESOURCE or RESOURCE=N, each resource once, N from 1 to %d", int64(permit.MaxLimit)),
 		help:    "permits to hold, one or N of a resource",
 	}, "")
-	wait := durationSetting("wait", &r.wait, time.Millisecond, 30*24*time.Hour, "how long to wait for the permits; else exit with 124")
+	wait := durationSetting("wait", &r.wait, time.Millisecond, 30*24*time.Hour, "how long to wait for the server and the permits; else exit with 124")
 	wait.unset = "no end"
 	addFlag(cmd, wait, "")
 	addFlag(cmd, switchSetting("or-fail", &r.orFail, "do not wait for a permit that is in use: exit with 75"), "")
@@ -144,21 +144,19 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 	}
 	notify(passedOn, true)
 
-	dialing, cancel := context.WithTimeout(ctx, r.server.timeout)
-	defer cancel()
-	c, err := r.server.dial(dialing, client.WithName(runName(args[0])))
-	if err != nil {
-		return runError(err)
-	}
-	defer c.Close()
-	if err := r.possible(dialing, c); err != nil {
-		return err
-	}
-	held, err := r.acquire(ctx, c, signals)
-	if err != nil {
-		return err
+	waiting := untilSignal(ctx, signals)
+	c, held, err := r.hold(waiting.ctx, args[0])
+	end := waiting.end() // from here the signals are the command's
+	if c != nil {
+		defer c.Close()
 	}
 	defer held.release()
+	if end != nil {
+		return end
+	}
+	if err != nil {
+		return err
+	}
 
 	notify(passedOn, false)
 	command, err := startChild(path, args, append(os.Environ(), held.environment(r.needs.names)...))
@@ -182,6 +180,8 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 
 // possible refuses what can never be had: more than a limit that follows no load. A limit of 0 is for a pause.
 func (r *runCommand) possible(ctx context.Context, c *client.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, r.server.timeout)
+	defer cancel()
 	var wrong []error
 	for _, name := range r.needs.sorted() {
 		n := r.needs.counts[name]
@@ -202,31 +202,40 @@ func (r *runCommand) possible(ctx context.Context, c *client.Client) error {
 	return nil
 }
 
-// acquire waits for all permits, or for a signal that ends.
-func (r *runCommand) acquire(ctx context.Context, c *client.Client, signals <-chan os.Signal) (*holding, error) {
+// hold finds the server and takes the permits. There is no client, and nothing is held, where nobody asked for permits and
+// no server gives some. The time of --wait is for both.
+func (r *runCommand) hold(ctx context.Context, program string) (*client.Client, *holding, error) {
+	limited := ctx
+	if r.wait > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, r.wait)
+		defer cancel()
+	}
+	c, err := r.connect(limited, program)
+	if c == nil {
+		return nil, newHolding(nil, nil), err
+	}
+	err = r.possible(limited, c)
+	if err != nil {
+		return c, newHolding(nil, nil), err
+	}
+	held, err := r.acquire(ctx, limited, c)
+	return c, held, err
+}
+
+// acquire waits for all permits until limited is done, which ends with ctx or earlier.
+func (r *runCommand) acquire(ctx, limited context.Context, c *client.Client) (*holding, error) {
 	patience, code := r.wait, exitTimeout
 	if r.orFail {
 		patience, code = freePatience, exitNotFree
-	}
-	waiting, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	limited := waiting
-	if patience > 0 {
 		var cancel context.CancelFunc
-		limited, cancel = context.WithTimeout(waiting, patience)
+		limited, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case sig := <-signals:
-			stop(endedBy(sig))
-		case <-waiting.Done():
-		}
-	})
+	none := newHolding(nil, nil)
 	handles, err := r.open(c)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if around := r.needs.within(os.Getenv("HEADROOM_PERMITS")); onTerminal(r.stderr) || around != "" {
 		notice := time.AfterFunc(noticeAfter, func() { fmt.Fprintln(r.stderr, "headroom: waiting for "+blocked(handles)+around) })
@@ -237,25 +246,16 @@ func (r *runCommand) acquire(ctx context.Context, c *client.Client, signals <-ch
 	for _, h := range handles {
 		h.Close()
 	}
-	expired := limited.Err() != nil && waiting.Err() == nil
-	stop(nil)
-	watch.Wait() // from here the signals are the command's
-	var end *exitError
-	interrupted := errors.As(context.Cause(waiting), &end)
+	expired := limited.Err() != nil && ctx.Err() == nil
 	switch {
-	case err == nil && !interrupted:
-		return newHolding(permits, r.needs.sorted()), nil
 	case err == nil:
-		newHolding(permits, r.needs.sorted()).release()
-		return nil, end
-	case interrupted:
-		return nil, end
+		return newHolding(permits, r.needs.sorted()), nil
 	case expired && r.orFail:
-		return nil, &exitError{code, fmt.Errorf("not free: %s", reason)}
+		return none, &exitError{code, fmt.Errorf("not free: %s", reason)}
 	case expired:
-		return nil, &exitError{code, fmt.Errorf("still waiting after %s for %s", formatDuration(patience), reason)}
+		return none, &exitError{code, fmt.Errorf("still waiting after %s for %s", formatDuration(patience), reason)}
 	default:
-		return nil, runError(err)
+		return none, runError(err)
 	}
 }
 

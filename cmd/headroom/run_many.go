@@ -100,6 +100,7 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	var ending os.Signal
 	watch.Go(func() { ending = m.passSignals(signals, over) })
 	watch.Go(func() { m.heedEnd(over) })
+	watch.Go(func() { m.heedStall(ctx, over) })
 	m.mu.Lock()
 	for !m.ended && !m.over {
 		m.room.Wait()
@@ -152,7 +153,7 @@ func (m *many) exit(err error, ending os.Signal) error {
 func manyError(err error) error {
 	var refused *client.RefusedError
 	var tooMany *client.TooManyError
-	if errors.As(err, &refused) || errors.As(err, &tooMany) {
+	if errors.As(err, &refused) || errors.As(err, &tooMany) || statusOf(err) != nil {
 		return runError(err)
 	}
 	return &exitError{exitRun, &described{strings.TrimPrefix(strings.TrimPrefix(err.Error(), "pool: "), "client: "), err}}
@@ -296,6 +297,38 @@ func (m *many) passSignals(signals <-chan os.Signal, over <-chan struct{}) (endi
 		}
 	}
 }
+
+// heedStall says why, once, where for a while no command may start and none runs.
+func (m *many) heedStall(ctx context.Context, over <-chan struct{}) {
+	if m.share.first == nil {
+		return // without a server one may always start
+	}
+	const every = time.Second
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	done := int64(-1)
+	for looks := 0; looks < int(stallAfter/every); {
+		select {
+		case <-tick.C:
+		case <-over:
+			return
+		}
+		m.mu.Lock()
+		waits := m.submitted > m.done && !m.over
+		same := m.done == done
+		done = m.done
+		m.mu.Unlock()
+		if looks++; !waits || !same || m.spawner.Busy() {
+			looks = 0
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, stallAfter)
+	defer cancel()
+	m.say("nothing may start: %s", m.share.blocked(ctx))
+}
+
+// stallAfter is for how long no command has run before that is told.
+const stallAfter = 3 * time.Second
 
 func (m *many) say(format string, args ...any) {
 	fmt.Fprintf(m.stderr, "headroom: %s\n", clean(fmt.Sprintf(format, args...)))

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,20 +25,14 @@ type share struct {
 	rest    map[string]int64 // each command takes those of the others by itself
 }
 
-// share finds the server. Where none runs and no permits were asked for, there is no share.
+// share finds the server. Without one there is no share.
 func (r *runCommand) share(ctx context.Context, program string) (*share, error) {
-	dialing, cancel := context.WithTimeout(ctx, r.server.timeout)
-	defer cancel()
-	c, err := r.server.dial(dialing, client.WithName(runName(program)))
-	if err != nil {
-		var exit *exitError
-		if nobody := errors.As(err, &exit) && exit.code == exitUnknown; nobody && !r.asked && r.server.addr == "" {
-			return &share{}, nil
-		}
-		return nil, runError(err)
+	c, err := r.connect(ctx, program)
+	if c == nil {
+		return &share{}, err
 	}
 	s := &share{client: c, needs: &r.needs, rest: maps.Clone(r.needs.counts)}
-	if err = r.possible(dialing, c); err == nil {
+	if err = r.possible(ctx, c); err == nil {
 		// In the order that AcquireAll has, so that two programs never wait for each other.
 		name := r.needs.sorted()[0]
 		delete(s.rest, name)
@@ -58,6 +52,24 @@ func (s *share) close() {
 	if s.client != nil {
 		s.client.Close()
 	}
+}
+
+// blocked says why nothing may start. The newest target may not tell: the server sends none where a reason alone changed.
+func (s *share) blocked(ctx context.Context) string {
+	var reasons []string
+	for _, name := range s.needs.sorted() {
+		e, err := s.client.Explain(ctx, name)
+		if err != nil {
+			return "the server is not heard of"
+		}
+		if e.Share.Want > e.Share.Target {
+			reasons = append(reasons, name+": "+strings.Join(e.Reasons, "; "))
+		}
+	}
+	if len(reasons) == 0 {
+		return "no permits of " + strings.Join(s.needs.sorted(), ", ")
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // weight is how many permits of the pool a command takes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,7 +73,7 @@ func (n *needs) within(environment string) string {
 	return "; the command around this one holds " + strings.Join(held, ", ") + " meanwhile"
 }
 
-// A holding is the permits that a command runs under.
+// A holding is the permits that a command runs under; there may be none.
 type holding struct {
 	permits map[string]*client.Permit
 	lost    context.Context // done when one of them is lost, with a cause that names it
@@ -105,7 +104,7 @@ func newHolding(permits []client.Permit, names []string) *holding {
 
 // leaseLeft returns for how long all permits are leased if the server is not heard of from now on.
 func (h *holding) leaseLeft() time.Duration {
-	left := time.Duration(math.MaxInt64)
+	left := time.Duration(forever)
 	for _, p := range h.permits {
 		left = min(left, p.LeaseLeft())
 	}
@@ -122,6 +121,9 @@ func (h *holding) release() {
 
 // environment says to a command what is held for it. names are in the order of the command line.
 func (h *holding) environment(names []string) []string {
+	if len(h.permits) == 0 {
+		return nil
+	}
 	counts, fences := map[string]int64{}, map[string]permit.Fence{}
 	for name, p := range h.permits {
 		counts[name], fences[name] = p.Count(), p.Fence()
