@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,13 +153,26 @@ func apply(table []setting, layers ...[]given) (map[string]string, faults) {
 				continue
 			}
 			if err := s.value.Set(g.text); err != nil {
-				wrong = append(wrong, fault{g.where, g.line, g.name, quoteOdd(g.text), want(s.accepts, err)})
+				wrong = append(wrong, notAccepted(s, g, err)...)
 				continue
 			}
 			origin[g.name] = g.where
 		}
 	}
 	return origin, wrong
+}
+
+// notAccepted is the fault of a value that its setting does not accept, or of each item of a list.
+func notAccepted(s *setting, g given, err error) faults {
+	var items itemErrors
+	if !errors.As(err, &items) {
+		items = itemErrors{{g.text, err}}
+	}
+	var wrong faults
+	for _, item := range items {
+		wrong = append(wrong, fault{g.where, g.line, g.name, quoteOdd(item.item), want(s.accepts, item.err)})
+	}
+	return wrong
 }
 
 func unknownName(table []setting, g given) fault {

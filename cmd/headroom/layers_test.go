@@ -71,7 +71,8 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 		"config: other.yaml",
 		`log-level: "a\nb"`,
 	}, "\n")
-	_, _, wrong := giveAll(t, file, map[string]string{"HEADROOM_LOG_FORMAT": "xml"}, "--profile=crawlee", "--max-signals=-1")
+	_, _, wrong := giveAll(t, file, map[string]string{"HEADROOM_LOG_FORMAT": "xml"}, "--profile=crawlee", "--max-signals=-1",
+		"--resource=A=1,b=-1", "--resource=good=1", "--resource=c")
 	want := `f.yaml:1: max-cpu-ratio: 95: want a ratio over 0 and up to 1 (95 percent is 0.95)
 f.yaml:2: histroy: no such setting; did you mean history?
 f.yaml:3: history: 2: want a duration from 5s to 1h (with a unit, as in 2s)
@@ -81,13 +82,16 @@ f.yaml:6: socket: relative.sock: want an absolute path or off
 f.yaml:7: max-memory: a mapping: want a size, such as 4GiB
 f.yaml:8: insecure: yes: want true or false
 f.yaml:9: stale: nothing: want hold, ignore or overloaded
-f.yaml:10: disable: cpu,memroy: want a list of any of cpu, memory, event_loop, client, pressure_cpu, pressure_memory, pressure_io, cpu_throttled or run_queue_wait (did you mean memory?)
+f.yaml:10: disable: memroy: want a list of any of cpu, memory, event_loop, client, pressure_cpu, pressure_memory, pressure_io, cpu_throttled or run_queue_wait (did you mean memory?)
 f.yaml:11: cert-role: CN=ci=king: want a list of name=role, the role one of none, reader, worker, observer or operator ("king" is no role)
 f.yaml:12: http: 8080: want host:port or off (the host is missing, as in 127.0.0.1:8080)
 f.yaml:13: config: no such setting
 f.yaml:14: log-level: "a\nb": want debug, info, warn or error
 $HEADROOM_LOG_FORMAT: log-format: xml: want text or json
 --profile: crawlee: want headroom, crawlee-python or crawlee-js
+--resource: A=1: want a list of name=limit, each name once, the limit from 0 to 1000000000 (a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit)
+--resource: b=-1: want a list of name=limit, each name once, the limit from 0 to 1000000000
+--resource: c: want a list of name=limit, each name once, the limit from 0 to 1000000000 (the limit is missing, as in c=8)
 --max-signals: -1: want a whole number from 1 to 256`
 	if got := wrong.Error(); got != want {
 		t.Errorf("faults:\n%s\nwant:\n%s", got, want)

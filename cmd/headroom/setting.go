@@ -227,16 +227,19 @@ func listSetting(name, kind string, p *[]string, accepts string, check func(stri
 		if err != nil || strings.ContainsAny(text, "\r\n") {
 			return nil, errNotAccepted
 		}
+		var wrong itemErrors
 		for i, item := range items {
 			items[i] = strings.TrimSpace(item)
 			if items[i] == "" || slices.Contains(items[:i], items[i]) {
-				return nil, hint("each one once, none empty")
-			}
-			if check != nil {
+				wrong = append(wrong, itemError{items[i], hint("each one once, none empty")})
+			} else if check != nil {
 				if err := check(items[i]); err != nil {
-					return nil, err
+					wrong = append(wrong, itemError{items[i], err})
 				}
 			}
+		}
+		if len(wrong) > 0 {
+			return nil, wrong
 		}
 		return items, nil
 	}
@@ -244,6 +247,24 @@ func listSetting(name, kind string, p *[]string, accepts string, check func(stri
 		name: name, help: help, accepts: accepts, isList: true,
 		value: typed[[]string]{p, kind, parse, joinList},
 	}
+}
+
+// itemErrors are those of the items of a list that are not accepted.
+type itemErrors []itemError
+
+type itemError struct {
+	item string
+	err  error
+}
+
+func (e itemErrors) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+func (e itemErrors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i := range e {
+		all[i] = e[i].err
+	}
+	return all
 }
 
 // joinList is the inverse of the parser of a list.
