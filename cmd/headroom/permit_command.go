@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -48,6 +49,9 @@ one ListSessionsResponse of the API a line.`,
 	addFlag(cmd, switchSetting("watch", &p.watch, "show it again and again, until Ctrl-C"), "")
 	addFlag(cmd, durationSetting("interval", &p.interval, 100*time.Millisecond, time.Hour, "time between two, with --watch"), "i")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !p.watch && cmd.Flags().Changed("interval") {
+			return usageError(cmd, errors.New("--interval goes with --watch"))
+		}
 		p.stdout, p.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 		if len(args) > 0 {
 			p.resource = args[0]
