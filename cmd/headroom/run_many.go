@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -79,9 +80,12 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	m.spawner = spawn.Open()
 	options.Usage = usageOf(m.spawner)
 	options.Permits = m.share.permits
-	most := m.flags.mostAtOnce(maxOpenFiles())
-	if most < m.flags.most.most {
+	most := m.flags.mostAtOnce(maxOpenFiles() - openFiles())
+	switch {
+	case most < m.flags.most.most:
 		m.say("warning: --jobs %s: the limit of open files (ulimit -n) allows %d", m.flags.most, most)
+	case m.flags.most.most == 0 && most > 0 && most < max(manyAtOnce, int64(runtime.GOMAXPROCS(0))):
+		m.say("warning: the limit of open files (ulimit -n) is %d and allows %d commands at once", maxOpenFiles(), most)
 	}
 	options.Max = most * m.share.weight()
 	options.Grace = m.killAfter + 2*killDelay // each command is killed long before

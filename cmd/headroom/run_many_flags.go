@@ -48,7 +48,7 @@ func addManyFlags(cmd *cobra.Command) *manyFlags {
 	addFlag(cmd, setting{
 		name: "jobs", value: typed[concurrency]{&f.most, "most", parseConcurrency, concurrency.String}, unset: "what the machine takes",
 		accepts: "N, +N or -N for so many more or less than cores, or N%",
-		help:    "how many commands run at most, N or N% of the cores, or +N more than these",
+		help:    "how many commands run at most: N, or N% of the cores, or +N or -N for so many more or fewer than these, at least 1; 0 for no bound",
 	}, "j")
 	addFlag(cmd, switchSetting("keep-order", &f.keepOrder, "print what the commands print in the order of the arguments"), "k")
 	addFlag(cmd, switchSetting("tag", &f.tag, "print the arguments and a TAB before each line"), "")

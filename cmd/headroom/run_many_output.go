@@ -45,11 +45,21 @@ func (f *manyFlags) newOutput(stdout, stderr io.Writer) (output, func() error) {
 	}
 }
 
-// otherFiles is how many file descriptors are kept for all but what commands print to.
-const otherFiles = 64
+const (
+	// briefFiles is how many file descriptors are kept, beside those that are open when the first command starts, for
+	// what is open for a moment, or later.
+	briefFiles = 16
 
-// mostAtOnce is how many commands may run at once with as many file descriptors, and as many as asked for, 0 for no bound.
-func (f *manyFlags) mostAtOnce(descriptors int64) int64 {
+	// leastFiles is how many it takes to run one command after another, with some to spare.
+	leastFiles = 32
+
+	// manyAtOnce is, beside the cores, how many commands are not few.
+	manyAtOnce = 16
+)
+
+// mostAtOnce is how many commands may run at once with as many free file descriptors, and as many as asked for, 0 for no
+// bound.
+func (f *manyFlags) mostAtOnce(free int64) int64 {
 	each := int64(2)
 	switch {
 	case f.ungroup:
@@ -57,7 +67,7 @@ func (f *manyFlags) mostAtOnce(descriptors int64) int64 {
 	case f.lineBuffer:
 		each = 4 // until the command has its two
 	}
-	fit := max(1, (descriptors-otherFiles)/each)
+	fit := max(1, (free-briefFiles)/each)
 	if f.most.most == 0 {
 		return fit
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -85,6 +86,9 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 		return m.printPlan(stdout)
+	}
+	if n := maxOpenFiles(); n < leastFiles {
+		return &exitError{exitRun, fmt.Errorf("the limit of open files (ulimit -n) is %d, want at least %d", n, leastFiles)}
 	}
 	signals := make(chan os.Signal, 16)
 	defer signal.Stop(signals)

@@ -26,20 +26,20 @@ func TestParseConcurrency(t *testing.T) {
 // No more commands run at once than there are file descriptors for.
 func TestMostAtOnce(t *testing.T) {
 	for _, tt := range []struct {
-		flags       manyFlags
-		descriptors int64
-		want        int64
+		flags      manyFlags
+		free, want int64
 	}{
-		{manyFlags{}, 1024, 480},
-		{manyFlags{lineBuffer: true}, 1024, 240},
-		{manyFlags{ungroup: true}, 1024, 0},
+		{manyFlags{}, 1000, 492},
+		{manyFlags{lineBuffer: true}, 1000, 246},
+		{manyFlags{ungroup: true}, 1000, 0},
 		{manyFlags{}, 10, 1},
-		{manyFlags{most: concurrency{most: 500}}, 1024, 480},
+		{manyFlags{}, 40, 12},
+		{manyFlags{most: concurrency{most: 500}}, 1000, 492},
 		{manyFlags{most: concurrency{most: 500}}, 4096, 500},
-		{manyFlags{most: concurrency{most: 500}, ungroup: true}, 1024, 500},
+		{manyFlags{most: concurrency{most: 500}, ungroup: true}, 1000, 500},
 	} {
-		if got := tt.flags.mostAtOnce(tt.descriptors); got != tt.want {
-			t.Errorf("%+v with %d descriptors: %d, want %d", tt.flags, tt.descriptors, got, tt.want)
+		if got := tt.flags.mostAtOnce(tt.free); got != tt.want {
+			t.Errorf("%+v with %d free descriptors: %d, want %d", tt.flags, tt.free, got, tt.want)
 		}
 	}
 }
