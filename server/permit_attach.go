@@ -109,9 +109,24 @@ type attached struct {
 func (s *permitService) Attach(
 	stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse],
 ) error {
-	a, err := s.arbiter()
+	w, err := s.newAttached(stream)
 	if err != nil {
 		return err
+	}
+	defer s.detach(w)
+	go s.read(w, stream)
+	<-w.over
+	if errors.Is(w.cause, errEnded) {
+		return nil
+	}
+	return w.cause
+}
+
+// newAttached returns a new stream, which ends where no first frame comes.
+func (s *permitService) newAttached(stream grpc.ServerStream) (*attached, error) {
+	a, err := s.arbiter()
+	if err != nil {
+		return nil, err
 	}
 	w := &attached{
 		arbiter: a, stream: transportStream(stream), limits: s.limits, echoPause: s.config.Heartbeat / 8,
@@ -127,22 +142,14 @@ func (s *permitService) Attach(
 	})
 	w.stuck = time.AfterFunc(time.Hour, w.unread)
 	w.stuck.Stop()
-	defer func() {
-		if id := w.close(); id != (permit.SessionID{}) {
-			time.AfterFunc(s.config.TTL+s.config.Grace, func() { s.unwatch(a, id) })
-		}
-	}()
-	read := make(chan error, 1)
-	go func() { read <- guarded(func() error { return s.serve(w, stream) }) }()
-	select {
-	case err = <-read:
-	case <-w.over:
-		err = w.cause
+	return w, nil
+}
+
+// detach ends what is left of a stream.
+func (s *permitService) detach(w *attached) {
+	if id := w.close(); id != (permit.SessionID{}) {
+		time.AfterFunc(s.config.TTL+s.config.Grace, func() { s.unwatch(w.arbiter, id) })
 	}
-	if errors.Is(err, errEnded) {
-		return nil
-	}
-	return err
 }
 
 // guarded calls f and returns its panic as an error, as the interceptors do that see only those of the handler's
@@ -156,61 +163,68 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// serve reads the frames of the stream until it ends.
-func (s *permitService) serve(
+// read serves the frames of the stream until it ends. It stands on the stack of its goroutine as long as the stream
+// lives, so what gRPC does to receive and to send, which goes deep, is called from here: a few frames of ours more, and
+// the stack of each session has twice the size. As validating the first frame goes deeper still, a new goroutine goes on
+// after that.
+func (s *permitService) read(
 	w *attached, stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse],
-) error {
-	f, err := w.receive(stream)
-	if err != nil {
-		return err
-	}
-	if f.Hello == nil {
-		invalid := &invalidError{}
-		invalid.add("hello", "the first frame of a stream must have it")
-		return invalid
-	}
-	if err := s.begin(w, &f); err != nil {
-		return err
-	}
-	w.greeted.Store(true)
-	for {
-		if f.Goodbye {
-			return nil
+) {
+	var err error
+	defer func() {
+		if p := recover(); p != nil {
+			err = &recovery.PanicError{Panic: p, Stack: debug.Stack()}
 		}
-		w.silence.Reset(s.config.TTL)
-		w.flush()
-		if f, err = w.receive(stream); err != nil {
-			return err
+		w.end(err)
+	}()
+	for err == nil {
+		first := !w.greeted.Load()
+		var req *headroomv1.AttachRequest
+		if req, err = stream.Recv(); err == nil {
+			err = s.serve(w, req)
+		} else if errors.Is(err, io.EOF) { // without a goodbye: as if the stream broke
+			err = errEnded
 		}
-		if f.Hello != nil {
-			invalid := &invalidError{}
-			invalid.add("hello", "only the first frame of a stream may have it")
-			return invalid
+		if err == nil {
+			w.flush()
 		}
-		if err := w.apply(&f); err != nil {
-			return err
+		if first && err == nil {
+			go s.read(w, stream)
+			return
 		}
 	}
 }
 
-// receive returns the next frame, or why there is none.
-func (w *attached) receive(
-	stream grpc.BidiStreamingServer[headroomv1.AttachRequest, headroomv1.AttachResponse],
-) (permit.WorkerFrame, error) {
-	req, err := stream.Recv()
-	if errors.Is(err, io.EOF) { // without a goodbye: as if the stream broke
-		return permit.WorkerFrame{}, errEnded
-	}
-	if err != nil {
-		return permit.WorkerFrame{}, err
-	}
+// serve takes a frame of the stream. It returns an error if that was the last.
+func (s *permitService) serve(w *attached, req *headroomv1.AttachRequest) error {
 	f, err := wire.WorkerFrameFrom(req)
 	if err != nil {
 		invalid := &invalidError{}
 		invalid.add("", "%v", err)
-		return permit.WorkerFrame{}, invalid
+		return invalid
 	}
-	return f, nil
+	switch greeted := w.greeted.Load(); {
+	case greeted && f.Hello != nil:
+		invalid := &invalidError{}
+		invalid.add("hello", "only the first frame of a stream may have it")
+		return invalid
+	case greeted:
+		err = w.apply(&f)
+	case f.Hello == nil:
+		invalid := &invalidError{}
+		invalid.add("hello", "the first frame of a stream must have it")
+		return invalid
+	default:
+		err = s.begin(w, &f)
+		w.greeted.Store(err == nil)
+	}
+	if err == nil && f.Goodbye {
+		return errEnded
+	}
+	if err == nil {
+		w.silence.Reset(s.config.TTL)
+	}
+	return err
 }
 
 // begin begins the session, or resumes the one that the worker had.
