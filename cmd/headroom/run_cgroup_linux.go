@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/headroom-rpc/headroom/internal/spawn"
 )
 
 // A cgroup is a control group (v2) below headroom's own, in which the command runs with all that it starts, also
@@ -23,6 +25,7 @@ func newCgroup() (*cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
+	spawn.CleanStale(parent)
 	g := &cgroup{dir: filepath.Join(parent, fmt.Sprintf("headroom-run-%d", os.Getpid()))}
 	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { // of an earlier one with the pid
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -52,5 +53,37 @@ func TestRemoveWaits(t *testing.T) {
 		free.Stop()
 		_ = os.Remove(below)
 		t.Errorf("%s is left (%v)", dir, os.Remove(dir))
+	}
+}
+
+// What nobody has any more is removed, and nothing else.
+func TestCleanStale(t *testing.T) {
+	dir := t.TempDir()
+	// A pid over the kernel's bound is nobody's.
+	const gone = "headroom-run-1000000000"
+	old := time.Now().Add(-2 * staleAfter)
+	for _, name := range []string{
+		gone, "headroom-run-1000000001/in", "headroom-run-1000000002", groupName(os.Getpid()), "headroom-run-", "headroom-run-1x", "other-1000000000",
+	} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if name != "headroom-run-1000000002" { // new
+			if err := os.Chtimes(filepath.Join(dir, strings.TrimSuffix(name, "/in")), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	CleanStale(dir)
+	after, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, gone)); err == nil || len(after) != len(before)-1 {
+		t.Errorf("%v are left, want all but %s", after, gone)
 	}
 }

@@ -3,7 +3,6 @@ package spawn
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,8 +72,36 @@ func readOwnGroups() []mount {
 	return ownGroups(string(groups), string(mounts))
 }
 
+const groupPrefix = "headroom-run-"
+
 // groupName names the cgroups of a process with a Spawner.
-func groupName(pid int) string { return fmt.Sprintf("headroom-run-%d", pid) }
+func groupName(pid int) string { return groupPrefix + strconv.Itoa(pid) }
+
+// CleanStale removes what processes that are no more left in the directory of a cgroup: empty cgroups with the name of
+// those of a Spawner, older than a minute. It looks at a thousand entries at most.
+func CleanStale(dir string) {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	const most = 1000
+	names, _ := folder.Readdirnames(most) // what was read is good
+	for _, name := range names {
+		number, ok := strings.CutPrefix(name, groupPrefix)
+		pid, err := strconv.Atoi(number)
+		if !ok || err != nil || pid < 1 || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > staleAfter {
+			_ = unix.Rmdir(path) // it fails where something is in it
+		}
+	}
+}
+
+// staleAfter keeps off what is new, and perhaps of a process in another namespace, where pids are others.
+const staleAfter = time.Minute
 
 // Clean kills what is left in the cgroups of a Spawner whose process died without closing it, and removes them. The
 // process had the pid, and was in the cgroups that this one is in.
@@ -123,6 +150,7 @@ func newGroups() groups {
 	var g groups
 	for _, m := range readOwnGroups() {
 		dir := filepath.Join(m.dir, groupName(os.Getpid()))
+		CleanStale(m.dir)
 		switch {
 		case m.controllers == nil:
 			g.takeVersion2(dir)
