@@ -47,7 +47,7 @@ type journal struct {
 	ceilings map[ceilingKey]permit.Record
 	leases   map[leaseID]lease
 	buf      []byte
-	bad      bool          // a write failed: nothing is written down until the journal was begun anew
+	bad      bool          // it could not be written: nothing is written down until it was begun anew
 	retryAt  time.Duration // when that is tried next
 }
 
@@ -66,6 +66,9 @@ type recovered struct {
 	// amnesia is why nothing is known for sure. Empty when all is.
 	amnesia string
 
+	// unkept is why this life cannot write its own journal, or nil.
+	unkept error
+
 	// window is how long what earlier lives granted may be in use yet, except for leases.
 	window time.Duration
 
@@ -77,8 +80,9 @@ type recovered struct {
 // the wall clock does not go back.
 func wallEpoch() int64 { return max(1, time.Now().UnixNano()) }
 
-// openJournal takes the directory, reads its journal and writes it anew for the life that begins at now. boot
-// names the host's boot, and lease is how long what this life grants may be in use after its end.
+// openJournal takes the directory, reads its journal and writes it anew for the life that begins at now. Where it cannot
+// be written, what was read holds all the same, and the next life finds none, as after a write that fails. boot names
+// the host's boot, and lease is how long what this life grants may be in use after its end.
 func openJournal(dir, boot string, now, lease time.Duration) (_ *journal, _ recovered, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, recovered{}, fmt.Errorf("state directory: %w", err)
@@ -109,8 +113,10 @@ func openJournal(dir, boot string, now, lease time.Duration) (_ *journal, _ reco
 	j.begin = journalBegin{
 		epoch: r.epoch, boot: boot, began: now, lease: lease, window: r.window, blind: r.amnesia != "",
 	}
-	if err := j.compact(); err != nil {
-		return nil, recovered{}, err
+	if r.unkept = j.compact(); r.unkept != nil {
+		if err := j.fail(now, r.unkept); errors.Is(err, errJournalStale) {
+			return nil, recovered{}, err
+		}
 	}
 	return j, r, nil
 }
@@ -119,16 +125,21 @@ func openJournal(dir, boot string, now, lease time.Duration) (_ *journal, _ reco
 var errNoJournal = errors.New("there is no journal")
 
 // read reads the journal that stands in the directory into j. Only an error of the file system itself is
-// returned as such; a journal that cannot be trusted is kept aside and told as was.fault.
+// returned as such; a journal that cannot be trusted is kept aside and told as was.fault. Of one that others may have
+// written nothing is known.
 func (j *journal) read() (was journalContent, err error) {
 	text, err := j.load()
-	if errors.Is(err, fs.ErrNotExist) {
+	var foreign *foreignError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return journalContent{fault: errNoJournal}, nil
-	}
-	if err != nil {
+	case errors.As(err, &foreign):
+		was.fault = foreign
+	case err != nil:
 		return was, err
+	default:
+		was = readJournal(text)
 	}
-	was = readJournal(text)
 	if was.fault != nil {
 		if err := j.root.Rename(journalName, journalBadName); err != nil {
 			return was, err
@@ -137,13 +148,40 @@ func (j *journal) read() (was journalContent, err error) {
 	return was, nil
 }
 
+// A foreignError reports a file or directory that others than this user and root may have written.
+type foreignError struct {
+	path string
+	why  error
+}
+
+func (e *foreignError) Error() string { return fmt.Sprintf("%s is not trusted: %v", e.path, e.why) }
+
+// trustDirectory returns a foreignError if others can put another journal in the place of this one.
+func (j *journal) trustDirectory() error {
+	info, err := j.root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if why := distrusted(info); why != nil {
+		return &foreignError{j.root.Name(), why}
+	}
+	return nil
+}
+
 func (j *journal) load() ([]byte, error) {
 	info, err := j.root.Lstat(journalName)
 	if err != nil {
 		return nil, err
 	}
+	if err := j.trustDirectory(); err != nil {
+		return nil, err
+	}
+	why := distrusted(info)
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", journalName)
+		why = errors.New("it is not a regular file")
+	}
+	if why != nil {
+		return nil, &foreignError{filepath.Join(j.root.Name(), journalName), why}
 	}
 	file, err := j.root.Open(journalName)
 	if err != nil {
@@ -289,16 +327,22 @@ func (j *journal) write(now time.Duration, entries []journalEntry) error {
 	n, err := j.file.Write(j.buf)
 	j.size += int64(n)
 	if err != nil {
-		j.bad, j.retryAt = true, now+journalRetry
-		if stale := j.distrust(); stale != nil {
-			return fmt.Errorf("%w: %w; %w", errJournalStale, err, stale)
-		}
-		return err
+		return j.fail(now, err)
 	}
 	if j.size > max(compactFrom, 2*j.live) && j.compact() != nil {
 		j.live = j.size // what stands is whole: it is tried again once it has doubled
 	}
 	return nil
+}
+
+// fail notes that the journal could not be written because of err, and makes the next life of the server forget this
+// one.
+func (j *journal) fail(now time.Duration, err error) error {
+	j.bad, j.retryAt = true, now+journalRetry
+	if stale := j.distrust(); stale != nil {
+		return fmt.Errorf("%w: %w; %w", errJournalStale, err, stale)
+	}
+	return err
 }
 
 // retry begins a journal anew that could not be written.
@@ -314,17 +358,27 @@ func (j *journal) retry(now time.Duration) error {
 	return nil
 }
 
-// distrust makes the next life of the server forget this one.
+// distrust takes the name from the journal that stands.
 func (j *journal) distrust() error {
-	if err := j.root.Rename(journalName, journalBadName); err == nil {
+	err := j.root.Rename(journalName, journalBadName)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if j.file == nil {
+		return err
 	}
 	return j.file.Truncate(0)
 }
 
 // compact writes the journal anew with what is still of use, and goes on in that.
 func (j *journal) compact() error {
-	file, err := j.root.OpenFile(journalNewName, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err := j.trustDirectory(); err != nil {
+		return err
+	}
+	if err := j.root.Remove(journalNewName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := j.root.OpenFile(journalNewName, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -341,6 +395,7 @@ func (j *journal) compact() error {
 	}
 	if err != nil {
 		file.Close()
+		_ = j.root.Remove(journalNewName) // it takes room where there may be none
 		return err
 	}
 	if j.file != nil {

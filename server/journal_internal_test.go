@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -29,6 +30,30 @@ func testLease(id byte) lease {
 		id: leaseID{id}, instance: permit.InstanceID{9}, owner: permit.Party{Identity: "token:ci", Unbounded: true},
 		priority: -3, resource: "api", count: 5, request: "r-1", client: "script",
 		fence: permit.Fence{Epoch: 7, Counter: 1 << 40}, ttl: 30 * time.Second, until: time.Hour,
+	}
+}
+
+// stateDir returns a directory that nobody else may write, whatever the umask is.
+func stateDir(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// fillDisk lets no journal be begun in the directory until free is called.
+func fillDisk(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	block := filepath.Join(dir, journalNewName)
+	if err := os.MkdirAll(filepath.Join(block, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.RemoveAll(block); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -84,7 +109,7 @@ func TestJournal(t *testing.T) {
 
 // Where the last life may have lost something, or did not know everything itself, nothing is known.
 func TestJournalAmnesia(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	j, first := mustOpen(t, dir, testBoot, time.Minute)
 	j.close()
 	j, r := mustOpen(t, dir, testBoot, time.Minute+7*time.Second-1)
@@ -105,7 +130,7 @@ func TestJournalAmnesia(t *testing.T) {
 }
 
 func TestJournalIsCompactedWhileItGrows(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	j, _ := mustOpen(t, dir, testBoot, 0)
 	if err := j.write(0, []journalEntry{
 		{kind: entryCeiling, ceiling: testCeiling(3, "api", 16)}, {kind: entryLease, lease: testLease(2)},
@@ -129,7 +154,7 @@ func TestJournalIsCompactedWhileItGrows(t *testing.T) {
 
 // What lives before may have granted under a longer lease is waited for, over as many lives as that takes.
 func TestJournalWindow(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	ceiling := []journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}}
 	for _, life := range []struct {
 		at, lease, window time.Duration
@@ -162,7 +187,7 @@ func TestJournalWindow(t *testing.T) {
 
 // Leases that can still be read in a damaged journal are known.
 func TestJournalDamageLeavesLeases(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	j, _ := mustOpen(t, dir, testBoot, 0)
 	for _, e := range []journalEntry{{kind: entryLease, lease: testLease(1)}, {kind: entryLease, lease: testLease(2)}} {
 		if err := j.write(0, []journalEntry{e}); err != nil {
@@ -190,7 +215,7 @@ func TestJournalDamageLeavesLeases(t *testing.T) {
 
 // A journal that can be neither written nor removed would tell the next life less than was granted.
 func TestJournalStale(t *testing.T) {
-	j, _ := mustOpen(t, t.TempDir(), testBoot, 0)
+	j, _ := mustOpen(t, stateDir(t), testBoot, 0)
 	j.file.Close()
 	j.root.Close()
 	err := j.write(0, []journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}})
@@ -201,7 +226,7 @@ func TestJournalStale(t *testing.T) {
 
 // After a write that failed nothing more is written, and the next life does not trust what stands.
 func TestJournalWriteError(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	j, _ := mustOpen(t, dir, testBoot, 0)
 	entry := []journalEntry{{kind: entryCeiling, ceiling: testCeiling(1, "api", 2)}}
 	if err := j.write(0, entry); err != nil {
@@ -220,13 +245,67 @@ func TestJournalWriteError(t *testing.T) {
 	}
 }
 
+// Where the disk is full at the start, what stands holds, nothing is left behind, and the next life trusts none of it
+// once something was granted that it does not say. As soon as that works the journal is begun anew.
+func TestJournalOnAFullDisk(t *testing.T) {
+	dir := stateDir(t)
+	j, first := mustOpen(t, dir, testBoot, 0)
+	ceiling := testCeiling(1, "api", 2)
+	if err := j.write(0, []journalEntry{{kind: entryCeiling, ceiling: ceiling}}); err != nil {
+		t.Fatal(err)
+	}
+	j.close()
+	free := fillDisk(t, dir)
+	j, r := mustOpen(t, dir, testBoot, time.Hour)
+	if r.unkept == nil || r.amnesia != "" || r.epoch != first.epoch+1 || len(r.ceilings) != 1 || r.ceilings[0] != ceiling {
+		t.Errorf("on a full disk: %+v, want what was written down, and why it cannot be again", r)
+	}
+	if _, err := os.Stat(filepath.Join(dir, journalName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the journal is still there (%v), and the next life would trust it", err)
+	}
+	more := []journalEntry{{kind: entryCeiling, ceiling: testCeiling(2, "api", 1)}}
+	if err := j.write(time.Hour+journalRetry-1, more); !errors.Is(err, errJournalPause) {
+		t.Errorf("write = %v, want a pause", err)
+	}
+	if err := j.write(time.Hour+journalRetry, nil); err == nil {
+		t.Error("written to a full disk")
+	}
+	free()
+	if err := j.write(time.Hour+2*journalRetry, nil); err != nil {
+		t.Errorf("write = %v once there is room", err)
+	}
+	j.close()
+	if _, r := mustOpen(t, dir, testBoot, 2*time.Hour); r.amnesia != "" || len(r.ceilings) != 2 {
+		t.Errorf("the next life: %+v, want both ceilings", r)
+	}
+}
+
+// What cannot be put in its place is not left beside the journal.
+func TestJournalLeavesNothingHalfWritten(t *testing.T) {
+	dir := stateDir(t)
+	j, _ := mustOpen(t, dir, testBoot, 0)
+	if err := os.Remove(filepath.Join(dir, journalName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, journalName, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.compact(); err == nil {
+		t.Fatal("compact replaced a directory")
+	}
+	if _, err := os.Lstat(filepath.Join(dir, journalNewName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Lstat of %s = %v, want that there is none", journalNewName, err)
+	}
+}
+
 func TestJournalNeedsARegularFile(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	if err := os.Mkdir(filepath.Join(dir, journalName), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openJournal(dir, testBoot, 0, time.Second); err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("openJournal = %v, want it to refuse a directory", err)
+	_, r := mustOpen(t, dir, testBoot, 0)
+	if !strings.Contains(r.amnesia, journalName+" is not trusted: it is not a regular file") || r.unkept != nil {
+		t.Errorf("recovered %+v, want that a directory is not trusted", r)
 	}
 }
 

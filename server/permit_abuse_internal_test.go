@@ -295,7 +295,7 @@ func abusePermits(t *testing.T, seed uint64) {
 	srv, client, _ := runPermits(t, func(c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		c.Permits.Clock = func() time.Duration { return time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) }
-		c.Permits.StateDir = t.TempDir()
+		c.Permits.StateDir = stateDir(t)
 		c.Permits.Resources = append(c.Permits.Resources, permit.Resource{Name: "disk", Limit: 3, Default: permit.Grant{
 			Max: 2, MaxGuarantee: 1, MaxPriority: 3,
 		}})

@@ -330,17 +330,22 @@ func (a *arbiter) keepLocked(entries []journalEntry) {
 		a.poke()
 	case errors.Is(err, errJournalPause): // as before
 	case err != nil:
-		a.counters.faults++
-		if !a.unkept {
-			a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: until it can, a "+
-				"start of the server charges every resource in full for a while", slog.String("reason", err.Error()))
-			a.poke() // it is begun anew by the loop
-		}
-		a.unkept = true
+		a.unkeep(err)
 	case a.unkept:
 		a.unkept = false
 		a.log.LogAttrs(context.Background(), slog.LevelInfo, "the journal of permits is written again")
 	}
+}
+
+// unkeep notes that the journal cannot be written.
+func (a *arbiter) unkeep(err error) {
+	a.counters.faults++
+	if !a.unkept {
+		a.log.LogAttrs(context.Background(), slog.LevelError, "the journal of permits cannot be written: until it can, a "+
+			"start of the server charges every resource in full for a while", slog.String("reason", err.Error()))
+		a.poke() // it is begun anew by the loop
+	}
+	a.unkept = true
 }
 
 // unlocked calls f without the lock.

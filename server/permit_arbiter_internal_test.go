@@ -211,7 +211,7 @@ func TestNobodyIsWaitedFor(t *testing.T) {
 
 // Where leases come and go, their ends take no writes of their own; the last of them is written in time all the same.
 func TestEndsAreWrittenWithGrants(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	srv, client, _ := runPermits(t, func(c *Config) { c.Permits.StateDir = dir })
 	a := srv.permits.running.Load()
 	for i := range 20 {

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -20,7 +21,7 @@ func BenchmarkAcquireRelease(b *testing.B) {
 				Resources: []permit.Resource{{Name: "api", Limit: 1000}}, TTL: time.Second, Grace: 100 * time.Millisecond,
 			}
 			if journal {
-				c.Permits.StateDir = b.TempDir()
+				c.Permits.StateDir = filepath.Join(b.TempDir(), "state")
 			}
 			c.Limits.MaxWaitersPerConnection = 1000
 			c.Limits.MaxStreamsPerConnection = 1000

@@ -169,7 +169,7 @@ func TestPanicOfAStream(t *testing.T) {
 // A journal that can be neither written nor removed ends the server, before anybody is told of what is not written
 // down.
 func TestStaleJournalEndsTheServer(t *testing.T) {
-	srv, client, done := runPermits(t, func(c *Config) { c.Permits.StateDir = t.TempDir() })
+	srv, client, done := runPermits(t, func(c *Config) { c.Permits.StateDir = stateDir(t) })
 	a := srv.permits.running.Load()
 	a.mu.Lock()
 	a.journal.file.Close()
@@ -189,10 +189,30 @@ func TestStaleJournalEndsTheServer(t *testing.T) {
 	}
 }
 
+// A server that finds the disk full serves all the same, and grants what the next life need not know.
+func TestStartOnAFullDisk(t *testing.T) {
+	dir := stateDir(t)
+	fillDisk(t, dir)
+	srv, client, _ := runPermits(t, func(c *Config) { c.Permits.StateDir = dir })
+	resp, err := client.AcquirePermit(t.Context(), &headroomv1.AcquirePermitRequest{Resource: "api", RequestId: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := resp.GetPermit().GetTtl().AsDuration(); got > 2*time.Second {
+		t.Errorf("the lease that could not be written down is for %v, want 1s", got)
+	}
+	a := srv.permits.running.Load()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.unkept || a.counters.faults == 0 {
+		t.Errorf("unkept: %v, after %d faults; want it to be tried again", a.unkept, a.counters.faults)
+	}
+}
+
 // While the journal cannot be written, leases are no longer than the next life of the server waits for. It is begun
 // anew, with all that there is, once it can be.
 func TestJournalIsBegunAnew(t *testing.T) {
-	dir := t.TempDir()
+	dir := stateDir(t)
 	var skipped atomic.Int64
 	srv, client, _ := runPermits(t, func(c *Config) {
 		c.Permits.StateDir = dir
@@ -211,9 +231,7 @@ func TestJournalIsBegunAnew(t *testing.T) {
 		t.Errorf("the lease is for %v, want 30s", got)
 	}
 	// The disk is full: nothing can be written to the journal, and no other be begun.
-	if err := os.Mkdir(filepath.Join(dir, journalNewName), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	free := fillDisk(t, dir)
 	a := srv.permits.running.Load()
 	a.mu.Lock()
 	a.journal.file.Close()
@@ -237,9 +255,7 @@ func TestJournalIsBegunAnew(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, journalName)); err == nil {
 		t.Error("there is a journal that the next life would trust")
 	}
-	if err := os.Remove(filepath.Join(dir, journalNewName)); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	skipped.Store(int64(time.Second / 2)) // within the leases
 	if got := renew(); got > 2*time.Second {
 		t.Errorf("renewed for %v before it is tried again, want 1s", got)

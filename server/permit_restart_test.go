@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,7 +112,7 @@ func TestRestartUnary(t *testing.T) {
 // A journal that cannot be trusted is kept aside, and every resource is charged in full for a while.
 func TestRestartWithBadJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
+		dir := filepath.Join(t.TempDir(), "state")
 		config := func(c *server.Config) { c.Permits.StateDir = dir }
 		l := lease(t, config, "a")
 		attach(t, l.as(t, "a"), "1", want(4))
@@ -158,9 +160,12 @@ func TestSecondServerInStateDir(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		listener := server.NewListener(bufconn.Listen(1), server.Identity{Name: "tester", Role: server.RoleReader})
+		pipe := bufconn.Listen(1)
+		listener := server.NewListener(pipe, server.Identity{Name: "tester", Role: server.RoleReader})
 		c := server.Config{Snapshotter: snapshotter, Listeners: []*server.Listener{listener}}
 		config(&c)
+		var log bytes.Buffer
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 		second, err := server.New(c)
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +173,12 @@ func TestSecondServerInStateDir(t *testing.T) {
 		err = second.Run(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "another server uses it") {
 			t.Errorf("Run of the second = %v, want it to say that another server uses the directory", err)
+		}
+		if strings.Contains(log.String(), "serving") {
+			t.Errorf("the second served before it was refused:\n%s", log.String())
+		}
+		if _, err := pipe.Accept(); err == nil {
+			t.Error("the listener of the second is still open")
 		}
 	})
 }

@@ -33,7 +33,9 @@ type permitService struct {
 	snapshotter *snapshot.Snapshotter
 	severity    *severity.Runner
 	deaths      *deaths
-	epoch       int64 // of this life; set before running
+	journal     *journal  // set by open; nil without a state directory
+	left        recovered // by an earlier life; set by open
+	epoch       int64     // of this life; set before running
 
 	running atomic.Pointer[arbiter] // nil before run
 	law     atomic.Pointer[limit.Law]
@@ -153,29 +155,40 @@ func (s *permitService) arbiter() (*arbiter, error) {
 // errNoStateDir is why nothing is known of an earlier life without a state directory.
 var errNoStateDir = errors.New("there is no state directory")
 
-// run keeps the account until ctx is done. The first thing that it does is to take up what an earlier life of
-// the server left; then it calls ready.
-func (s *permitService) run(ctx context.Context, ready func()) error {
-	r := recovered{epoch: wallEpoch(), amnesia: errNoStateDir.Error()}
-	var j *journal
-	if s.config.StateDir != "" {
-		var err error
-		j, r, err = openJournal(s.config.StateDir, bootID(), s.config.Clock(), s.config.TTL+s.config.Grace)
-		if err != nil {
-			return fmt.Errorf("server: permits: %w", err)
-		}
-		defer j.close()
+// open takes the state directory and reads what an earlier life of the server left there. It returns an error where
+// the directory cannot be used, as while another server does. After it run must be called.
+func (s *permitService) open() (err error) {
+	s.left = recovered{epoch: wallEpoch(), amnesia: errNoStateDir.Error()}
+	if s.config.StateDir == "" {
+		return nil
 	}
-	now := s.config.Clock()
-	ledger, err := permit.NewLedger(now, s.ledgerConfig(r))
+	s.journal, s.left, err = openJournal(s.config.StateDir, bootID(), s.config.Clock(), s.config.TTL+s.config.Grace)
 	if err != nil {
 		return fmt.Errorf("server: permits: %w", err)
 	}
-	a := newArbiter(ledger, j, s.config.Clock, s.log)
+	return nil
+}
+
+// run keeps the account until ctx is done. The first thing that it does is to take up what an earlier life of
+// the server left; then it calls ready.
+func (s *permitService) run(ctx context.Context, ready func()) error {
+	r := &s.left
+	if s.journal != nil {
+		defer s.journal.close()
+	}
+	now := s.config.Clock()
+	ledger, err := permit.NewLedger(now, s.ledgerConfig(*r))
+	if err != nil {
+		return fmt.Errorf("server: permits: %w", err)
+	}
+	a := newArbiter(ledger, s.journal, s.config.Clock, s.log)
 	a.slow, s.epoch = s.stalled, r.epoch
 	a.queues = newQueues(a, s)
-	s.logRecovery(&r)
-	if err := a.restore(now, &r); err != nil {
+	s.logRecovery(r)
+	if r.unkept != nil {
+		a.unkeep(r.unkept)
+	}
+	if err := a.restore(now, r); err != nil {
 		return fmt.Errorf("server: permits: %w", err)
 	}
 	s.running.Store(a)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,7 @@ import (
 
 // withJournal gives the server a state directory, so that leases of the unary calls may be long.
 func withJournal(t *testing.T) func(*server.Config) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "state") // the server makes it, for nobody else to write
 	return func(c *server.Config) { c.Permits.StateDir = dir }
 }
 

@@ -280,10 +280,15 @@ func (s *Server) InstanceID() string { return s.service.instanceID }
 
 // Run serves until ctx is done or a part fails. Then it drains: health says NOT_SERVING, nothing more is
 // granted, streams end with OK, calls in flight finish within DrainTimeout and are cut off after it, and sampling ends last. Run returns nil
-// after a shutdown by ctx, and otherwise the error of the part that failed. A Server runs once.
+// after a shutdown by ctx, and otherwise the error of the part that failed; nothing is served where that is the state
+// directory. A Server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
 		return errors.New("server: Run was called twice")
+	}
+	if err := s.permits.open(); err != nil {
+		s.closeListeners()
+		return err
 	}
 	// Sampling outlives ctx: calls that finish during the drain still read it.
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
@@ -323,6 +328,7 @@ func (s *Server) Run(ctx context.Context) error {
 		group.Go(func() error { return s.serve(e) })
 	}
 	if s.httpServer != nil {
+		s.log.Info("serving", "address", s.httpListener.Addr().String(), "listener", "http")
 		group.Go(func() error { return serveHTTP(s.httpServer, s.httpListener) })
 	}
 	group.Go(func() error {
@@ -336,6 +342,17 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// closeListeners ends what stands ready where nothing was served.
+func (s *Server) closeListeners() {
+	for _, e := range s.endpoints {
+		e.grpc.Stop()
+		_ = e.listener.Close()
+	}
+	if s.httpListener != nil {
+		_ = s.httpListener.Close()
+	}
 }
 
 // serve accepts connections of one listener until the server is stopped.

@@ -86,9 +86,6 @@ func serve(ctx context.Context, e *effective, stdout, stderr io.Writer) error {
 		starting = append(starting, "config", e.file)
 	}
 	log.Info("starting", starting...)
-	if config.HTTP != nil {
-		log.Info("serving", "address", config.HTTP.Addr().String(), "listener", "http")
-	}
 	if onTerminal(stdout) {
 		fmt.Fprintln(stdout, "See this machine's load in another terminal with: headroom watch")
 	}
