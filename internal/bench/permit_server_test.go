@@ -151,6 +151,7 @@ type bareService struct {
 
 	mu      sync.Mutex
 	waiting *relay // of the stream that waits for the other of its pair
+	ring    []attachment
 }
 
 func (*bareService) ReleasePermit(context.Context, *headroomv1.ReleasePermitRequest) (*headroomv1.ReleasePermitResponse, error) {
@@ -163,8 +164,11 @@ func (s *bareService) Attach(stream attachment) error {
 	if err != nil {
 		return err
 	}
-	if first.GetHello().GetClient() == relayed {
+	switch first.GetHello().GetClient() {
+	case relayed:
 		return s.relay(stream)
+	case ringed:
+		return s.pass(stream)
 	}
 	for {
 		if err := stream.Send(&headroomv1.AttachResponse{}); err != nil {
@@ -215,6 +219,32 @@ func (s *bareService) relay(stream attachment) error {
 			return end(err)
 		}
 		if err := r.streams[other].Send(&headroomv1.AttachResponse{}); err != nil {
+			return err
+		}
+	}
+}
+
+// ringed is the client of the streams that are joined in a ring.
+const ringed = "ringed"
+
+// pass adds the stream to the ring, and passes each message of it on to the next one there. No message may come before
+// the last stream was told that it is in it.
+func (s *bareService) pass(stream attachment) error {
+	s.mu.Lock()
+	i := len(s.ring)
+	s.ring = append(s.ring, stream)
+	s.mu.Unlock()
+	if err := stream.Send(&headroomv1.AttachResponse{}); err != nil {
+		return err
+	}
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return end(err)
+		}
+		s.mu.Lock()
+		next := s.ring[(i+1)%len(s.ring)]
+		s.mu.Unlock()
+		if err := next.Send(&headroomv1.AttachResponse{}); err != nil {
 			return err
 		}
 	}

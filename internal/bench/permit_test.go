@@ -58,16 +58,19 @@ func BenchmarkHandOff(b *testing.B) {
 
 // BenchmarkScarce measures how often permits of a resource of 8 pass from hand to hand among 64 processes that
 // give back each one at once, beside 64 processes that each send a message to a bare grpc.Server and wait for the
-// answer. They take turns of 2 s.
+// answer, and beside 8 messages that go round among the 64 through a bare grpc.Server, which takes as many frames and as
+// few processes at work at a time as the permits do. They take turns of 2 s.
 //
 //	permits/s     permits taken by all processes together, the median of the turns
 //	pings/s       answers, likewise
+//	rounds/s      times that a process had one of the 8 messages, likewise
 //	x-pings       the first over the second
+//	x-rounds      the first over the third
 //	least-share   what the process with the fewest permits had, over a 64th of all
 //	jain          Jain's index of fairness: 1 where all had the same
 //	us/server     CPU time of the server, user and system, for each permit
 //	us/ping-server  the same of the bare server for each answer
-//	us/all, us/ping-all  the same of all processes together
+//	us/all, us/ping-all, us/round-all  the same of all processes together
 func BenchmarkScarce(b *testing.B) {
 	var got scarcity
 	for b.Loop() {
@@ -75,13 +78,16 @@ func BenchmarkScarce(b *testing.B) {
 	}
 	b.ReportMetric(got.permits, "permits/s")
 	b.ReportMetric(got.pings, "pings/s")
+	b.ReportMetric(got.rounds, "rounds/s")
 	b.ReportMetric(got.permits/got.pings, "x-pings")
+	b.ReportMetric(got.permits/got.rounds, "x-rounds")
 	b.ReportMetric(got.least, "least-share")
 	b.ReportMetric(got.jain, "jain")
 	b.ReportMetric(got.server/1e3, "us/server")
 	b.ReportMetric(got.pingServer/1e3, "us/ping-server")
 	b.ReportMetric(got.all/1e3, "us/all")
 	b.ReportMetric(got.pingAll/1e3, "us/ping-all")
+	b.ReportMetric(got.roundAll/1e3, "us/round-all")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -95,7 +101,7 @@ func TestPermits(t *testing.T) {
 	if permits, messages := measureHandOff(t, 1, 5, time.Millisecond, time.Second); len(permits) == 0 || len(messages) == 0 {
 		t.Errorf("%d hand-offs and %d messages, want some of each", len(permits), len(messages))
 	}
-	if got := measureScarce(t, 10, 1, 200*time.Millisecond, time.Second); got.permits <= 0 || got.pings <= 0 {
+	if got := measureScarce(t, 10, 1, 200*time.Millisecond, time.Second); got.permits <= 0 || got.pings <= 0 || got.rounds <= 0 {
 		t.Errorf("hand-offs %+v, want some of each", got)
 	}
 }
@@ -200,8 +206,9 @@ func startWorkers(b testing.TB, n int, s pair, resource string) (workers []*peer
 
 // scarcity is what many processes had of a few permits, and what it cost in ns for each.
 type scarcity struct {
-	permits, pings, least, jain      float64
-	server, pingServer, all, pingAll float64
+	permits, pings, rounds, least, jain float64
+	server, pingServer                  float64
+	all, pingAll, roundAll              float64
 }
 
 func measureScarce(b testing.TB, n, turns int, span, ttl time.Duration) (got scarcity) {
@@ -210,13 +217,20 @@ func measureScarce(b testing.TB, n, turns int, span, ttl time.Duration) (got sca
 	defer stop()
 	workers, stopWorkers := startWorkers(b, n, s, scarceResource)
 	defer stopWorkers()
+	for _, w := range workers {
+		w.ask(b, "join")
+	}
+	for _, w := range workers[:min(n, scarceLimit)] {
+		w.ask(b, "begin")
+	}
 	shares := make([]int64, n)
-	var permits, pings busy
+	var permits, pings, rounds busy
 	for range turns {
 		for i, c := range permits.measure(b, s.permits, workers, "loop", span) {
 			shares[i] += c
 		}
 		pings.measure(b, s.bare, workers, "ping", span)
+		rounds.measure(b, s.bare, workers, "round", span)
 	}
 	squares := 0.0
 	for _, c := range shares {
@@ -224,6 +238,7 @@ func measureScarce(b testing.TB, n, turns int, span, ttl time.Duration) (got sca
 	}
 	got.permits, got.server, got.all = permits.summary(span)
 	got.pings, got.pingServer, got.pingAll = pings.summary(span)
+	got.rounds, _, got.roundAll = rounds.summary(span)
 	got.least = float64(slices.Min(shares)*int64(n)) / float64(permits.count)
 	got.jain = float64(permits.count) * float64(permits.count) / float64(n) / squares
 	return got

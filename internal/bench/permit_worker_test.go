@@ -143,6 +143,17 @@ type worker struct {
 	stream  grpc.BidiStreamingClient[headroomv1.AttachRequest, headroomv1.AttachResponse]
 	bare    headroomv1.PermitServiceClient
 	relay   grpc.BidiStreamingClient[headroomv1.AttachRequest, headroomv1.AttachResponse] // nil before the first
+	ring    ring
+}
+
+// ring is a place in a ring of processes. A message that comes when none is to be passed on stays until one is.
+type ring struct {
+	stream grpc.BidiStreamingClient[headroomv1.AttachRequest, headroomv1.AttachResponse]
+
+	mu       sync.Mutex
+	opened   sync.Cond // until moved on
+	from, to time.Duration
+	count    int // of the messages between the two
 }
 
 // runPermitWorker answers "dial PORT BARE RESOURCE" once it had a permit, and then
@@ -152,6 +163,9 @@ type worker struct {
 //	loop FROM TO                 with how many permits it took between these times in ns, while it took some before
 //	                             and after them
 //	ping FROM TO                 the same for messages that were answered
+//	join                         once it is in the ring of processes, which is complete before anybody has to begin
+//	begin                        once it sent a message round
+//	round FROM TO                as loop, for the messages that came and were passed on
 //	cpu                          with its CPU time
 func runPermitWorker(p *peer) error {
 	var w worker
@@ -188,6 +202,14 @@ func runPermitWorker(p *peer) error {
 				err = once()
 			}
 			numbers = []any{n}
+		case "join":
+			numbers, err = []any{0}, w.ring.join(w.bare)
+		case "begin":
+			numbers, err = []any{0}, w.ring.stream.Send(&headroomv1.AttachRequest{})
+		case "round":
+			from, _ := strconv.ParseInt(words[1], 10, 64)
+			to, _ := strconv.ParseInt(words[2], 10, 64)
+			numbers = []any{w.ring.round(time.Duration(from), time.Duration(to))}
 		case "cpu":
 			numbers = []any{cpuNanos()}
 		}
@@ -286,4 +308,56 @@ func (w *worker) bounce(count int, hold time.Duration, begins bool) (times []any
 		}
 	}
 	return times, nil
+}
+
+// join takes a place in the ring, and passes on what comes for as long as the process lives.
+func (r *ring) join(bare headroomv1.PermitServiceClient) (err error) {
+	r.opened.L = &r.mu
+	if r.stream, err = bare.Attach(context.Background()); err != nil {
+		return err
+	}
+	if err := r.stream.Send(&headroomv1.AttachRequest{Hello: &headroomv1.Hello{Client: ringed}}); err != nil {
+		return err
+	}
+	if _, err := r.stream.Recv(); err != nil {
+		return err
+	}
+	go func() {
+		for {
+			if _, err := r.stream.Recv(); err != nil {
+				return // the server is gone
+			}
+			r.await()
+			if err := r.stream.Send(&headroomv1.AttachRequest{}); err != nil {
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// await waits until messages are to be passed on, and counts this one.
+func (r *ring) await() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := boottime.Now()
+	for now >= r.to+settle {
+		r.opened.Wait()
+		now = boottime.Now()
+	}
+	if now >= r.from && now < r.to {
+		r.count++
+	}
+}
+
+// round passes messages on until a while after to, and returns how many came between the two times.
+func (r *ring) round(from, to time.Duration) int {
+	r.mu.Lock()
+	r.from, r.to, r.count = from, to, 0
+	r.opened.Broadcast()
+	r.mu.Unlock()
+	pause(to + settle - boottime.Now())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count
 }
