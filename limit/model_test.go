@@ -17,6 +17,7 @@ type model struct {
 	tasks  []modelPool
 
 	now     float64
+	stepped float64 // when a law did last, with keepUp
 	virtual float64 // CPU time that each task at the CPU has had
 	atCPU   events
 	waiting events
@@ -29,9 +30,11 @@ type modelPool struct {
 	cpu, wait func(*rand.Rand) float64 // seconds
 	cpuFirst  bool
 
+	idle bool // it has no work
+
 	limit, running, inCPU int
 	use, runnable, burnt  float64 // integrals of the window
-	done                  int64
+	begun, done           int64
 	totalCPU              float64
 }
 
@@ -78,8 +81,9 @@ func (m *model) run(until float64) {
 	for {
 		for i := range m.tasks {
 			p := &m.tasks[i]
-			for p.running < p.limit {
+			for p.running < p.limit && !p.idle {
 				p.running++
+				p.begun++
 				if p.cpuFirst {
 					m.compute(p, event{pool: i})
 				} else {
@@ -140,7 +144,10 @@ func (m *model) window(dt float64) limit.Input {
 	in.Host = limit.Host{Cores: m.cores, Busy: m.others, BusyKnown: true, RunQueueKnown: true, RunQueue: m.others}
 	for i := range m.tasks {
 		p := &m.tasks[i]
-		q := limit.Pool{ID: string(rune('a' + i)), Waiting: 1 << 20, Leased: int64(p.running), Completed: p.done}
+		q := limit.Pool{ID: string(rune('a' + i)), Waiting: 1 << 20, Leased: int64(p.running), Started: p.begun, Completed: p.done}
+		if p.idle {
+			q.Waiting = 0
+		}
 		if dt > 0 {
 			q.InUse, q.CPU, q.Runnable = p.use/dt, p.burnt/dt, p.runnable/dt
 			q.CPUKnown, q.RunnableKnown = true, true
@@ -148,9 +155,28 @@ func (m *model) window(dt float64) limit.Input {
 		in.Host.Busy += q.CPU
 		in.Host.RunQueue += q.Runnable
 		in.Pools = append(in.Pools, q)
-		p.use, p.runnable, p.burnt, p.done = 0, 0, 0, 0
+		p.use, p.runnable, p.burnt, p.begun, p.done = 0, 0, 0, 0, 0
 	}
 	return in
+}
+
+// keepUp lets the law set the limits for some time, and steps it as often as it wants.
+func (m *model) keepUp(law limit.Law, seconds float64) {
+	for end := m.now + seconds; m.now < end-1e-9; {
+		begin := m.now
+		d := law.Step(m.window(begin - m.stepped))
+		m.stepped = begin
+		next := d.Next.Seconds()
+		if next == 0 {
+			next = 1
+		}
+		for k := 1.0; k <= 10; k++ {
+			for i := range m.tasks {
+				m.tasks[i].limit = int(d.ShareAfter(i, time.Duration((m.now-begin)*1e9)))
+			}
+			m.run(begin + next*k/10)
+		}
+	}
 }
 
 // follow lets the law set the limits for some seconds, and calls each, if not nil, after each of them.

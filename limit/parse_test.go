@@ -12,10 +12,10 @@ import (
 func TestParse(t *testing.T) {
 	for _, tt := range []struct {
 		text, name string
-		first      int64 // limit, of four cores and an idle host
+		first      int64 // limit, of three and a half cores and an idle host
 	}{
-		{"twostation", "twostation", 4},
-		{"twostation objective=latency busy=0.9 crowded=0.02 margin=3 memory=0.8", "twostation", 4},
+		{"twostation", "twostation", 7},
+		{"twostation objective=latency busy=0.9 crowded=0.02 margin=3 memory=0.8", "twostation", 7},
 		{"crawlee", "crawlee", 11},
 		{"  crawlee  profile=js min=2\tmax=50 desired=20 ratio=0.5 step-up=0.1 step-down=0.2 interval=1s ", "crawlee", 22},
 		{"aimd", "aimd", 5},

@@ -48,7 +48,7 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 	for i, of := range r.of {
 		r.spread[i] *= fading
 		if i == byStart {
-			of -= queue // they have not had all of their CPU time
+			of -= queue / 2 // they have had half of their CPU time, on average
 		}
 		if of <= 0 {
 			r.known[i] = false
@@ -73,6 +73,8 @@ func (r *ramp) when() (at int, ok bool) {
 		return byStart, true
 	case last < surely*min(first, all):
 		return byEnd, true
+	case all < surely*min(first, last):
+		return byPermit, true
 	}
 	return byPermit, false
 }
@@ -82,7 +84,7 @@ func (r *ramp) bias() float64 {
 	x := min(mostGrowth, math.Log((r.started+1)/(r.ended+1)))
 	at, ok := r.when()
 	switch {
-	case !ok || x <= 0 || r.ended < 0.1*r.started:
+	case !ok || at == byPermit || x <= 0 || r.ended < 0.1*r.started:
 		return 1
 	case at == byStart:
 		return x / (1 - math.Exp(-x))
@@ -91,10 +93,15 @@ func (r *ramp) bias() float64 {
 	}
 }
 
-// burst returns the CPU time in seconds with which a task begins; 0 if that is not what tasks do.
-func (r *ramp) burst() float64 {
-	if at, ok := r.when(); !ok || at != byStart || !r.known[byStart] {
-		return 0
+// burst returns the CPU time in seconds with which a task begins, at most, and whether that is what tasks do; 0 if
+// they do not.
+func (r *ramp) burst() (seconds float64, sure bool) {
+	at, ok := r.when()
+	if ok && at != byStart || !r.known[byStart] {
+		return 0, false
 	}
-	return math.Exp(r.last[byStart])
+	return math.Exp(r.last[byStart]), ok
 }
+
+// grows reports whether the n permits in use are many more than they were of late.
+func (r *ramp) grows(n float64) bool { return r.started-r.ended > 0.5*n }

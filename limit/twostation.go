@@ -132,6 +132,7 @@ type station struct {
 	away, used float64 // permits that waited for anything but a CPU, and cores used: decayed sums of windows
 	windows    float64 // in away and used so far, in seconds
 	ramp       ramp
+	atCPU      float64 // of its tasks in the last window, on average
 	late       bool    // its tasks used no CPU when they began
 	renewed    float64 // what completed will be when all that ran at the last rise have ended
 
@@ -141,6 +142,8 @@ type station struct {
 	ceiling            ceiling
 
 	share  float64 // cores
+	busy   float64 // of these that are to be in use
+	queue  float64 // tasks that are to be at the CPU
 	target float64
 	bound  binding
 	figure [3]float64 // of bound
@@ -192,6 +195,7 @@ func (t *twostation) enter(in *Input) {
 			s = &station{seen: in.At}
 			t.pools[id] = s
 		}
+		before := s.Leased
 		s.Pool = soundPool(in.Pools[i])
 		s.seen = in.At
 		window := in.Window
@@ -199,6 +203,9 @@ func (t *twostation) enter(in *Input) {
 			window = s.Window
 		}
 		s.span, s.fresh = min(window, longestWindow).Seconds(), !s.Stale && window >= leastWindow
+		if s.windows == 0 && s.fresh {
+			s.Started = max(s.Started, s.Leased-before+s.Completed) // it may have begun before there was anything to read
+		}
 		if s.InUse > 0 || s.Leased > 0 {
 			if !s.ran {
 				s.ran, s.began = true, in.At
@@ -272,8 +279,11 @@ func (t *twostation) decide(in *Input, learn bool) Decision {
 
 // next returns when to step again.
 func (t *twostation) next(in *Input) time.Duration {
+	if !t.stepped {
+		return shortStep // what starts now is to be seen soon
+	}
 	for _, s := range t.stations {
-		if s.Waiting > 0 && in.At-s.began < firstSteps {
+		if s.Waiting > 0 && (!s.ran || in.At-s.began < firstSteps) {
 			return shortStep
 		}
 	}

@@ -9,24 +9,22 @@ import (
 
 // The CPU side of the law "twostation".
 const (
-	decay         = 0.93  // of what is known of a pool, in a second
-	quickDecay    = 0.75  // of the same in the first seconds
-	quick         = 12    // how many of those there are
-	firstTasks    = 2     // for each core are let start before anything is known
-	leastUse      = 0.005 // core-seconds from which the CPU time of a pool's tasks is known
-	idleUse       = 0.5   // of the cores: tasks that use less and of which no more is known are let double
-	leastBurst    = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
-	unproven      = 4     // permits for each core and second, before a task that uses its CPU late ended
-	smoothing     = 0.2   // of a new mean in what others use, in a window
-	bursts        = 1.0   // of the CPU at most goes into the beginnings of tasks in a rise ...
-	burstsLatency = 0.5   // ... or so much with Latency, for tasks that start together come back together
-	fewPresence   = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
-	instant       = 0.1   // seconds over which a queue is taken on average
-	mostBrief     = 2.7   // times as often and one more may the queue be too long for an instant
-	planned       = 0.85  // of the share of crowded time is planned for; changes take the rest
-	leastCores    = 0.05  // of the capacity are left to the pools whatever others use, with Latency
-	fairCores     = 0.5   // of the same else, since the kernel takes from others what the pools are due
-	mostQueue     = 8     // times the cores is what the tasks at the CPU may come to on average
+	decay       = 0.93  // of what is known of a pool, in a second
+	quickDecay  = 0.75  // of the same in the first seconds
+	quick       = 12    // how many of those there are
+	firstTasks  = 2     // for each core are let start before anything is known
+	leastUse    = 0.005 // core-seconds from which the CPU time of a pool's tasks is known
+	idleUse     = 0.5   // of the cores: tasks that use less and of which no more is known are let double
+	leastBurst  = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
+	unproven    = 4     // permits for each core and second, before a task that uses its CPU late ended
+	smoothing   = 0.2   // of a new mean in what others use, in a window
+	fewPresence = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
+	instant     = 0.1   // seconds over which a queue is taken on average
+	mostBrief   = 2.7   // times as often and one more may the queue be too long for an instant
+	planned     = 0.85  // of the share of crowded time is planned for; changes take the rest
+	leastCores  = 0.05  // of the capacity are left to the pools whatever others use, with Latency
+	fairCores   = 0.5   // of the same else, since the kernel takes from others what the pools are due
+	mostQueue   = 8     // times the cores is what the tasks at the CPU may come to on average
 )
 
 // measure learns from the windows of the stations.
@@ -64,7 +62,7 @@ func (t *twostation) measure(in *Input) {
 			continue
 		}
 		dt := s.span
-		r := s.Runnable
+		r, inferred := s.Runnable, false
 		switch {
 		case s.RunnableKnown:
 		case in.Host.RunQueueKnown && (blind > 0 || unqueued == s.InUse):
@@ -80,15 +78,20 @@ func (t *twostation) measure(in *Input) {
 			if in.Host.BusyKnown {
 				cores -= max(0, in.Host.Busy-unseen)
 			}
-			r = queueOf(unqueued, unseen, max(cores, unseen, leastCores*in.Host.Cores)) * s.InUse / unqueued
+			r, inferred = queueOf(unqueued, unseen, max(cores, unseen, leastCores*in.Host.Cores))*s.InUse/unqueued, true
 		}
 		r = min(max(r, u), n)
-		d := math.Pow(decay, dt)
+		lasts := decay
 		if s.windows < quick {
-			d = math.Pow(quickDecay, dt)
+			lasts = quickDecay
 		}
+		// At first a window counts in proportion to how long after the first one it was.
+		d := min(math.Pow(lasts, dt), math.Exp(-dt/(s.windows+dt)))
 		if s.windows == 0 {
 			s.late = u*dt < leastBurst*max(n, float64(s.Started))
+		}
+		if s.atCPU = r; inferred {
+			s.atCPU = n // at the most
 		}
 		s.away = d*s.away + (n-r)*dt
 		s.used = d*s.used + u*dt
@@ -139,12 +142,16 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 		switch {
 		case s.known():
 			s.target = (s.gamma()*o.busy + o.queue) * s.share / usable
+			s.busy, s.queue = o.busy*s.share/usable, o.queue*s.share/usable
 			s.bind(boundCPU, s.share, s.gamma(), o.queue)
 			if capped {
 				s.bound = boundQueue
 			}
 		case s.Stale:
 			s.target = max(n, firstTasks*usable/t.active)
+			s.bind(boundStart, n)
+		case in.Window <= 0 && s.quota == 0:
+			s.target = firstTasks * usable / t.active
 			s.bind(boundStart, n)
 		case s.CPUKnown && s.CPU < idleUse*in.Host.Cores || !s.ran:
 			// It used no CPU yet.
@@ -274,13 +281,14 @@ func (t *twostation) grow(in *Input) {
 			factor = math.Pow(factor, min(1, 2*in.Window.Seconds()))
 		}
 		most := max(factor*n, firstTasks*in.Host.Cores/t.active)
-		if burst := s.ramp.burst(); burst > 0 && in.Window > 0 {
-			// More would only wait for the CPU, and start all together.
-			room := bursts
-			if t.config.Objective == Latency {
-				room = burstsLatency
+		if burst, sure := s.ramp.burst(); burst > 0 && in.Window > 0 && s.ramp.grows(n) && !s.late {
+			if in.At-s.began <= firstSteps {
+				t.fill(s, n, burst)
 			}
-			most = min(most, n+room*s.share*in.Window.Seconds()/burst)
+			if taken := n + s.busy*in.Window.Seconds()/burst; sure && s.target > taken {
+				s.target = taken
+				s.bind(boundFill, s.busy, burst)
+			}
 		}
 		switch {
 		case !s.late || s.target <= s.quota:
@@ -300,9 +308,26 @@ func (t *twostation) grow(in *Input) {
 		if in.Window > 0 {
 			s.target = max(s.target, n/2)
 		}
-		if s.Waiting == 0 && s.quota > 0 && s.target > s.quota {
+		if s.Waiting == 0 && s.ran && s.quota > 0 && s.target > s.quota {
 			s.target = s.quota
 			s.bind(boundBacklog, n)
 		}
+	}
+}
+
+// fill raises the target to what keeps the CPU as busy as is planned. In a window it takes the beginnings of so many tasks;
+// those count that follow others that end, and those that already are at the CPU over what is planned.
+func (t *twostation) fill(s *station, n, burst float64) {
+	room := s.busy
+	if t.config.Objective == Latency {
+		room = max(0, room-s.CPU) // tasks that start together come back together
+	}
+	target := s.quota // until it is known what came of the last one
+	if s.fresh {
+		target = n + room*s.span/burst - float64(s.Completed) + s.queue - s.atCPU
+	}
+	if target > s.target {
+		s.target = target
+		s.bind(boundFill, s.busy, burst)
 	}
 }

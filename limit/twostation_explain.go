@@ -15,6 +15,7 @@ const (
 	boundStart                  // permits
 	boundVerdict                // state
 	boundGrowth                 // factor, permits
+	boundFill                   // cores, CPU time of a beginning
 	boundBacklog                // permits
 	boundMin                    // Min
 
@@ -52,6 +53,8 @@ func (s *station) explain() string {
 		return fmt.Sprintf("status: %v, and the CPU time of the tasks is not known", snapshot.State(f[0]))
 	case boundGrowth:
 		return fmt.Sprintf("growth: at most %g times the %.3g in use", f[0], f[1])
+	case boundFill:
+		return fmt.Sprintf("start: %.3g cores are to be busy with tasks that begin with %.3g s of CPU time", f[0], f[1])
 	case boundBacklog:
 		return fmt.Sprintf("no task waits, %.3g are in use", f[0])
 	case boundMemory:
