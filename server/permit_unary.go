@@ -32,7 +32,7 @@ func (e *waitError) Error() string {
 			"before it was started", e.count, e.resource, e.wait.Round(leastRetry))
 	}
 	if e.wait > 0 {
-		return fmt.Sprintf("%d of %q cannot be had in time: the wait is about %v", e.count, e.resource, e.wait)
+		return fmt.Sprintf("%d of %q cannot be had in time: the wait is about %v", e.count, e.resource, max(e.wait.Round(leastRetry), leastRetry))
 	}
 	return fmt.Sprintf("%d of %q could not be had in time", e.count, e.resource)
 }
