@@ -1,6 +1,8 @@
 package permit
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/headroom-rpc/headroom/internal/mistake"
@@ -16,6 +18,8 @@ type recovery struct {
 	// instances has the last session of each instance: its worker may know an earlier one only, when the welcome
 	// to the last did not come before the server ended.
 	instances map[InstanceID]SessionID
+
+	overclaims []Overclaim // that nobody took
 }
 
 // recovered is one session of an earlier life that has not come back.
@@ -106,8 +110,10 @@ func (l *Ledger) settle(id SessionID, e *recovered) {
 }
 
 // recover lets a session take over what its worker holds from an earlier life, as far as that may have been
-// granted: at most what was recorded for that session, instance and identity or, where nothing was, what is
-// unknown of the limit. So charge and unknown together never grow by it.
+// granted: at most what was recorded for that session, instance and identity, so that charge and unknown together do
+// not grow by it. Where nothing is recorded, every claim is charged up to the limit and the quota of the identity. Not
+// all of them can be true once they are more than the limit together, but which are not is not known, and the work of
+// those that are runs: nothing is granted until enough of it ended, as after a cut of the limit.
 func (l *Ledger) recover(s *session, h Hello) {
 	if !l.recovery.open {
 		return
@@ -132,6 +138,9 @@ func (l *Ledger) recover(s *session, h Hello) {
 			continue
 		}
 		l.touch(r)
+		if r.grant(s.identity.name).Denied {
+			continue
+		}
 		if !l.config.Amnesia {
 			most, ok := e.ceilings[r]
 			if !ok {
@@ -145,12 +154,66 @@ func (l *Ledger) recover(s *session, h Hello) {
 			continue
 		}
 		before := r.charge
-		l.adopt(s, r, &held[i], r.unknown)
-		r.unknown -= r.charge - before
+		l.adopt(s, r, &held[i], r.mostClaimed(s.identity.name))
+		r.unknown = max(r.unknown-(r.charge-before), 0)
+		if r.charge > max(before, r.limit) {
+			l.overclaim(r)
+		}
 	}
 	if e != nil {
 		l.settle(id, e)
 	}
+}
+
+// mostClaimed returns how many permits a worker of the identity can have been granted by an earlier life of which nothing
+// is known.
+func (r *resource) mostClaimed(identity string) int64 {
+	if quota := r.grant(identity).Max; quota > 0 {
+		return min(quota, r.limit)
+	}
+	return r.limit
+}
+
+// An Overclaim says that workers claim to hold more from an earlier life than the limit of a resource.
+type Overclaim struct {
+	Resource      string
+	Limit, Charge int64
+	Claims        []Claim // the largest first, and not more than 8
+}
+
+// A Claim is what is charged to a session for what its worker says that it holds.
+type Claim struct {
+	Identity, Client, Session string
+	Charge                    int64
+}
+
+// maxClaims bounds the claims of an Overclaim.
+const maxClaims = 8
+
+// TakeOverclaims returns what was claimed over a limit since the last call: of each resource once, when that came up.
+func (l *Ledger) TakeOverclaims() []Overclaim {
+	taken := l.recovery.overclaims
+	l.recovery.overclaims = nil
+	return taken
+}
+
+// overclaim notes that the claims to a resource are over its limit.
+func (l *Ledger) overclaim(r *resource) {
+	if r.overclaimed {
+		return
+	}
+	r.overclaimed = true
+	o := Overclaim{Resource: r.name, Limit: r.limit, Charge: r.charge}
+	for _, s := range l.sessions {
+		if sh := s.share(r.name); sh != nil && sh.charge.amount() > 0 {
+			o.Claims = append(o.Claims, Claim{s.identity.name, s.client, s.name, sh.charge.amount()})
+		}
+	}
+	slices.SortFunc(o.Claims, func(a, b Claim) int {
+		return cmp.Or(cmp.Compare(b.Charge, a.Charge), cmp.Compare(a.Session, b.Session))
+	})
+	o.Claims = o.Claims[:min(len(o.Claims), maxClaims)]
+	l.recovery.overclaims = append(l.recovery.overclaims, o)
 }
 
 // succeed lets a session take over the charge of one that was kicked, from the worker that had it.

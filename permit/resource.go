@@ -29,6 +29,8 @@ type resource struct {
 	shares     int
 	mismatches int64
 
+	overclaimed bool // whether more was claimed from an earlier life than the limit
+
 	fence  int64 // counts the fences that were reserved
 	serves int64 // counts raises
 
@@ -55,6 +57,14 @@ type resource struct {
 }
 
 func (r *resource) free() int64 { return r.limit - r.charge - r.unknown }
+
+// grant returns what the identity may do.
+func (r *resource) grant(identity string) Grant {
+	if g, named := r.config.Grants[identity]; named {
+		return g
+	}
+	return r.config.Default
+}
 
 // A holder is one identity's part of one resource.
 type holder struct {
@@ -143,11 +153,7 @@ type share struct {
 func (l *Ledger) join(s *session, r *resource) *share {
 	h := r.holders[s.identity.name]
 	if h == nil {
-		grant, named := r.config.Grants[s.identity.name]
-		if !named {
-			grant = r.config.Default
-		}
-		h = &holder{identity: s.identity, grant: grant}
+		h = &holder{identity: s.identity, grant: r.grant(s.identity.name)}
 		r.holders[s.identity.name] = h
 	}
 	sh := &share{session: s, resource: r, holder: h, need: 1, weight: 1, use: use{cap: MaxLimit}, stance: -1,

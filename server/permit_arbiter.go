@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -198,6 +199,9 @@ func (a *arbiter) passLocked(wait bool) {
 		if !a.frozen {
 			a.queues.beat(a.now)
 			a.ledger.Advance(a.now)
+			for _, o := range a.ledger.TakeOverclaims() {
+				a.logOverclaim(&o)
+			}
 		}
 		if !wait && a.unwrittenLocked() || !a.tellLocked(wait) {
 			a.writing = true // from now on
@@ -212,6 +216,17 @@ func (a *arbiter) passLocked(wait bool) {
 	if at, ok := a.ledger.Next(); ok && (a.due == 0 || at < a.due) {
 		a.poke()
 	}
+}
+
+// logOverclaim says that not all claims to what was held before the start can be true.
+func (a *arbiter) logOverclaim(o *permit.Overclaim) {
+	claims := make([]string, len(o.Claims))
+	for i, c := range o.Claims {
+		claims[i] = fmt.Sprintf("%d by %s (%s, session %s)", c.Charge, clip(c.Client), c.Identity, c.Session)
+	}
+	a.log.LogAttrs(context.Background(), slog.LevelWarn, "workers claim to hold more from before the start of the server than "+
+		"the limit: nothing more is granted until it is less", slog.String("resource", o.Resource),
+		slog.Int64("limit", o.Limit), slog.Int64("charge", o.Charge), slog.String("claims", strings.Join(claims, ", ")))
 }
 
 // writeOut goes on with a pass that has something to write down.

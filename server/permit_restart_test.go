@@ -182,3 +182,31 @@ func TestSecondServerInStateDir(t *testing.T) {
 		}
 	})
 }
+
+// Without a journal a liar who is back first leaves what an honest worker runs charged, and the log says who claimed what.
+func TestFalseClaimWithoutAJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		l := leaseFrom(t, func(c *server.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }, "a", "b")
+		back := func(name string, held int64) *worker {
+			w := open(t, l.as(t, name), name)
+			w.hello(&headroomv1.Hello{
+				Resume: &headroomv1.SessionToken{SessionId: make([]byte, 16), Epoch: 1},
+				Held:   []*headroomv1.Holding{{Resource: "api", Held: held, Version: 1, Target: held}},
+			}, holds(0, held, held))
+			synctest.Wait()
+			return w
+		}
+		back("a", 1e9)
+		back("b", 4)
+		if got := l.account(t); got.GetCharge() != 8 || got.GetHeld() != 8 {
+			t.Errorf("account = %v, want the 4 of each charged", got)
+		}
+		text := log.String()
+		for _, want := range []string{"resource=api limit=4 charge=8", "4 by ", " (a, session ", " (b, session "} {
+			if strings.Count(text, "claim to hold more") != 1 || !strings.Contains(text, want) {
+				t.Errorf("logged\n%s\nwant one line with %q", text, want)
+			}
+		}
+	})
+}
