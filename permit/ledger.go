@@ -25,6 +25,7 @@ type SessionsError struct {
 	Most int
 }
 
+// Error names whose sessions there are too many of, the bound and the setting that states it.
 func (e *SessionsError) Error() string {
 	if e.Identity == "" {
 		return fmt.Sprintf("%v: there are %d, which is the most (MaxSessions)", ErrSessions, e.Most)
