@@ -107,7 +107,7 @@ type world struct {
 	pace      time.Duration // mean time between them
 	most      int           // workers
 
-	// Who forgets all must believe all, and a liar then takes over what others hold: a world has one or the other.
+	// Who forgets all must charge every claim, and a liar then charges what was never granted: a world has one or the other.
 	liars   bool
 	crashes bool // again and again
 }
