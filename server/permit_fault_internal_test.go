@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/headroom-rpc/headroom/internal/boottime"
+	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -279,5 +280,20 @@ func TestJournalIsBegunAnew(t *testing.T) {
 	}
 	if content.fault != nil || len(content.ceilings) == 0 {
 		t.Errorf("fault %v, ceilings %v; want none, and what was granted", content.fault, content.ceilings)
+	}
+}
+
+// Who comes back before the first look at the machine is charged for what it holds of a fixed limit of it; where what
+// was granted is known, nothing is granted before that look.
+func TestHostIsLimitedBeforeTheFirstSample(t *testing.T) {
+	law, err := limit.NewFixed(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, _, _ := runPermits(t, func(c *Config) { c.Permits.Host.Law = law })
+	for amnesia, want := range map[string]int64{"": 0, "there is no journal": 8} {
+		if got := srv.permits.ledgerConfig(recovered{epoch: 1, amnesia: amnesia}).Resources[0]; got.Limit != want {
+			t.Errorf("with amnesia %q the host begins as %+v, want the limit %d", amnesia, got, want)
+		}
 	}
 }

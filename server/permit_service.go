@@ -90,8 +90,12 @@ func (s *permitService) ledgerConfig(r recovered) permit.Config {
 			return id
 		},
 	}
+	var host int64 // until the law has looked at the machine
+	if law := s.config.Host.Law; c.Amnesia && law.Name() == fixedLaw {
+		host = law.Step(limit.Input{}).Limit // claims are up to that, and nothing is granted before
+	}
 	c.Resources = append(c.Resources, permit.Resource{
-		Name: HostResource, Law: s.config.Host.Law.Name(),
+		Name: HostResource, Limit: host, Law: s.config.Host.Law.Name(),
 		Default: s.config.Host.Default, Grants: s.config.Host.Grants, FloorRatio: s.config.Host.FloorRatio,
 	})
 	for _, resource := range s.config.Resources {
