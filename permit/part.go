@@ -47,6 +47,15 @@ func (l *Ledger) Users(now time.Duration, resource string, dst []User) ([]User, 
 	return dst, nil
 }
 
+// Wanted returns how many permits of the resource its sessions could use, as of the last [Ledger.Advance] that had something
+// to decide for it; 0 for a resource that there is not.
+func (l *Ledger) Wanted(resource string) int64 {
+	if r := l.byName[resource]; r != nil {
+		return r.wanted
+	}
+	return 0
+}
+
 // SetNewPart sets the part with which a session begins from now on; see [Ledger.SetPart]. MaxLimit, no bound, is how
 // it is at first. A part out of the range from 0 to MaxLimit and a resource that there is not are ignored.
 func (l *Ledger) SetNewPart(resource string, part int64, binding string) {

@@ -365,7 +365,7 @@ func (l *Ledger) tell(r *resource, p *pass) {
 	r.unserved = 0
 	tight := p.want > p.capacity
 	within := l.reportWithin(p)
-	r.tight, r.short, r.assured = tight, p.short, p.assured
+	r.tight, r.short, r.assured, r.wanted = tight, p.short, p.assured, p.claimed
 	for _, g := range p.groups {
 		scarce := tight || g.wish > g.give
 		r.tight = r.tight || scarce

@@ -48,6 +48,7 @@ type resource struct {
 	review    time.Duration // when to share out again without another reason, if reviewing
 	reviewing bool
 	unserved  int64   // permits wanted and not had, over all sessions
+	wanted    int64   // by all sessions, as they say
 	releases  float64 // permits that end a second, by what the workers say
 	ready     bool    // whether releases is known
 	gather    gathering

@@ -53,6 +53,7 @@ type arbiter struct {
 
 	coming atomic.Int32  // those that wait to enter
 	wake   chan struct{} // holds one token, for the loop
+	wanted chan struct{} // likewise, for the law of HostResource, once somebody wants what nobody used
 	writes sync.WaitGroup
 
 	mu        sync.Mutex
@@ -69,6 +70,7 @@ type arbiter struct {
 	broken    bool          // the account may not hold: it is not used any more
 	unkept    bool          // the journal cannot be written
 	due       time.Duration // when the loop looks next
+	unused    bool          // nobody used HostResource when its law looked last
 	streams   map[permit.SessionID]*attached
 	queues    *queues
 	records   []permit.Record
@@ -90,6 +92,7 @@ func newArbiter(ledger *permit.Ledger, j *journal, clock func() time.Duration, l
 	return &arbiter{
 		clock: clock, log: log, journal: j, ledger: ledger,
 		wake:    make(chan struct{}, 1),
+		wanted:  make(chan struct{}, 1),
 		streams: make(map[permit.SessionID]*attached),
 		changed: true,
 	}
@@ -199,6 +202,13 @@ func (a *arbiter) passLocked(wait bool) {
 		if !a.frozen {
 			a.queues.beat(a.now)
 			a.ledger.Advance(a.now)
+			if a.unused && a.ledger.Wanted(HostResource) > 0 {
+				a.unused = false
+				select {
+				case a.wanted <- struct{}{}:
+				default:
+				}
+			}
 			for _, o := range a.ledger.TakeOverclaims() {
 				a.logOverclaim(&o)
 			}

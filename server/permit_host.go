@@ -17,6 +17,10 @@ const (
 	// stepSlack is how much early a step may be that comes with new snapshots, or late without any. With them it costs
 	// no wakeup of the machine: whoever looks at snapshots is awake.
 	stepSlack = 50 * time.Millisecond
+
+	// firstLook is how long after somebody wants what nobody used the law looks, or else that goes by the limit of an idle
+	// host for up to a second. Those who come together are there by then, and have reported first what they use.
+	firstLook = 250 * time.Millisecond
 )
 
 // follow lets the limit of HostResource follow its law and the severity, until ctx is done.
@@ -54,6 +58,8 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 			return
 		case <-changed:
 		case <-moved:
+		case <-a.wanted:
+			due = min(due, s.config.Clock()+firstLook)
 		case <-overdue.C:
 		}
 	}

@@ -224,6 +224,7 @@ func (a *arbiter) hostUsers(into []permit.User) (account permit.ResourceAccount,
 		return account, into, now, err
 	}
 	users, err = a.ledger.Users(now, HostResource, into[:0])
+	a.unused = len(users) == 0
 	return account, users, now, err
 }
 

@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +137,49 @@ func TestShadowLaws(t *testing.T) {
 		}
 		if s := shadows[1]; s.GetLaw() != "aimd" || s.GetLimit() != 3 {
 			t.Errorf("second shadow = %v, want aimd with 3", s)
+		}
+	})
+}
+
+// A timedLaw notes when it is asked.
+type timedLaw struct {
+	limit.Law
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (l *timedLaw) Step(in limit.Input) limit.Decision {
+	l.mu.Lock()
+	l.at = append(l.at, time.Now())
+	l.mu.Unlock()
+	return l.Law.Step(in)
+}
+
+func (l *timedLaw) last() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.at[len(l.at)-1]
+}
+
+// The first who wants what nobody used does not wait for a whole step of the law, and those that follow call for none.
+func TestLawLooksAtTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fixed, err := limit.NewFixed(10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		law := &timedLaw{Law: fixed}
+		l := lease(t, func(c *server.Config) { c.Permits.Host.Law = law }, "a")
+		time.Sleep(10*time.Second + 100*time.Millisecond)
+		synctest.Wait()
+		for i, want := range []bool{true, false} {
+			came := time.Now()
+			attach(t, l.as(t, "a"), fmt.Sprint(i), &headroomv1.PermitReport{Resource: "host", Want: 1})
+			time.Sleep(350 * time.Millisecond)
+			synctest.Wait()
+			if looked := law.last().After(came); looked != want {
+				t.Errorf("worker %d: the law looks soon: %v, want %v", i, looked, want)
+			}
 		}
 	})
 }
