@@ -8,6 +8,13 @@ import (
 // reportDelay is how long a change that nobody waits for is held back, for others to share its frame.
 const reportDelay = 100 * time.Millisecond
 
+// usageDelay is the same for the first firstUsages changes of the usage: in three seconds, while the law of a server knows
+// little of the work and looks as often.
+const (
+	usageDelay  = 250 * time.Millisecond
+	firstUsages = 12
+)
+
 // atOnce is before every time, and never after every one.
 const (
 	atOnce = time.Duration(math.MinInt64)
@@ -80,6 +87,7 @@ type slot struct {
 	target   Target // the newest one applied; Version is 0 while there is none
 	reported Report
 	sent     time.Duration // when it was last reported
+	usages   int           // how often another usage was, up to firstUsages
 	due      time.Duration // when a change is to be reported at the latest; never while there is none
 }
 
@@ -104,8 +112,8 @@ func (w *Lessee) slot(resource string) *slot {
 }
 
 // Demand states what the worker wants of a resource from now on. More than was reported, or something asked in
-// another way, is due at once; another usage a heartbeat after the last report; anything else with the next frame, or
-// 100 ms after the last report.
+// another way, is due at once; another usage a heartbeat after the last report, the first twelve 250 ms after it;
+// anything else with the next frame, or 100 ms after the last report.
 func (w *Lessee) Demand(resource string, d Demand) {
 	s := w.slot(resource)
 	before, first := s.demand, !s.asked
@@ -117,7 +125,11 @@ func (w *Lessee) Demand(resource string, d Demand) {
 	case d.Waiting != before.Waiting, d.Need != before.Need: // as when work that waited has started
 		s.due = min(s.due, s.sent+reportDelay)
 	case d.HasUsage && d.Usage != before.Usage:
-		s.due = min(s.due, s.sent+w.heartbeat())
+		wait := w.heartbeat()
+		if s.usages < firstUsages { // while the server knows little of the work, each says much
+			wait = min(wait, usageDelay)
+		}
+		s.due = min(s.due, s.sent+wait)
 	}
 }
 

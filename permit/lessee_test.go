@@ -492,3 +492,23 @@ func TestLesseeTellsOfChanges(t *testing.T) {
 		t.Errorf("changes of %v, want one for the target and one for the end of the lease", changed)
 	}
 }
+
+// While the server knows little of the work it is told more often what that uses.
+func TestLesseeReportsUsageSoonAtFirst(t *testing.T) {
+	a := attach(t, permit.LesseeConfig{})
+	for i := range 20 {
+		a.Lessee.Demand(room, permit.Demand{Waiting: 1, Usage: permit.Usage{CPU: time.Duration(i + 1)}, HasUsage: true})
+		want := a.now + 250*time.Millisecond
+		if i >= 12 {
+			want = a.now + permit.DefaultHeartbeat
+		}
+		if at, ok := a.Next(); !ok || at != want {
+			t.Fatalf("usage %d: due at %v, %v, want %v", i+1, at, ok, want)
+		}
+		a.now = want
+		if r := a.frame(t).Reports; len(r) != 1 || r[0].Usage.CPU != time.Duration(i+1) {
+			t.Fatalf("usage %d: reports %+v", i+1, r)
+		}
+		a.targets() // that the frame came keeps the lease
+	}
+}
