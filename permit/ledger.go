@@ -108,6 +108,7 @@ func (l *Ledger) SetLimit(now time.Duration, resource string, limit int64, bindi
 	if l.config.Amnesia && l.recovery.open && limit > r.limit {
 		// The earlier life may have granted that too.
 		r.unknown += max(min(limit-r.limit, limit-r.charge-r.unknown), 0)
+		r.claimable = max(r.claimable, limit)
 	}
 	r.limit = limit
 	r.bindBy(binding)

@@ -111,3 +111,32 @@ func TestFalseClaimTakesNothing(t *testing.T) {
 		t.Errorf("target %d once the liar has gone, want at least the 5 that are wanted", got)
 	}
 }
+
+// A cut of the limit takes nothing from who comes back after it, and a limit that rose may have been that of before.
+func TestClaimAfterTheLimitMoved(t *testing.T) {
+	for _, limits := range [][]int64{{10, 0}, {0, 10}, {0, 10, 3}} {
+		c := config(limits[0])
+		c.Epoch, c.Amnesia = 2, true
+		l, err := permit.NewLedger(0, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, limit := range limits[1:] {
+			if err := l.SetLimit(0, "r", limit, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range byte(2) {
+			if _, err := l.Attach(time.Second, party("uid:1"), permit.Hello{
+				Client: "worker", Instance: permit.InstanceID{i + 1}, Session: permit.SessionID{i + 1}, Epoch: 1, Resume: true,
+				Held: []permit.Holding{{Resource: "r", Held: 5, Version: 3, Target: 5}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.Advance(time.Second)
+		if a, err := l.Account(time.Second, "r"); err != nil || a.Charge != 10 || l.Check() != nil {
+			t.Errorf("limits %v: account %+v, %v, %v, want 10 charged", limits, a, err, l.Check())
+		}
+	}
+}

@@ -42,7 +42,7 @@ func (l *Ledger) startRecovery() {
 	if l.config.Amnesia {
 		rec.open = true
 		for _, r := range l.resources {
-			r.unknown = r.limit
+			r.unknown, r.claimable = r.limit, r.limit
 		}
 		return
 	}
@@ -111,9 +111,10 @@ func (l *Ledger) settle(id SessionID, e *recovered) {
 
 // recover lets a session take over what its worker holds from an earlier life, as far as that may have been
 // granted: at most what was recorded for that session, instance and identity, so that charge and unknown together do
-// not grow by it. Where nothing is recorded, every claim is charged up to the limit and the quota of the identity. Not
-// all of them can be true once they are more than the limit together, but which are not is not known, and the work of
-// those that are runs: nothing is granted until enough of it ended, as after a cut of the limit.
+// not grow by it. Where nothing is recorded, every claim is charged up to the limit and the quota of the identity, even if
+// the limit was cut since the start: what runs does not end by that. Not all of them can be true once they are more than
+// the limit together, but which are not is not known, and the work of those that are runs: nothing is granted until
+// enough of it ended, as after a cut of the limit.
 func (l *Ledger) recover(s *session, h Hello) {
 	if !l.recovery.open {
 		return
@@ -169,9 +170,9 @@ func (l *Ledger) recover(s *session, h Hello) {
 // is known.
 func (r *resource) mostClaimed(identity string) int64 {
 	if quota := r.grant(identity).Max; quota > 0 {
-		return min(quota, r.limit)
+		return min(quota, r.claimable)
 	}
-	return r.limit
+	return r.claimable
 }
 
 // An Overclaim says that workers claim to hold more from an earlier life than the limit of a resource.

@@ -24,6 +24,7 @@ type resource struct {
 
 	charge     int64 // sum over shares
 	unknown    int64 // sum over what recovery has of it
+	claimable  int64 // where recovery knows nothing: the greatest limit since the start
 	held, want int64 // sums over shares
 	guaranteed int64 // sum over shares
 	shares     int

@@ -174,7 +174,7 @@ func (c *checker) observe(e event) error {
 		before := r.outstanding
 		first := !r.accounted
 		r.outstanding, r.accounted = sum, true
-		if sum > r.limit && !first && sum > before {
+		if sum > r.limit+r.overhang && !first && sum > before {
 			return fmt.Errorf("charges and unknown rose from %d to %d over the limit of %d", before, sum, r.limit)
 		}
 		if e.at > c.unknownBy {
