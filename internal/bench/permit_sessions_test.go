@@ -53,7 +53,7 @@ func BenchmarkSessions(b *testing.B) {
 
 // TestSessions runs the benchmark once, small, so that its children keep working.
 func TestSessions(t *testing.T) {
-	if got := measureSessions(t, 20, 2, 100*time.Millisecond, time.Second); got.cutHalf <= 0 || got.cut < got.cutHalf {
+	if got := measureSessions(t, 20, 2, 100*time.Millisecond, 4*time.Second); got.cutHalf <= 0 || got.cut < got.cutHalf {
 		t.Errorf("half of 20 sessions had a cut after %v and all after %v, want more than 0 in order", got.cutHalf, got.cut)
 	}
 }
