@@ -344,7 +344,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// closeListeners ends what stands ready where nothing was served.
+// closeListeners ends what stands ready where nothing was served. Why that is so is what is told.
 func (s *Server) closeListeners() {
 	for _, e := range s.endpoints {
 		e.grpc.Stop()
