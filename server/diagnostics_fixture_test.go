@@ -171,7 +171,7 @@ func ids(all []*headroomv1.Artifact) []string {
 // await waits until the condition holds.
 func await(t *testing.T, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !holds() {
 		if time.Now().After(deadline) {
 			t.Fatal("what was waited for does not happen")

@@ -106,10 +106,10 @@ func TestSampleAgainstPsutil(t *testing.T) {
 			exec 3<&0; branch 4 <&3 & echo on; read x`, 32, told{Processes: 32}},
 		{"sleepers", `i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; echo on; wait`, 1, told{Processes: 101}},
 		{"a burner whose children end", `
-			while :; do (i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); echo on; done`, 20, told{CPU: 0.1}},
+			while :; do (i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); echo on; done`, 20, told{CPU: 0.03}},
 		{"two generations that end", `
 			while :; do (i=0; while [ $i -lt 20 ]; do (j=0; while [ $j -lt 1000 ]; do j=$((j+1)); done); i=$((i+1)); done)
-			echo on; done`, 10, told{CPU: 0.05}},
+			echo on; done`, 10, told{CPU: 0.02}},
 		{"threads", o.python + ` -c '
 import threading, time
 for i in range(20): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()

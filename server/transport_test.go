@@ -35,7 +35,7 @@ import (
 )
 
 // callTimeout bounds a call of a test that is expected to be answered at once.
-const callTimeout = 20 * time.Second
+const callTimeout = 2 * time.Minute
 
 // probeServer is a small gRPC server behind the transport under test. GetStatus answers with the caller's
 // identity, ReportLoad is for workers, and channelz for operators.
