@@ -98,6 +98,13 @@ func (g realGroup) set(name, text string) {
 	}
 }
 
+// noSwap keeps what is over the limit from going to the swap of a host that has some.
+func (g realGroup) noSwap(limit int) {
+	for name, text := range map[string]string{"memory.swap.max": "0", "memory.memsw.limit_in_bytes": strconv.Itoa(limit)} {
+		_ = os.WriteFile(g.file(name), []byte(text), 0) // there is one of them, or no swap
+	}
+}
+
 // kills returns how many processes of it the kernel has killed for want of memory.
 func (g realGroup) kills() int {
 	g.t.Helper()
@@ -291,8 +298,8 @@ func (s served) severity() <-chan string {
 	return all
 }
 
-// memorySnapshots returns those of memory as the server takes them, from now on.
-func (s served) memorySnapshots() <-chan snapshot.Snapshot {
+// memorySnapshots returns those of memory as the server takes them, from now on, and what asks for the severity level.
+func (s served) memorySnapshots() (_ <-chan snapshot.Snapshot, level func() int) {
 	s.t.Helper()
 	c, err := client.Dial(s.t.Context(), client.WithAddress(s.address))
 	if err != nil {
@@ -317,5 +324,12 @@ func (s served) memorySnapshots() <-chan snapshot.Snapshot {
 			}
 		}
 	}()
-	return all
+	return all, func() int {
+		s.t.Helper()
+		severity, err := c.Severity(s.t.Context())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return severity.Level
+	}
 }

@@ -136,7 +136,7 @@ func TestHealthSaysNotServing(t *testing.T) {
 	}{
 		{"serving", &scripted{status: idle}, healthv1.HealthCheckResponse_SERVING, "10s", 0},
 		{"draining", &scripted{status: idle}, healthv1.HealthCheckResponse_NOT_SERVING, "10s", 1},
-		{"starting", &scripted{err: starting.Err()}, healthv1.HealthCheckResponse_NOT_SERVING, "2s", 1},
+		{"starting", &scripted{err: starting.Err()}, healthv1.HealthCheckResponse_NOT_SERVING, "10s", 1},
 		{"denied", &scripted{err: status.Error(codes.PermissionDenied, "no")}, healthv1.HealthCheckResponse_SERVING, "10s", 77},
 		{"no headroom server", &scripted{err: status.Error(codes.Unimplemented, "no")}, healthv1.HealthCheckResponse_SERVING, "10s", 3},
 	} {

@@ -76,10 +76,11 @@ func TestWatchdogKills(t *testing.T) {
 func TestWatchdogEndsWithTheLease(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string
+		killAfter    time.Duration
 		want         int
 	}{
-		{"it ends", "trap 'exit 7' TERM; " + sleeper + " & wait", 7},
-		{"it does not end", "trap '' TERM; sleep 1000 & echo $! > $0; while :; do sleep 0.05; done", 137},
+		{"it ends", "trap 'exit 7' TERM; " + sleeper + " & wait", time.Hour, 7},
+		{"it does not end", "trap '' TERM; sleep 1000 & echo $! > $0; while :; do sleep 0.05; done", 100 * time.Millisecond, 137},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pid")
@@ -87,7 +88,7 @@ func TestWatchdogEndsWithTheLease(t *testing.T) {
 			pid := awaitFile(t, file)
 			released := make(chan struct{})
 			if code := watchUnder(t, func(dog *watchdog) {
-				l := leash{group: r.cmd.Process.Pid, deadline: boottime.Now(), killAfter: 100 * time.Millisecond}
+				l := leash{group: r.cmd.Process.Pid, deadline: boottime.Now(), killAfter: tt.killAfter}
 				if err := dog.say(&l); err != nil {
 					t.Error(err)
 				}
