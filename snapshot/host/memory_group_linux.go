@@ -19,9 +19,9 @@ type memoryGroup struct {
 	statFile     *kernelFile
 	definition   string // of its working set
 
-	// The cgroup whose memory.stat tells the limits of hidden ancestors: in version 1 the leaf's does. nil where
-	// there is no telling.
-	hidden *memoryGroup
+	// Its memory.stat tells the limits of hidden ancestors, as that of the topmost cgroup of version 1 does. That of one
+	// below would tell the limits in between too, which do not hold for this one.
+	tellsHidden bool
 
 	// Of the present reading.
 	stat  memoryStat
@@ -93,9 +93,14 @@ func memoryGroups(groups []group) []*memoryGroup {
 		all = append(all, newMemoryGroup(g))
 	}
 	if !whole {
-		top := all[len(all)-1]
-		top.hidden = all[0]
-		name := all[0].path
+		top := all[0]
+		for _, m := range all[1:] {
+			if exists(m.statFile.name) {
+				top = m
+			}
+		}
+		top.tellsHidden = true
+		name := top.path
 		top.memory.limits = append(top.memory.limits, limitFile{text: "hierarchical_memory_limit of " + name})
 		top.swap.limits = append(top.swap.limits, limitFile{text: "hierarchical_memsw_limit of " + name + " (memory and swap)"})
 	}
@@ -109,12 +114,12 @@ func holds(dir, name, text string) bool {
 
 // readLimits reads the limits anew, those on swap where the host has some.
 func (m *memoryGroup) readLimits(swap bool) error {
-	if m.hidden != nil {
-		if err := m.hidden.readStat(); err != nil {
+	if m.tellsHidden {
+		if err := m.readStat(); err != nil {
 			return err
 		}
-		m.memory.limits[len(m.memory.limits)-1].value = m.hidden.stat.limit
-		m.swap.limits[len(m.swap.limits)-1].value = m.hidden.stat.swapLimit
+		m.memory.limits[len(m.memory.limits)-1].value = m.stat.limit
+		m.swap.limits[len(m.swap.limits)-1].value = m.stat.swapLimit
 	}
 	if err := m.memory.readLimits(); err != nil || !swap {
 		return err

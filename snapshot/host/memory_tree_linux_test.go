@@ -389,19 +389,49 @@ func TestMemoryLimits(t *testing.T) {
 	}
 }
 
-// A limit above what a container's mount shows is told by the memory.stat of version 1.
+// A limit above what a container's mount shows is told by the memory.stat of version 1: of the topmost cgroup that
+// is shown, whose use counts against it.
 func TestMemoryLimitOfHiddenAncestors(t *testing.T) {
-	r := newRoot(t, 1, "/pod/c", 0)
-	r.write("proc/self/mountinfo", "31 23 0:27 /pod/c /sys/fs/cgroup ro - cgroup cgroup rw,memory\n")
-	if err := os.Remove(filepath.Join(r.dir, "sys/fs/cgroup/cgroup.sane_behavior")); err != nil {
-		t.Fatal(err)
+	stat := func(limit int64) string {
+		return "hierarchical_memory_limit " + amount(limit) + "total_inactive_file " + amount(10*mib)
 	}
-	r.group("/", v1(40*mib, 10*mib, cgroup{"memory.stat": "hierarchical_memory_limit 104857600\ntotal_inactive_file 10485760\n"}))
-	got, err := openHost(t, host.Config{Scope: snapshot.ScopeHost, Root: r.dir}).Sources().Memory(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	tests := []struct {
+		name, own string
+		groups    map[string]cgroup
+		want      snapshot.MemoryLevel
+	}{
+		{"the container's own cgroup", "/pod/c", map[string]cgroup{
+			"/": v1(40*mib, 0, cgroup{"memory.stat": stat(100 * mib)}),
+		}, snapshot.MemoryLevel{Used: 30 * mib, Total: 100 * mib, Limit: "hierarchical_memory_limit of /pod/c"}},
+		{"one within it", "/pod/c/a", map[string]cgroup{
+			"/":  v1(90*mib, 0, cgroup{"memory.stat": stat(100 * mib)}),
+			"/a": v1(15*mib, 0, cgroup{"memory.stat": stat(100 * mib)}),
+		}, snapshot.MemoryLevel{Used: 80 * mib, Total: 100 * mib, Limit: "hierarchical_memory_limit of /pod/c"}},
+		{"one within it with a lower limit, which is not that of what is beside it", "/pod/c/a", map[string]cgroup{
+			"/":  v1(60*mib, 0, cgroup{"memory.stat": stat(100 * mib)}),
+			"/a": v1(15*mib, 0, cgroup{"memory.stat": stat(32 * mib), "memory.limit_in_bytes": amount(32 * mib)}),
+		}, snapshot.MemoryLevel{Used: 5 * mib, Total: 32 * mib, Limit: "memory.limit_in_bytes of /pod/c/a"}},
+		{"one within it, of which alone the kernel tells", "/pod/c/a", map[string]cgroup{
+			"/a": v1(40*mib, 0, cgroup{"memory.stat": stat(100 * mib)}),
+		}, snapshot.MemoryLevel{Used: 30 * mib, Total: 100 * mib, Limit: "hierarchical_memory_limit of /pod/c/a"}},
 	}
-	if want := (snapshot.MemoryLevel{Used: 30 * mib, Total: 100 * mib, Limit: "hierarchical_memory_limit of /pod/c"}); got.Tightest != want {
-		t.Errorf("Tightest = %+v, want %+v", got.Tightest, want)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRoot(t, 1, tt.own, 0)
+			r.write("proc/self/mountinfo", "31 23 0:27 /pod/c /sys/fs/cgroup ro - cgroup cgroup rw,memory\n")
+			if err := os.Remove(filepath.Join(r.dir, "sys/fs/cgroup/cgroup.sane_behavior")); err != nil {
+				t.Fatal(err)
+			}
+			for path, files := range tt.groups {
+				r.group(path, files)
+			}
+			got, err := openHost(t, host.Config{Scope: snapshot.ScopeHost, Root: r.dir}).Sources().Memory(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Tightest != tt.want {
+				t.Errorf("Tightest = %+v, want %+v", got.Tightest, tt.want)
+			}
+		})
 	}
 }
