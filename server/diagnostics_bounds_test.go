@@ -121,3 +121,11 @@ func TestRecordingsOfOneIdentity(t *testing.T) {
 		t.Errorf("another identity: %v", err)
 	}
 }
+
+func TestArtifactsOnNoPage(t *testing.T) {
+	r := diagnosed(t, nil)
+	for _, token := range []string{"garbage", "-1"} {
+		_, err := r.client.ListArtifacts(t.Context(), &headroomv1.ListArtifactsRequest{PageToken: token})
+		checkError(t, err, codes.InvalidArgument, "INVALID_FIELDS")
+	}
+}

@@ -167,6 +167,9 @@ func (s *diagnosticsService) ListArtifacts(
 	if err != nil {
 		return nil, err
 	}
+	if token := req.GetPageToken(); token != "" && !diagnostics.ValidID(token) {
+		return nil, badPage(token)
+	}
 	q := diagnostics.Query{Task: req.GetTaskId(), Run: req.GetRunId(), Name: req.GetName()}
 	if identity.Role < RoleOperator {
 		q.Owner = identity.Name

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,6 +129,9 @@ func (s *permitService) ListSessions(
 	v, err := viewOf(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if name, err := hex.DecodeString(req.GetPageToken()); err != nil || len(name) != 0 && len(name) != 8 {
+		return nil, badPage(req.GetPageToken())
 	}
 	resp := &headroomv1.ListSessionsResponse{Epoch: s.epoch}
 	if resp.Resources, err = s.accounts(a, v, req.GetResource()); err != nil {

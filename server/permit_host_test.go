@@ -198,6 +198,10 @@ func TestListSessions(t *testing.T) {
 		if slices.Sort(names); len(slices.Compact(names)) != 6 {
 			t.Errorf("%d sessions on all pages, want 6", len(names))
 		}
+		for _, token := range []string{"garbage", "12345678"} {
+			_, err := l.permits.ListSessions(t.Context(), &headroomv1.ListSessionsRequest{PageToken: token})
+			checkError(t, err, codes.InvalidArgument, "INVALID_FIELDS")
+		}
 		hosts, err := l.permits.ListSessions(t.Context(), &headroomv1.ListSessionsRequest{Resource: "host"})
 		if err != nil || len(hosts.GetSessions()) != 1 || len(hosts.GetSessions()[0].GetShares()) != 1 || len(hosts.GetResources()) != 1 {
 			t.Errorf("ListSessions of host = %v, %v, want one share", hosts, err)

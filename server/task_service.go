@@ -253,11 +253,16 @@ func pageStart(token string) (time.Duration, error) {
 	}
 	n, err := strconv.ParseInt(token, 10, 64)
 	if err != nil || n < 0 {
-		invalid := &invalidError{}
-		invalid.add("page_token", "%q is none that this server gave", clip(token))
-		return 0, invalid
+		return 0, badPage(token)
 	}
 	return time.Duration(n), nil
+}
+
+// badPage refuses a token that begins no page.
+func badPage(token string) error {
+	invalid := &invalidError{}
+	invalid.add("page_token", "%q is none that this server gave", clip(token))
+	return invalid
 }
 
 // farTime bounds how far from now a sample may be asked for: times that are farther do not fit the clock.
