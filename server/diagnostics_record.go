@@ -75,6 +75,11 @@ func (s *diagnosticsService) StartDiagnostics(
 		if got.err != nil && !errors.Is(got.err, io.EOF) {
 			return got.err
 		}
+		if got.err == nil && got.message.GetFinish() == nil {
+			invalid := &invalidError{}
+			invalid.add("finish", "must be set in the second request")
+			return invalid
+		}
 		r.end(got.message.GetFinish().GetFailed(), "")
 	case <-r.superseded:
 		return context.Canceled

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/server"
 )
@@ -159,4 +161,23 @@ func TestRegisteredTasksAreRecorded(t *testing.T) {
 			return a.GetState() != headroomv1.ArtifactState_ARTIFACT_STATE_SEALED
 		}) && slices.ContainsFunc(all, (*headroomv1.Artifact).GetFailed)
 	})
+}
+
+// Only finish says that a task ended well.
+func TestRecordingWithoutFinish(t *testing.T) {
+	r := diagnosed(t, nil)
+	start := &headroomv1.DiagnosticsStart{TaskId: "t", Recorders: []string{"logs"}}
+	for name, second := range map[string]*headroomv1.StartDiagnosticsRequest{"empty": {}, "begun twice": {Start: start}} {
+		t.Run(name, func(t *testing.T) {
+			stream, _, err := record(t.Context(), r.client, start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := stream.Send(second); err != nil {
+				t.Fatal(err)
+			}
+			_, err = stream.Recv()
+			checkError(t, err, codes.InvalidArgument, "INVALID_FIELDS")
+		})
+	}
 }

@@ -167,6 +167,11 @@ func (u *upload) take(
 			if got.err != nil {
 				return u.brokeOff(), got.err
 			}
+			if got.message.GetStart() != nil {
+				invalid := &invalidError{}
+				invalid.add("start", "must be set in the first request only")
+				return diagnostics.End{Truncated: "the upload was begun twice"}, invalid
+			}
 			data = got.message.GetData()
 		case <-u.service.ended:
 			return diagnostics.End{Truncated: "the server shut down"}, errDraining

@@ -66,6 +66,27 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// A stream is one artifact.
+func TestUploadBegunTwice(t *testing.T) {
+	r := diagnosed(t, nil)
+	stream, err := r.client.UploadArtifact(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := &headroomv1.UploadStart{TaskId: "t", Recorder: "file", Name: "a"}
+	for _, part := range []string{"1", "2"} {
+		if err := stream.Send(&headroomv1.UploadArtifactRequest{Start: start, Data: []byte(part)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = stream.CloseAndRecv()
+	checkError(t, err, codes.InvalidArgument, "INVALID_FIELDS")
+	if kept := list(t, r.client, &headroomv1.ListArtifactsRequest{}); len(kept) != 1 || kept[0].GetSizeBytes() != 1 ||
+		kept[0].GetTruncatedReason() == "" {
+		t.Errorf("kept are %v, want one of the first byte, as truncated", kept)
+	}
+}
+
 // What looks like a bomb is bytes like any others.
 func TestUploadedBombsAreNotUnpacked(t *testing.T) {
 	r := diagnosed(t, nil)
