@@ -279,6 +279,7 @@ func TestTaskRequestsAreChecked(t *testing.T) {
 		long := strings.Repeat("x", 129)
 		for name, req := range map[string]*headroomv1.RegisterTaskRequest{
 			"no name":         {},
+			"a C1 control":    {Name: "x\u009b2J"},
 			"both":            {Name: "x", TaskId: strings.Repeat("a", 32)},
 			"a long name":     {Name: long},
 			"a newline":       {Name: "a\nb"},

@@ -1024,10 +1024,10 @@ var File_headroom_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_headroom_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eheadroom/v1/task_service.proto\x12\vheadroom.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16headroom/v1/task.proto\"\xdd\a\n" +
+	"\x1eheadroom/v1/task_service.proto\x12\vheadroom.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16headroom/v1/task.proto\"\xe2\a\n" +
 	"\x13RegisterTaskRequest\x121\n" +
-	"\atask_id\x18\x01 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[0-9a-f]{32}$R\x06taskId\x124\n" +
-	"\x04name\x18\x02 \x01(\tB \xbaH\x1d\xd8\x01\x01r\x18\x18\x80\x012\x13^[^\\x00-\\x1f\\x7f]+$R\x04name\x12@\n" +
+	"\atask_id\x18\x01 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[0-9a-f]{32}$R\x06taskId\x129\n" +
+	"\x04name\x18\x02 \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d\x18\x80\x012\x18^[^\\x00-\\x1f\\x7f-\\x9f]+$R\x04name\x12@\n" +
 	"\tprocesses\x18\x03 \x03(\v2\x18.headroom.v1.TaskProcessB\b\xbaH\x05\x92\x01\x02\x10@R\tprocesses\x122\n" +
 	"\asandbox\x18\x04 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x10\x18\x80 2\v^/[^\\x00]*$R\asandbox\x125\n" +
 	"\x12memory_limit_bytes\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10memoryLimitBytes\x12=\n" +
@@ -1040,9 +1040,9 @@ const file_headroom_v1_task_service_proto_rawDesc = "" +
 	"\ahistory\x18\t \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xf5$2\x02\b\x01R\ahistory:\x82\x03\xbaH\xfe\x02\x1az\n" +
 	"\x1dregister_task.name_or_task_id\x12.either name or task_id is needed, and not both\x1a)(this.name == '') != (this.task_id == '')\x1a\xff\x01\n" +
-	"\x1eregister_task.renewed_as_it_is\x12asandbox, sample_interval, disk_interval and history do not go with task_id: they stay as they are\x1azthis.task_id == '' || (this.sandbox == '' && !has(this.sample_interval) && !has(this.disk_interval) && !has(this.history))\"\x8b\x02\n" +
-	"\vTaskProcess\x121\n" +
-	"\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x012\x13^[^\\x00-\\x1f\\x7f]+$R\x04name\x12\x1f\n" +
+	"\x1eregister_task.renewed_as_it_is\x12asandbox, sample_interval, disk_interval and history do not go with task_id: they stay as they are\x1azthis.task_id == '' || (this.sandbox == '' && !has(this.sample_interval) && !has(this.disk_interval) && !has(this.history))\"\x90\x02\n" +
+	"\vTaskProcess\x126\n" +
+	"\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x18\x80\x012\x18^[^\\x00-\\x1f\\x7f-\\x9f]+$R\x04name\x12\x1f\n" +
 	"\x03pid\x18\x02 \x01(\x03B\r\xbaH\n" +
 	"\"\b\x18\xff\xff\xff\xff\a(\x00R\x03pid\x129\n" +
 	"\x06cgroup\x18\x03 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x19\x18\x80 2\x14^/[^\\x00-\\x1f\\x7f]*$R\x06cgroup:m\xbaHj\x1ah\n" +
