@@ -283,7 +283,7 @@ func (r *run) blockLocked(now time.Duration, b Block, until time.Duration) {
 		until = forever
 	}
 	// What nobody tells the pool of it has to look for: work that is gone while nothing may start, and another status.
-	if p.opts.Ready != nil && p.core.tasks == 0 && b != BlockStopped && !(b == BlockPaused && r.ready) ||
+	if p.opts.Ready != nil && p.core.tasks == 0 && b != BlockStopped ||
 		b == BlockOverload && p.opts.Status != nil {
 		until = min(until, now+p.opts.ReadyInterval)
 	}

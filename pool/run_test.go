@@ -174,6 +174,25 @@ func TestFinishWhilePaused(t *testing.T) {
 	})
 }
 
+// Nor is there work any more once others have done what Ready spoke of.
+func TestWorkGoneWhilePaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var gone atomic.Bool
+		p := newPool(t, pool.Options{
+			Run:   func(context.Context) error { return errors.New("a task started") },
+			Ready: func(context.Context) (bool, error) { return !gone.Load(), nil },
+		})
+		p.Pause()
+		result := start(t, p)
+		time.Sleep(time.Minute)
+		gone.Store(true)
+		time.Sleep(pool.DefaultReadyInterval)
+		if err := outcome(t, result); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A crawlee profile autoscales while paused.
 func TestScalesWhilePaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
