@@ -131,21 +131,25 @@ func TestSizeOfNamesWhatItCannotSee(t *testing.T) {
 func TestSizeOfMaps(t *testing.T) {
 	for _, n := range []int{0, 1, 8, 100, 1000, 100_000} {
 		t.Run(fmt.Sprintf("entries=%d", n), func(t *testing.T) {
-			var before, after runtime.MemStats
-			runtime.GC()
-			runtime.ReadMemStats(&before)
-			m := make(map[int64]*int64)
-			for i := range int64(n) {
-				m[i] = nil
+			var got, real int64
+			for range 5 { // what others leave may be freed meanwhile
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.GC() // a sync.Pool gives up what it has at the second
+				runtime.ReadMemStats(&before)
+				m := make(map[int64]*int64)
+				for i := range int64(n) {
+					m[i] = nil
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				got, real = memory.SizeOf(m).Bytes, int64(after.HeapAlloc)-int64(before.HeapAlloc)
+				runtime.KeepAlive(m)
+				if n < 1000 || math.Abs(float64(got-real)) <= 0.5*float64(real) {
+					return
+				}
 			}
-			runtime.GC()
-			runtime.ReadMemStats(&after)
-			got := memory.SizeOf(m).Bytes
-			real := int64(after.HeapAlloc) - int64(before.HeapAlloc)
-			if n >= 1000 && math.Abs(float64(got-real)) > 0.5*float64(real) {
-				t.Errorf("%d bytes, the allocator says %d", got, real)
-			}
-			runtime.KeepAlive(m)
+			t.Errorf("%d bytes, the allocator says %d", got, real)
 		})
 	}
 	shared := map[string]*ring{"a": {}, "b": {}}

@@ -145,7 +145,7 @@ func awaitAccount(t *testing.T, dir string) {
 	}
 	defer f.Close()
 	want := duOf(t, dir)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if p, ok := readProject(int(f.Fd())); ok && p.bytes == want {
 			return
 		} else if time.Now().After(deadline) {

@@ -129,7 +129,7 @@ func statOf(t *testing.T, dir, name string) int64 {
 // every 2 s at the latest. Its usage counts it at once.
 func (h hierarchy) awaitSum(t *testing.T, dirs []string) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		top, leaf := statOf(t, dirs[0], h.cache), statOf(t, dirs[len(dirs)-1], h.cache)
 		if top >= leaf {

@@ -84,7 +84,7 @@ func TestGroup(t *testing.T) {
 	freezer := filepath.Join("/sys/fs/cgroup/freezer", path, "freezer.state")
 	if os.WriteFile(freezer, []byte("FROZEN"), 0) == nil {
 		r, err := g.Read(true)
-		for patience := time.Now().Add(10 * time.Second); err == nil && !r.Frozen && time.Now().Before(patience); {
+		for patience := time.Now().Add(2 * time.Minute); err == nil && !r.Frozen && time.Now().Before(patience); {
 			r, err = g.Read(true) // first it is freezing
 		}
 		if err != nil || !r.Frozen {

@@ -126,7 +126,7 @@ func TestScanSeesStopAndEnd(t *testing.T) {
 	status := func(want snapshot.ProcessStatus) {
 		t.Helper()
 		// A signal takes effect once the process has a CPU, which may be late on a busy host.
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 			p = pass(t, s, false)
 			i := p.Find(int32(pid))
 			if i < 0 {

@@ -34,7 +34,7 @@ func runWithKernelTicks(t *testing.T, signals ...snapshot.Signal) (stop func()) 
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		for n, deadline := kernelTimers(), time.Now().Add(5*time.Second); n != 0; n = kernelTimers() {
+		for n, deadline := kernelTimers(), time.Now().Add(2*time.Minute); n != 0; n = kernelTimers() {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d timers of the kernel are open after Run", n)
 			}
