@@ -79,7 +79,7 @@ func newDeaths(b testing.TB) *deaths {
 // take takes one permit, gives it back, and returns when it had it.
 func (d *deaths) take(b testing.TB) time.Time {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.Context(), 2*time.Minute)
 	defer cancel()
 	p, err := d.permits.Acquire(ctx, 1)
 	if err != nil {

@@ -92,7 +92,7 @@ func measureIdle(b testing.TB, fast bool, windows int, window time.Duration) (se
 	defer stopEmpty()
 	emptyPID := int(none.numbers(b)[0])
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	c, err := dialWhenUp(ctx, address)
 	if err != nil {
