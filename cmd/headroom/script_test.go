@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 			syscall.CloseOnExec(fd)
 		}
 	}
+	if len(os.TempDir()) > 40 {
+		_ = os.Setenv("TMPDIR", "/tmp") // the name of a socket has 107 bytes at most
+	}
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
 	// Most tests wait for processes: one a core would leave the cores idle. -parallel still has the last word.
 	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
