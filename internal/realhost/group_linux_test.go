@@ -34,6 +34,8 @@ func newGroup(t *testing.T, limit int64) *group {
 	if err := os.WriteFile(filepath.Join(g.memory, "memory.limit_in_bytes"), []byte(strconv.FormatInt(limit, 10)), 0); err != nil {
 		t.Skipf("no limit on memory can be set: %v", err)
 	}
+	// Where there is swap it must be no way out; where there is none there may be no such file.
+	_ = os.WriteFile(filepath.Join(g.memory, "memory.memsw.limit_in_bytes"), []byte(strconv.FormatInt(limit, 10)), 0)
 	return g
 }
 

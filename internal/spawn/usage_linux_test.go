@@ -41,7 +41,7 @@ func TestUsageCPU(t *testing.T) {
 	// Many that end before anybody looks at them.
 	before = s.Usage()
 	for range 40 {
-		p, _ := sh(t, s, "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done")
+		p, _ := sh(t, s, "i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done")
 		p.Exit()
 	}
 	usageAfter(t, s, before, 40*time.Millisecond)
