@@ -22,6 +22,7 @@ func TestBurn(t *testing.T) {
 	if os.Getenv(burnEnv) == "" {
 		t.Skip("this is a child of TestCPUBurnerUnderAQuota")
 	}
+	fmt.Println("up")
 	in := bufio.NewReader(os.Stdin)
 	if _, err := in.ReadString('\n'); err != nil {
 		return
@@ -75,6 +76,10 @@ func startBurner(t testing.TB, g quotaGroup) (burn func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +89,9 @@ func startBurner(t testing.TB, g quotaGroup) (burn func()) {
 			t.Errorf("the child ended with %v", err)
 		}
 	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "up\n" { // its beginning may take more than half a CPU
+		t.Fatalf("the child says %q, %v", line, err)
+	}
 	for _, procs := range g.procs {
 		if err := os.WriteFile(procs, []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
 			t.Fatal(err)
@@ -136,10 +144,10 @@ func TestCPUBurnerUnderAQuota(t *testing.T) {
 			t.Logf("after %d looks: %+v; cpu_throttled %.2f", try, got, value)
 			return
 		}
-		if try == 10 && got.HostUsed > 0.9 {
+		if try == 100 && got.HostUsed > 0.9 {
 			t.Skipf("others leave it no half CPU: %+v", got)
 		}
-		if try == 10 {
+		if try == 100 {
 			t.Fatalf("burning: %+v and cpu_throttled %v; want Used over 0.9 and both of throttled over 0", got, value)
 		}
 	}
