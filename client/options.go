@@ -19,7 +19,6 @@ import (
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -197,7 +196,7 @@ func (c *config) dialOptions(e endpoint) []grpc.DialOption {
 
 func (c *config) credentials(e endpoint) credentials.TransportCredentials {
 	if c.tls == nil || e.socket != "" {
-		return insecure.NewCredentials()
+		return newPlaintext()
 	}
 	return credentials.NewTLS(c.tls)
 }

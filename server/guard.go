@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/headroom-rpc/headroom/internal/socket"
 )
 
 // guard holds the bounds that grpc-go lacks, for all listeners of one Server together: how many connections
@@ -286,7 +288,7 @@ func (l *guardedListener) admit(raw net.Conn) *guardedConn {
 	}
 	told, over := g.admit(conn.origin)
 	if over == nil {
-		conn.initSocket()
+		conn.socket, conn.direct = socket.Of(raw)
 		g.track(conn)
 		return conn
 	}
@@ -302,7 +304,7 @@ func (l *guardedListener) admit(raw net.Conn) *guardedConn {
 		return nil
 	}
 	conn.refusal = over
-	conn.initSocket()
+	conn.socket, conn.direct = socket.Of(raw)
 	g.track(conn)
 	conn.closeLater(turnedFor)
 	return conn

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/mem"
+
+	"github.com/headroom-rpc/headroom/internal/socket"
 )
 
 // guardedConn is a connection that a guard counts until it is closed.
@@ -23,7 +25,8 @@ type guardedConn struct {
 	stalls  atomic.Int32
 	waiters atomic.Int32 // calls that wait for a permit
 	resets  resetCounter
-	socket  socket
+	socket  socket.Socket
+	direct  bool // whether it is read and written by its socket
 }
 
 // closeLater closes the connection after d.
@@ -58,8 +61,8 @@ func (c *guardedConn) abort() {
 // byte or an error. grpc-go calls it, if a connection has it, in place of holding a read buffer of 32 KiB
 // for each that is idle.
 func (c *guardedConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
-	if c.socket.raw != nil {
-		return c.socket.read(size, pool)
+	if c.direct {
+		return c.socket.ReadOnReady(size, pool)
 	}
 	buf := pool.Get(size)
 	n, err := c.Conn.Read(*buf)
@@ -72,8 +75,8 @@ func (c *guardedConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, 
 
 // Write writes all of b, or returns an error.
 func (c *guardedConn) Write(b []byte) (int, error) {
-	if c.socket.raw != nil {
-		return c.socket.write(b)
+	if c.direct {
+		return c.socket.Write(b)
 	}
 	return c.Conn.Write(b)
 }

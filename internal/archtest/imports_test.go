@@ -36,6 +36,7 @@ var table = map[string]row{
 
 	"internal/garbage": {floor: 2},
 	"internal/jobs":    {floor: 2},
+	"internal/socket":  {floor: 2},
 	"internal/spawn":   {floor: 2},
 
 	"pool":        {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
@@ -44,10 +45,10 @@ var table = map[string]row{
 	"internal/wire": {floor: 2, imports: []string{"diagnostics", "permit", "proto/headroom/v1", "severity", "snapshot",
 		"task"}},
 
-	"client": {floor: 3, imports: []string{"diagnostics", "internal/wire", "internal/boottime", "permit", "pool", "proto/headroom/v1",
-		"severity", "snapshot", "task"}},
+	"client": {floor: 3, imports: []string{"diagnostics", "internal/boottime", "internal/socket", "internal/wire", "permit", "pool",
+		"proto/headroom/v1", "severity", "snapshot", "task"}},
 	"client/diagnose": {floor: 3, imports: []string{"client", "diagnostics"}, tests: []string{"proto/headroom/v1"}},
-	"server": {floor: 3, imports: []string{"diagnostics", "internal/wire", "internal/boottime", "limit", "permit",
+	"server": {floor: 3, imports: []string{"diagnostics", "internal/boottime", "internal/socket", "internal/wire", "limit", "permit",
 		"proto/headroom/v1", "severity", "snapshot", "snapshot/host", "task"}},
 
 	"cmd/headroom":      {floor: 4, any: true},

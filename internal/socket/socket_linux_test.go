@@ -1,0 +1,137 @@
+package socket_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/mem"
+
+	"github.com/headroom-rpc/headroom/internal/socket"
+)
+
+// pair returns both ends of a connection.
+func pair(t *testing.T, network string) (near, far net.Conn) {
+	t.Helper()
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "s")
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if far, err = net.Dial(network, l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if near, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		near.Close()
+		far.Close()
+	})
+	return near, far
+}
+
+func sockets(t *testing.T, run func(t *testing.T, s socket.Socket, near, far net.Conn)) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			near, far := pair(t, network)
+			s, ok := socket.Of(near)
+			if !ok {
+				t.Fatal("it has no socket")
+			}
+			run(t, s, near, far)
+		})
+	}
+}
+
+func TestOfOtherConnections(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	if _, ok := socket.Of(near); ok {
+		t.Error("a pipe in memory has a socket")
+	}
+}
+
+// More than the kernel takes at once is written in full, while the other end reads.
+func TestWriteAll(t *testing.T) {
+	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+		want := bytes.Repeat([]byte("0123456789abcdef"), 1<<19)
+		got := make(chan []byte)
+		go func() {
+			all, _ := io.ReadAll(far)
+			got <- all
+		}()
+		n, err := s.Write(want)
+		if n != len(want) || err != nil {
+			t.Errorf("Write = %d, %v, want %d", n, err, len(want))
+		}
+		near.Close()
+		if all := <-got; !bytes.Equal(all, want) {
+			t.Errorf("%d bytes came, or others, want %d", len(all), len(want))
+		}
+	})
+}
+
+func TestRead(t *testing.T) {
+	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+		pool := mem.DefaultBufferPool()
+		if _, err := far.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"hel", "lo"} {
+			buf, n, err := s.ReadOnReady(3, pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := string((*buf)[:n]); got != want {
+				t.Errorf("read %q, want %q", got, want)
+			}
+			pool.Put(buf)
+		}
+		far.Close()
+		if _, _, err := s.ReadOnReady(3, pool); err != io.EOF {
+			t.Errorf("after the other end closed: %v, want io.EOF", err)
+		}
+	})
+}
+
+func TestDeadlines(t *testing.T) {
+	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+		if err := near.SetDeadline(time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.ReadOnReady(3, mem.DefaultBufferPool()); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read: %v, want that the deadline is exceeded", err)
+		}
+		if _, err := s.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("write: %v, want that the deadline is exceeded", err)
+		}
+	})
+}
+
+func TestClosed(t *testing.T) {
+	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+		ended := make(chan error)
+		go func() {
+			_, _, err := s.ReadOnReady(3, mem.DefaultBufferPool())
+			ended <- err
+		}()
+		near.Close()
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("read: %v, want net.ErrClosed", err)
+		}
+		if _, err := s.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("write: %v, want net.ErrClosed", err)
+		}
+	})
+}
