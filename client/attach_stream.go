@@ -187,13 +187,31 @@ func (a *attachment) write(ctx context.Context, stream attachStream) {
 			continue
 		}
 		timer.Reset(wait)
-		select {
-		case <-a.wake:
-		case <-timer.C:
-		case <-ctx.Done():
-			return
+		for silent := true; silent; {
+			select {
+			case <-a.wake:
+				silent = a.silent()
+			case <-timer.C:
+				silent = false
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
+}
+
+// silent reports whether the writer, who was woken, may sleep on until wakeAt: what there was to say was sent by a caller
+// of tell. To look anew would cost more than to find that out, and has it woken once more by the next target.
+func (a *attachment) silent() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.shares {
+		if s.dirty.Load() {
+			return false
+		}
+	}
+	due, ok := a.lessee.Next()
+	return ok && due >= a.wakeAt && !a.goodbye
 }
 
 // send sends the next frame, if one is due. It reports whether there is another to be sent, how long there is none if

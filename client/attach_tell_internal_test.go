@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/headroom-rpc/headroom/permit"
@@ -24,18 +25,17 @@ func (s *countingStream) Send(*headroomv1.AttachRequest) error {
 
 func (s *countingStream) Recv() (*headroomv1.AttachResponse, error) { select {} }
 
-// Who is about to wait sends no more itself than the stream takes while nobody reads: more would keep it there, whatever
-// its context says. The rest is left to the writer.
-func TestTellLeavesTheRestToTheWriter(t *testing.T) {
-	const most = 4
+// newWelcomed returns an attachment without goroutines that was welcomed, and its stream.
+func newWelcomed(t *testing.T) (*attachment, *countingStream) {
+	t.Helper()
 	a := &attachment{
 		client: &Client{clock: func() time.Duration { return 0 }, log: slog.New(slog.DiscardHandler)},
 		lessee: permit.NewLessee(permit.LesseeConfig{}), shares: make(map[string]*share), begin: time.Now(),
 		wake: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
-	var stream countingStream
+	stream := &countingStream{}
 	a.lessee.Connect(a.exactNow())
-	a.lend(&stream)
+	a.lend(stream)
 	a.tell()
 	if stream.sent != 1 {
 		t.Fatalf("%d frames, want the hello", stream.sent)
@@ -43,7 +43,14 @@ func TestTellLeavesTheRestToTheWriter(t *testing.T) {
 	a.receive(permit.ServerFrame{Epoch: 1, Echo: a.sentAt, Welcome: &permit.Welcome{
 		Epoch: 1, TTL: permit.DefaultTTL, Heartbeat: permit.DefaultHeartbeat, Grace: permit.DefaultGrace,
 	}})
+	return a, stream
+}
 
+// Who is about to wait sends no more itself than the stream takes while nobody reads: more would keep it there, whatever
+// its context says. The rest is left to the writer.
+func TestTellLeavesTheRestToTheWriter(t *testing.T) {
+	const most = 4
+	a, stream := newWelcomed(t)
 	resources := 0
 	tell := func() { // that there is one more resource
 		t.Helper()
@@ -72,4 +79,49 @@ func TestTellLeavesTheRestToTheWriter(t *testing.T) {
 	if tell(); stream.sent != 1 {
 		t.Errorf("once all were read: %d frames sent, want one", stream.sent)
 	}
+}
+
+// A writer who is woken for what somebody else sent meanwhile sleeps on.
+func TestWriterSleepsOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, stream := newWelcomed(t)
+		expect := func(when string, want bool) {
+			t.Helper()
+			if got := a.silent(); got != want {
+				t.Errorf("%s: it sleeps on is %v, want %v", when, got, want)
+			}
+		}
+		for {
+			if sent, _, _ := a.send(stream); !sent {
+				break
+			}
+		}
+		expect("when it sent all", true)
+		if _, err := a.open("r", &permitConfig{weight: 1}); err != nil {
+			t.Fatal(err)
+		}
+		expect("with a demand to state", false)
+		a.tell()
+		expect("when that was told", true)
+		given := permit.Target{Resource: "r", Version: 1, Target: 1, Contended: true}
+		a.receive(permit.ServerFrame{Epoch: 1, Echo: a.sentAt, Targets: []permit.Target{given}})
+		expect("with what it was given to be used soon", false)
+		p, ok := a.shares["r"].pass(1)
+		if !ok {
+			t.Fatal("it was given nothing")
+		}
+		a.tell()
+		for {
+			if sent, _, _ := a.send(stream); !sent {
+				break
+			}
+		}
+		expect("when it looked anew", true)
+		p.Release()
+		expect("with a release that others wait for", false)
+		a.tell()
+		expect("when that was told", true)
+		a.goodbye = true
+		expect("with a goodbye to say", false)
+	})
 }
