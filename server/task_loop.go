@@ -175,7 +175,7 @@ func (l *taskLoop) pass(ctx context.Context) {
 	l.mu.Unlock()
 
 	l.passes++
-	began := time.Now()
+	meter := startMeter()
 	p := task.Pass{Err: l.opened, Outside: l.outside, All: fresh}
 	if l.scanner != nil {
 		p.Processes, p.Err = l.scanner.Scan(ctx, fresh)
@@ -185,7 +185,7 @@ func (l *taskLoop) pass(ctx context.Context) {
 		h.keep = i < maxOpenFiles()/heldShare/2/groupFiles
 		h.read()
 	}
-	p.Cost = time.Since(began)
+	p.Cost = meter.stop()
 	if ctx.Err() != nil {
 		return
 	}

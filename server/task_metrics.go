@@ -15,7 +15,7 @@ var (
 	taskFailuresDesc = prometheus.NewDesc("headroom_task_pass_failures_total",
 		"Passes over the processes of the host that failed.", nil, nil)
 	taskCostDesc = prometheus.NewDesc("headroom_task_pass_seconds",
-		"How long the last pass over the processes took.", nil, nil)
+		"CPU time that the last pass over the processes took.", nil, nil)
 	taskIntervalDesc = prometheus.NewDesc("headroom_task_interval_seconds",
 		"Least time between two samples of a task: as configured, or 100 times the cost of a pass.", nil, nil)
 	taskLagDesc    = prometheus.NewDesc("headroom_task_lag_seconds", "How late the last pass was.", nil, nil)

@@ -211,7 +211,7 @@ type Pass struct {
 	Time      time.Time
 	Processes *snapshot.Processes // nil where they could not be read
 	Err       error               // why
-	Cost      time.Duration       // how long it took
+	Cost      time.Duration       // the CPU time that it took, or how long where that is not known
 	All       bool                // every process was read anew; see Fresh
 
 	// Outside returns what is known besides of the process with the number; nil for one that was registered since

@@ -98,8 +98,8 @@ type Health struct {
 	Passes, Failed int64
 	Err            error
 
-	// Cost is how long the last pass took, and Interval the least time between two of one task: that of the
-	// config, or 100 times the cost if that is longer.
+	// Cost is the CPU time that the last pass took, or how long where that is not known, and Interval the least time
+	// between two of one task: that of the config, or 100 times the cost if that is longer.
 	Cost, Interval time.Duration
 
 	// Lag is how late the last pass was, and Missed how many samples were left out because of such.

@@ -21,7 +21,7 @@ func (c *serveSettings) taskSettings() []setting {
 	s, d := &c.tasks.Sampling, &c.tasks.Disk
 	return []setting{
 		durationSetting("task-interval", &s.Interval, task.MinInterval, task.MaxInterval,
-			"time between two samples of a task; longer where a pass over the processes takes over 1 % of it"),
+			"time between two samples of a task; longer where the passes over the processes take over 1 % of a core"),
 		durationSetting("task-disk-interval", &s.DiskInterval, task.MinDiskInterval, task.MaxDiskInterval,
 			"time between two readings of the folder of a task"),
 		durationSetting("task-history", &s.History, time.Minute, task.MaxHistory,

@@ -52,9 +52,11 @@ func walkDisk(w *folderWalk) snapshot.DiskReading {
 		folderWalk: w, links: make(map[fileID]struct{}), buf: make([]byte, 64<<10),
 		since: time.Now(), noatime: unix.O_NOATIME, beneath: true,
 	}
-	began, cpu := d.since, threadTime()
+	began := d.since
+	cpu, _ := ThreadTime()
 	d.read()
-	d.reading.Took, d.reading.CPU = time.Since(began), threadTime()-cpu
+	now, _ := ThreadTime()
+	d.reading.Took, d.reading.CPU = time.Since(began), now-cpu
 	return d.reading
 }
 
@@ -319,15 +321,6 @@ func takeRights(uid int) error {
 		return fmt.Errorf("take the rights of user %d: not permitted", uid)
 	}
 	return nil
-}
-
-// threadTime returns the CPU time of the calling thread.
-func threadTime() time.Duration {
-	var r unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_THREAD, &r) != nil {
-		return 0
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 func firstOf(a, b string) string {

@@ -925,7 +925,7 @@ type SamplingHealth struct {
 	FailedCount int64 `protobuf:"varint,2,opt,name=failed_count,json=failedCount,proto3" json:"failed_count,omitempty"`
 	// Says why the last one did. Empty where it did not.
 	FailureReason string `protobuf:"bytes,3,opt,name=failure_reason,json=failureReason,proto3" json:"failure_reason,omitempty"`
-	// States how long the last pass took.
+	// States the CPU time that the last pass took, or how long it took where the system does not tell that.
 	Cost *durationpb.Duration `protobuf:"bytes,4,opt,name=cost,proto3" json:"cost,omitempty"`
 	// States the least time between two samples of a task: as configured, or 100 times the cost if that is longer.
 	Interval *durationpb.Duration `protobuf:"bytes,5,opt,name=interval,proto3" json:"interval,omitempty"`
