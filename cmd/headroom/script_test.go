@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 			syscall.CloseOnExec(fd)
 		}
 	}
-	if len(os.TempDir()) > 40 {
+	commands := map[string]func(){"headroom": main, "unwatched": unwatched}
+	if _, command := commands[filepath.Base(os.Args[0])]; !command && len(os.TempDir()) > 40 {
 		_ = os.Setenv("TMPDIR", "/tmp") // the name of a socket has 107 bytes at most
 	}
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"headroom": main, "unwatched": unwatched})
+	testscript.Main(m, commands)
 }
 
 // unwatched runs a command as `headroom run` does, but without permits and without a watchdog.
