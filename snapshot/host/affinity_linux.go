@@ -66,12 +66,12 @@ func (a *affinity) read() {
 	}
 	groups, _ := findGroups(a.root, a.proc, a.cgroup, "cpuset")
 	for _, g := range groups {
-		name := "cpuset.cpus.effective"
-		if g.version == 1 {
-			name = "cpuset.effective_cpus"
-		}
-		if text, err := readOnce(newKernelFile(filepath.Join(g.dir, name))); err == nil {
-			a.parse(text, name+" of "+g.path)
+		// What was asked for stands in cpuset.cpus. It has to do where what is had of it is not told.
+		for _, name := range [...]string{effectiveCPUs(g.version), "cpuset.cpus"} {
+			text, err := readOnce(newKernelFile(filepath.Join(g.dir, name)))
+			if err != nil || !a.parse(text, name+" of "+g.path) {
+				continue
+			}
 			for _, in := range a.set {
 				if in {
 					a.size++
@@ -82,8 +82,20 @@ func (a *affinity) read() {
 	}
 }
 
-func (a *affinity) parse(list []byte, limit string) {
-	if set, err := parseCPUList(list, nil); err == nil && len(set) > 0 {
-		a.set, a.limit = set, limit
+// effectiveCPUs names the file of a cpuset with the CPUs that it has.
+func effectiveCPUs(version int) string {
+	if version == 1 {
+		return "cpuset.effective_cpus"
 	}
+	return "cpuset.cpus.effective"
+}
+
+// parse reports whether the list has CPUs.
+func (a *affinity) parse(list []byte, limit string) bool {
+	set, err := parseCPUList(list, nil)
+	if err != nil || len(set) == 0 {
+		return false
+	}
+	a.set, a.limit = set, limit
+	return true
 }

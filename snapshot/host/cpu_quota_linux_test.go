@@ -239,6 +239,15 @@ func TestCPUOfACgroupV1(t *testing.T) {
 			{0, files{"proc/stat": quarter(10)},
 				quotaReading(1, 1, "cpuset.effective_cpus of /s", "/proc/stat of the CPUs in the cpuset"), ""},
 		}},
+		{"a cpuset that tells only what was asked for", before(files{"proc/self/cgroup": "3:cpuset:/s\n2:cpuacct:/\n1:cpu:/\n", "sys/fs/cgroup/cpuset/s/cpuset.cpus": "0\n"}), []cpuStep{
+			{0, files{"proc/stat": quarter(10)},
+				quotaReading(1, 1, "cpuset.cpus of /s", "/proc/stat of the CPUs in the cpuset"), ""},
+		}},
+		{"a cpuset that cannot be read, below one that can", before(files{"proc/self/cgroup": "3:cpuset:/s/t\n2:cpuacct:/\n1:cpu:/\n",
+			"sys/fs/cgroup/cpuset/s/cpuset.effective_cpus": "0\n", "sys/fs/cgroup/cpuset/s/t/cpuset.effective_cpus": "garbage\n"}), []cpuStep{
+			{0, files{"proc/stat": quarter(10)},
+				quotaReading(1, 1, "cpuset.effective_cpus of /s", "/proc/stat of the CPUs in the cpuset"), ""},
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { runCPU(t, host.Config{Scope: snapshot.ScopeHost}, tt.before, tt.steps) })
