@@ -83,7 +83,7 @@ func TestDiskUnknown(t *testing.T) {
 		"relative":      {"tmp", "no absolute path", -1},
 		"not there yet": {filepath.Join(dir, "later"), "no such file", -1},
 		"a file":        {file, "not a directory", -1},
-		"a link":        {filepath.Join(dir, "link"), "", -1},
+		"a link":        {filepath.Join(dir, "link"), "symbolic link", -1},
 		"of another":    {"/usr", "not a folder of user", os.Geteuid() + 1},
 	} {
 		got := walked(t, DiskConfig{}, DiskRequest{Path: tt.path, UID: tt.uid})

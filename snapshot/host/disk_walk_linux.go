@@ -97,6 +97,9 @@ func (d *diskWalk) root(st *unix.Statx_t) (fd int, why string) {
 	}
 	fd, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
+		if _, no := os.Readlink(d.Path); no == nil {
+			return -1, d.Path + " is a symbolic link, and no folder"
+		}
 		return -1, fmt.Sprintf("open %s: %v", d.Path, err)
 	}
 	if err := statx(fd, itself, st); err != nil {
