@@ -6,6 +6,7 @@ BENCHTIME ?= 1s
 FUZZTIME ?= 30s
 CHAOS ?= 1m
 SEEDS ?= 1000
+REALHOST ?= ^TestReal
 
 # Without cgo gopsutil cannot read the CPU times of macOS: build on a Mac, with cgo, for that.
 TARGETS = linux/amd64 linux/arm64 windows/amd64
@@ -15,7 +16,7 @@ GOBUILD = CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=true \
 	-ldflags '-s -w -buildid= -X main.version=$(VERSION:v%=%)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint generate bench fuzz sim sim-report chaos check release
+.PHONY: help build test race lint generate bench fuzz sim sim-report chaos realhost check release
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +59,7 @@ chaos: ## Kill, stop and restart real workers and servers for CHAOS, and try the
 		-pid.rounds 10000 -sandbox.entries 1000000
 
 realhost: ## Try headroom run on this machine beside xargs and GNU parallel; needs root and cgroup v1
-	go test ./internal/realhost -count 1 -timeout 1h -run '^TestReal' -realhost -v
+	go test ./internal/realhost -count 1 -timeout 1h -run '$(REALHOST)' -realhost -v
 
 check: ## Run everything that the continuous integration runs
 	.ci/run

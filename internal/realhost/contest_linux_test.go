@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	full  = flag.Bool("realhost", false, "try everything, for about a quarter of an hour")
+	full  = flag.Bool("realhost", false, "try everything, for about half an hour")
 	scale = flag.Float64("realhost.scale", 1, "how many pieces of work are done, over the usual number")
+	turns = flag.Int("realhost.turns", 3, "how often headroom and the best constant do the work by turns, for the median")
 )
 
 // longest bounds what one contestant may take: where others keep the load up, GNU parallel may never start anything.
@@ -128,6 +129,47 @@ func (c contestant) run(t *testing.T, k kind, n int) outcome {
 		t.Errorf("%s: %d of %d came to their end\n%s", c.name, o.done, n, &said)
 	}
 	return o
+}
+
+// best returns the constant that does most of n pieces of work a second with nothing killed, each tried once.
+func best(t *testing.T, k kind, n int, constants []contestant) contestant {
+	t.Helper()
+	var best contestant
+	var most float64
+	for _, c := range constants {
+		o := c.run(t, k, n)
+		t.Logf("%-26s %s", c.name, o)
+		if o.kills == 0 && o.rate > most {
+			best, most = c, o.rate
+		}
+	}
+	if best.line == nil {
+		t.Fatal("no constant did the work without a kill")
+	}
+	return best
+}
+
+// compare has two contestants do the same n pieces of work by turns, so that what the machine does besides is of both,
+// and returns the median of the rates of each.
+func compare(t *testing.T, k kind, n int, constant, ours contestant) (theirRate, ourRate float64) {
+	t.Helper()
+	var their, our []float64
+	for range max(1, *turns) {
+		a, b := constant.run(t, k, n), ours.run(t, k, n)
+		t.Logf("%-26s %s", constant.name, a)
+		t.Logf("%-26s %s: %3.0f %% of that", ours.name, b, 100*b.rate/a.rate)
+		their, our = append(their, a.rate), append(our, b.rate)
+	}
+	theirRate, ourRate = median(their), median(our)
+	t.Logf("%-26s %6.1f a second, %s %6.1f, medians: %3.0f %%", constant.name, theirRate, ours.name, ourRate, 100*ourRate/theirRate)
+	return theirRate, ourRate
+}
+
+// median returns the middle of some figures, or the mean of the two in the middle.
+func median(figures []float64) float64 {
+	slices.Sort(figures)
+	n := len(figures)
+	return (figures[(n-1)/2] + figures[n/2]) / 2
 }
 
 // inGroup returns a command that runs in a group.

@@ -2,6 +2,8 @@
 // limit on memory, beside xargs -P at its best constant, GNU parallel and the law of Crawlee. It holds tests only, and
 // each re-executes the test binary as the work that is done. It needs Linux, and the right to make cgroups of version 1.
 //
-// A smoke of it runs with all tests. `make realhost` runs all of it, for about a quarter of an hour, on a machine that
-// should do nothing else, and prints the table of docs/run.md.
+// A smoke of it runs with all tests. `make realhost` runs all of it, for about half an hour, on a machine that should do
+// nothing else, and prints the tables of docs/run.md; REALHOST=TestRealHost/memory runs only that part. Each constant does
+// half of the work once; then the best of them and headroom do all of it three times by turns, the same pieces in the same
+// order, and the medians count.
 package realhost

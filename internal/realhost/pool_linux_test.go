@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
-
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/headroom-rpc/headroom/internal/spawn"
@@ -96,6 +94,10 @@ func runGoroutines() error {
 	if options.Snapshotter, err = machine(ctx, snapshot.ProfileHeadroom); err != nil {
 		return err
 	}
+	step, err := time.ParseDuration(os.Getenv(stepEnv))
+	if err != nil {
+		return err
+	}
 	log, err := os.OpenFile(os.Getenv(logEnv), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
@@ -106,15 +108,19 @@ func runGoroutines() error {
 		if err != nil {
 			return err
 		}
-		do(k, n, spin())
+		do(k, n, spin(step))
 		_, err = fmt.Fprintln(log, time.Now().UnixMicro())
 		return err
 	}, options)
 }
 
-// spin returns a stand-in for the CPU time of a goroutine, which nobody can tell: steps of work of a known length.
-func spin() func() time.Duration {
-	length, x := stepTime(), uint64(1)
+// stepEnv tells the CPU time of a step of work, so that all contestants do as many steps for the same work.
+const stepEnv = "HEADROOM_REALHOST_STEP"
+
+// spin returns a stand-in for the CPU time of a goroutine, which nobody can tell: the sum of its steps of work, each of
+// which takes as long as it is told.
+func spin(length time.Duration) func() time.Duration {
+	x := uint64(1)
 	var spent time.Duration
 	return func() time.Duration {
 		x = step(x)
@@ -132,9 +138,9 @@ func step(x uint64) uint64 {
 	return x | 1
 }
 
-// stepTime returns the CPU time of a step.
-var stepTime = sync.OnceValue(func() time.Duration {
-	const steps = 200
+// measureStep returns the CPU time of a step.
+func measureStep() time.Duration {
+	const steps = 2000
 	x, before := uint64(1), processTime()
 	for range steps {
 		x = step(x)
@@ -144,4 +150,4 @@ var stepTime = sync.OnceValue(func() time.Duration {
 		return 1
 	}
 	return max(1, length)
-})
+}

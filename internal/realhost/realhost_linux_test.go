@@ -53,7 +53,7 @@ func TestOutOfMemoryIsNoticed(t *testing.T) {
 // TestRealHost prints the table of docs/run.md.
 func TestRealHost(t *testing.T) {
 	if !*full {
-		t.Skip("takes a quarter of an hour; make realhost")
+		t.Skip("takes half an hour; make realhost")
 	}
 	t.Logf("%d CPUs, %s, cgroup with %d MiB", runtime.NumCPU(), kernel(t), memoryLimit>>20)
 	cores := runtime.NumCPU()
@@ -69,22 +69,16 @@ func TestRealHost(t *testing.T) {
 		{memoryKind, 300, []int{8, 10, 12, 14}},
 	} {
 		t.Run(tt.kind.name, func(t *testing.T) {
-			var best outcome
+			var constants []contestant
 			for _, n := range tt.constants {
-				c := xargs(n)
-				o := c.run(t, tt.kind, scaled(tt.n))
-				t.Logf("%-26s %s", c.name, o)
-				if o.kills == 0 && o.rate > best.rate {
-					best = o
-				}
+				constants = append(constants, xargs(n))
 			}
-			for _, c := range []contestant{byHeadroom, byParallel, byCrawlee} {
-				n := scaled(tt.n)
-				if c.name != byHeadroom.name {
-					n = scaled(tt.n / 4) // they take long
-				}
+			constant := best(t, tt.kind, scaled(tt.n/2), constants)
+			rate, _ := compare(t, tt.kind, scaled(tt.n), constant, byHeadroom)
+			for _, c := range []contestant{byParallel, byCrawlee} {
+				n := scaled(tt.n / 4) // they take long
 				o := c.run(t, tt.kind, n)
-				t.Logf("%-26s %s, for %d pieces: %3.0f %% of the best constant's rate", c.name, o, n, 100*o.rate/best.rate)
+				t.Logf("%-26s %s, for %d pieces: %3.0f %% of %s", c.name, o, n, 100*o.rate/rate, constant.name)
 			}
 		})
 	}
@@ -96,9 +90,14 @@ func TestRealGoroutines(t *testing.T) {
 		t.Skip("takes some minutes; make realhost")
 	}
 	cores := runtime.NumCPU()
+	step := measureStep()
+	t.Logf("a step of work takes %v", step)
 	goroutines := func(most string) contestant {
 		return contestant{name: "goroutines, " + most, line: func(_, self, kind string) []string { return []string{self, kind, most} },
-			env: []string{roleEnv + "=goroutines", fmt.Sprintf("GOMEMLIMIT=%d", memoryLimit*8/10), "GOGC=50"}}
+			env: []string{
+				roleEnv + "=goroutines", fmt.Sprintf("%s=%v", stepEnv, step),
+				fmt.Sprintf("GOMEMLIMIT=%d", memoryLimit*8/10), "GOGC=50",
+			}}
 	}
 	for _, tt := range []struct {
 		kind      kind
@@ -110,18 +109,11 @@ func TestRealGoroutines(t *testing.T) {
 		{memoryKind, 200, []int{6, 8, 10}},
 	} {
 		t.Run(tt.kind.name, func(t *testing.T) {
-			var best outcome
+			var constants []contestant
 			for _, n := range tt.constants {
-				c := goroutines(strconv.Itoa(n))
-				o := c.run(t, tt.kind, scaled(tt.n))
-				t.Logf("%-26s %s", c.name, o)
-				if o.kills == 0 && o.rate > best.rate {
-					best = o
-				}
+				constants = append(constants, goroutines(strconv.Itoa(n)))
 			}
-			c := goroutines("pool")
-			o := c.run(t, tt.kind, scaled(tt.n))
-			t.Logf("%-26s %s: %3.0f %% of the best constant's rate", c.name, o, 100*o.rate/best.rate)
+			compare(t, tt.kind, scaled(tt.n), best(t, tt.kind, scaled(tt.n/2), constants), goroutines("pool"))
 		})
 	}
 }
