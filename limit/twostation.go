@@ -138,7 +138,8 @@ type station struct {
 
 	started, completed float64 // ever
 	footprint          float64 // bytes of a task, in the end; 0 if not known
-	evidence           float64 // grown tasks that footprint was learned from
+	held               float64 // bytes of a permit in use, whatever the age of its task; 0 if not known
+	evidence           float64 // grown tasks that both were learned from
 	ceiling            ceiling
 
 	share  float64 // cores

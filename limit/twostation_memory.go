@@ -8,6 +8,11 @@ const (
 	learnSpread       = 5.0         // seconds before what was learned of it says how much footprints differ
 	priorSpread       = 0.04 * 0.04 // of what is taken, squared: the spread before that
 	leastOwn          = 0.01        // of memory must be the pools' for the spread to be learned
+	othersSmoothing   = 0.4         // in a second, of what others use
+	trendSmoothing    = 0.15        // in a second, of its slope
+	leapOfOthers      = 0.08        // of memory: so much more or less than expected may be an error of the sensors, once
+	unseenDeviations  = 1.5         // of what those that run will still take stay under the line of the gate
+	leastUngrown      = 0.175       // of what those that run will take is taken for that, at the least
 	criticalUse       = 0.96        // of memory in use: half must go
 	criticalWait      = 0.5         // of the time some task waits for memory: the same
 	shedUse           = 0.95        // of memory in use: those who may cancel tasks do so ...
@@ -23,12 +28,19 @@ const (
 	forgive           = 0.998 // ... and what is left of it after a second
 )
 
+// What own is expected to be, of which the law finds out by itself what comes closer.
+const (
+	byAge    = iota // the footprint of each task, as far as it has grown by its age
+	byNumber        // the same for each task, of any age: it takes all at once
+)
+
 // footprints is what the law knows of memory.
 type footprints struct {
 	own        float64 // bytes of all pools
 	background float64 // bytes of others
 	slope      float64 // of background, in bytes a second, when it grows
-	spread     float64 // variance of own for each byte taken, in bytes
+	spread     float64 // variance of own for each byte taken, in bytes: the least of spreads
+	spreads    [2]float64
 	sampled    float64 // seconds in spread
 	ran        float64 // seconds since a task ran first
 	n          float64 // permits in use in the last window
@@ -37,6 +49,7 @@ type footprints struct {
 	killed     bool // some since the last step
 	stepped    bool
 	closed     bool // the gate was, at the last step
+	leapt      bool // the background seems to have, in the last window
 }
 
 // observe learns from a window of dt seconds.
@@ -51,7 +64,7 @@ func (f *footprints) observe(in *Input, stations []*station, dt float64, learn b
 		return
 	}
 	total, used := float64(in.Host.MemoryTotal), float64(in.Host.MemoryUsed)
-	var own, grown, unknown, n float64
+	var own, unknown, n float64
 	for _, s := range stations {
 		if s.Grown == 0 {
 			s.Grown = meanGrowth * s.InUse
@@ -81,7 +94,7 @@ func (f *footprints) observe(in *Input, stations []*station, dt float64, learn b
 	}
 	falling := n < 0.95*f.n
 	if learn && f.stepped {
-		f.slope += math.Min(1, 0.3*dt) * ((background-f.background)/dt - f.slope)
+		background = f.follow(background, dt, total)
 	}
 	if learn || !f.stepped {
 		f.background, f.own, f.n = background, own, n
@@ -91,31 +104,55 @@ func (f *footprints) observe(in *Input, stations []*station, dt float64, learn b
 		return
 	}
 	f.ran += dt
-	var expected float64
+	var expected [2]float64
 	for _, s := range stations {
-		grown += s.Grown
 		if s.fresh {
 			s.learnFootprint(s.span)
 		}
-		expected += s.footprint * s.Grown
+		expected[byAge] += s.footprint * s.Grown
+		expected[byNumber] += s.held * float64(s.Leased)
 	}
 	if f.ran < learnMemory || f.sampled == 0 {
 		f.spread = max(f.spread, priorSpread*own)
+		f.spreads = [2]float64{f.spread, f.spread}
 	}
 	if f.ran >= learnMemory && own > leastOwn*total && !f.closed && !falling {
 		f.sampled += dt
-		f.spread += max(0.03*dt, dt/(3+f.sampled)) * ((own-expected)*(own-expected)/own - f.spread)
+		for i, x := range expected {
+			f.spreads[i] += max(0.03*dt, dt/(3+f.sampled)) * ((own-x)*(own-x)/own - f.spreads[i])
+		}
+		f.spread = min(f.spreads[byAge], f.spreads[byNumber])
 	}
 }
 
-// learnFootprint takes what a pool uses now, over how much of it has grown, into its footprint.
+// follow returns the background where so much is seen after dt seconds, and learns its slope: by Holt's linear trend, for
+// what the pools use is read at another time than all that is in use, and a task that starts in between looks like one of
+// others. A leap counts once it is there for a second window.
+func (f *footprints) follow(seen, dt, total float64) float64 {
+	due := max(0, f.background+f.slope*dt)
+	off := seen - due
+	leap := math.Abs(off) > leapOfOthers*total
+	if before := f.leapt; leap {
+		f.leapt = !before
+		if before {
+			return seen
+		}
+		return due
+	}
+	f.leapt = false
+	f.slope += min(1, trendSmoothing*dt) * off / dt
+	return due + min(1, othersSmoothing*dt)*off
+}
+
+// learnFootprint takes what a pool uses now into its footprint, over how much of it has grown, and into what a permit
+// holds.
 func (s *station) learnFootprint(dt float64) {
 	if !s.MemoryKnown || s.Grown < 0.01 || s.InUse <= 0 {
 		return
 	}
-	seen := float64(s.Memory) / s.Grown
+	seen, held := float64(s.Memory)/s.Grown, float64(s.Memory)/max(1, float64(s.Leased))
 	if s.evidence == 0 {
-		s.footprint = seen
+		s.footprint, s.held = seen, held
 	}
 	s.evidence += s.Grown * dt
 	const calm = 0.01
@@ -124,6 +161,7 @@ func (s *station) learnFootprint(dt float64) {
 		least = calm
 	}
 	s.footprint += min(0.5, max(least*dt, 3*s.Grown*dt/s.evidence)) * (seen - s.footprint)
+	s.held += max(0.02*dt, s.Grown*dt/s.evidence) * (held - s.held) // of all ages alike, so that the first say no less
 }
 
 // line returns how many bytes the pools may take, by a plan that ends when what starts now has grown.
@@ -210,6 +248,9 @@ func surelyUnder(line, deviations, spread float64) float64 {
 // a mean that nothing is known of.
 func (t *twostation) cost(s *station) float64 {
 	mean, deviation := s.footprint*meanGrowth, 1.0
+	if t.memory.spreads[byNumber] < t.memory.spreads[byAge] {
+		mean = s.held
+	}
 	if f := &t.memory; t.config.Objective != Latency && f.sampled >= learnSpread && mean > 0 {
 		deviation = min(1, math.Sqrt(f.spread/mean))
 	}
@@ -229,7 +270,7 @@ func (t *twostation) gate(in *Input) Gate {
 	if total == 0 {
 		return Gate{}
 	}
-	line := (t.config.Memory-f.penalty)*total - 1*math.Sqrt(f.spread*f.own) - 2*max(0, f.slope)
+	line := (t.config.Memory-f.penalty)*total - unseenDeviations*math.Sqrt(f.spread*f.own*t.ungrown()) - 2*max(0, f.slope)
 	line -= float64(in.Host.MemoryReserved)
 	g := Gate{Line: max(1, bytesOf(line)), Shed: bytesOf(shedUse * total), ShedTo: bytesOf(shedTo * total)}
 	var growth int64
@@ -238,4 +279,17 @@ func (t *twostation) gate(in *Input) Gate {
 	}
 	f.closed = !g.Open(in.Host.MemoryUsed, growth)
 	return g
+}
+
+// ungrown is the share of what the tasks that run will take that they have not reached yet.
+func (t *twostation) ungrown() float64 {
+	var grown, all float64
+	for _, s := range t.stations {
+		grown += s.footprint * s.Grown
+		all += s.footprint * float64(s.Leased)
+	}
+	if all <= 0 {
+		return 1
+	}
+	return max(leastUngrown, 1-grown/all)
 }

@@ -256,6 +256,65 @@ func TestTwoStationRules(t *testing.T) {
 			t.Errorf("%+v, want what 400 MiB a task leave of 16 GiB", d)
 		}
 	})
+	t.Run("of tasks that take all at once it does not matter how many are young", func(t *testing.T) {
+		even := settle(mustParse(t, "twostation"), 0, 200, 400*mib).Limit
+		law, d, rng := mustParse(t, "twostation"), limit.Decision{Limit: 8}, rand.New(rand.NewPCG(1, 1))
+		for i := range 200 {
+			in := steady(time.Duration(i)*time.Second, d.Limit, int64(0.825*float64(d.Limit))*400*mib)
+			in.Pools[0].Grown *= 0.8 + 0.4*rng.Float64()
+			d = law.Step(in)
+		}
+		if d.Limit < even*95/100 || d.Limit > even*105/100 {
+			t.Errorf("%d where ages vary, want about %d", d.Limit, even)
+		}
+	})
+	t.Run("what is read of others at another time than of the pools changes little", func(t *testing.T) {
+		even := settle(mustParse(t, "twostation"), 0, 60, 400*mib).Limit
+		law, d, rng := mustParse(t, "twostation"), limit.Decision{Limit: 8}, rand.New(rand.NewPCG(2, 2))
+		for i := range 60 {
+			in := steady(time.Duration(i)*time.Second, d.Limit, int64(0.825*float64(d.Limit))*400*mib)
+			in.Host.MemoryUsed += int64((rng.Float64() - 0.5) * 1.6 * float64(1<<30))
+			if d = law.Step(in); i > 30 && (d.Limit < even*93/100 || d.Limit > even*106/100) {
+				t.Errorf("after %d s: %d, want about %d", i, d.Limit, even)
+			}
+		}
+	})
+	t.Run("what others take at a leap counts from the second window", func(t *testing.T) {
+		law, d := mustParse(t, "twostation"), limit.Decision{Limit: 8}
+		step := func(second int, others int64) int64 {
+			in := steady(time.Duration(second)*time.Second, d.Limit, int64(0.825*float64(d.Limit))*400*mib)
+			in.Host.MemoryUsed += others
+			d = law.Step(in)
+			return d.Limit
+		}
+		for i := range 60 {
+			step(i, 3<<30)
+		}
+		before := d.Limit
+		if once := step(60, 0); once != before {
+			t.Errorf("from %d to %d by one window", before, once)
+		}
+		if twice := step(61, 0); twice < before+2 {
+			t.Errorf("%d after two windows with 3 GiB less of others, before %d", twice, before)
+		}
+	})
+	t.Run("what others will take while a task lives is left free", func(t *testing.T) {
+		const grown = 6 << 30
+		limits := func(others func(second int64) int64) int64 {
+			law, d := mustParse(t, "twostation"), limit.Decision{Limit: 8}
+			for i := range int64(25) {
+				in := steady(time.Duration(i)*time.Second, d.Limit, int64(0.825*float64(d.Limit))*400*mib)
+				in.Host.MemoryUsed += others(i)
+				d = law.Step(in)
+			}
+			return d.Limit
+		}
+		still := limits(func(int64) int64 { return grown })
+		growing := limits(func(second int64) int64 { return second * grown / 24 })
+		if growing > still-1 || growing < still*8/10 {
+			t.Errorf("%d while others grow by 256 MiB a second, want somewhat less than the %d of others that have grown", growing, still)
+		}
+	})
 	t.Run("the gate counts what tasks will still take", func(t *testing.T) {
 		law := mustParse(t, "twostation")
 		d := settle(law, 0, 60, 400*mib)

@@ -46,10 +46,11 @@ type core struct {
 	held  int64 // the permits that they hold
 
 	// The start gate on memory, by what is used, what a task is expected to take, and how much of that those that run
-	// have reached.
+	// have reached. unseen are the permits of the starts over those of the ends since used was read.
 	gate     limit.Gate
 	share    limit.Share
 	used     int64
+	unseen   int64
 	grown    float64
 	duration time.Duration // that a task is expected to take
 
@@ -76,7 +77,7 @@ func newCore(o *Options) core {
 // begin forgets what ran and started before.
 func (c *core) begin() {
 	c.stopped, c.tasks, c.held = false, 0, 0
-	c.overloaded, c.gate, c.used, c.grown, c.shedUntil = false, limit.Gate{}, 0, 0, 0
+	c.overloaded, c.gate, c.used, c.unseen, c.grown, c.shedUntil = false, limit.Gate{}, 0, 0, 0, 0
 	c.minute = minute{most: c.minute.most}
 	c.bucket.full, c.pace.full = 0, 0
 }
@@ -107,7 +108,7 @@ func (c *core) block(now time.Duration, weight int64) (b Block, until time.Durat
 		return BlockLimit, 0
 	case c.overloaded && over(c.floor()):
 		return BlockOverload, 0
-	case over(c.floor()) && (now < c.shedUntil || !c.gate.Open(c.used, c.share.Growth(c.held, c.grown))):
+	case over(c.floor()) && (now < c.shedUntil || !c.gate.Open(c.used, c.growth())):
 		return BlockMemory, 0
 	}
 	if at := c.minuteFree(now); at > now {
@@ -119,6 +120,13 @@ func (c *core) block(now time.Duration, weight int64) (b Block, until time.Durat
 	return BlockNone, 0
 }
 
+// growth returns how much more memory those that run will take than is used, in bytes. What started since that was read
+// counts in full: the old may have grown over what is expected of all, but for it there is nothing yet in what is used.
+func (c *core) growth() int64 {
+	grown := c.grown - float64(c.unseen)*limit.Growth(0, c.duration)
+	return c.share.Growth(c.unseen, 0) + c.share.Growth(c.held-c.unseen, max(0, grown))
+}
+
 func (c *core) minuteFree(now time.Duration) time.Duration {
 	return max(c.minute.free(now), c.pace.free(now))
 }
@@ -127,6 +135,7 @@ func (c *core) minuteFree(now time.Duration) time.Duration {
 func (c *core) start(now time.Duration, weight int64) {
 	c.tasks++
 	c.held += weight
+	c.unseen += weight
 	c.grown += float64(weight) * limit.Growth(0, c.duration)
 	c.minute.start(now)
 	c.bucket.start(now)
@@ -137,6 +146,7 @@ func (c *core) start(now time.Duration, weight int64) {
 func (c *core) end(weight int64, age time.Duration) {
 	c.tasks--
 	c.held -= weight
+	c.unseen = max(0, c.unseen-weight)
 	c.grown = max(0, c.grown-float64(weight)*limit.Growth(age, c.duration))
 }
 

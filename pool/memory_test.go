@@ -93,20 +93,69 @@ func (l growing) Step(limit.Input) limit.Decision {
 func TestMemoryGateCountsGrowth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b box
+		b.used.Store(1000)
 		w := newWork(1000, time.Hour)
 		p := newPool(t, pool.Options{
 			Law: growing{line: 500, footprint: 100}, Host: b.host, Run: w.run, Ready: w.ready,
 			Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: 0} },
 		})
 		result := start(t, p)
-		// Each task that just started has 0.4 of its footprint and is expected to have 0.825: 42.5 bytes are to come.
+		if n := p.Current(); n != 1 {
+			t.Errorf("%d run over the line, want 1", n)
+		}
+		time.Sleep(1050 * time.Millisecond)
+		b.used.Store(0)
+		// What started since that was read counts in full, 82.5 of 100 bytes on average: 6 more start in the 457.5 that are
+		// left beside the first one.
+		time.Sleep(100 * time.Millisecond)
+		if n := p.Current(); n != 7 {
+			t.Errorf("%d run after one reading, want 7", n)
+		}
+		// Then it has 0.4 of its footprint, and 42.5 bytes are to come.
+		time.Sleep(time.Second)
 		if n := p.Current(); n != 12 {
-			t.Errorf("%d start at once, want 12: 12 times 42.5 is over 500", n)
+			t.Errorf("%d run, want 12: 12 times 42.5 is over 500", n)
 		}
 		b.used.Store(460)
 		time.Sleep(time.Second)
 		if s := p.Stats(); s.Current != 12 || s.Block != pool.BlockMemory || s.MemoryUsed != 460 || s.MemoryLine != 500 {
 			t.Errorf("%+v, want the gate shut", s)
+		}
+		if err := p.Abort(); err != nil {
+			t.Error(err)
+		}
+		<-result
+	})
+}
+
+// A task that starts in the place of one that ended counts no more than that one did.
+func TestMemoryGateCountsEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b box
+		var started atomic.Int64
+		p := newPool(t, pool.Options{
+			Law: growing{line: 500, footprint: 100}, Host: b.host, Max: 5,
+			Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: 0} },
+			Ready: func(context.Context) (bool, error) { return true, nil },
+			// The first five end one after the other, between two readings; the others stay.
+			Run: func(ctx context.Context) error {
+				lasts := time.Hour
+				if n := started.Add(1); n <= 5 {
+					lasts = 2*time.Second + time.Duration(n)*10*time.Millisecond
+				}
+				select {
+				case <-time.After(lasts):
+				case <-ctx.Done():
+				}
+				return ctx.Err()
+			},
+		})
+		result := start(t, p)
+		time.Sleep(1050 * time.Millisecond)
+		b.used.Store(250)
+		time.Sleep(1010 * time.Millisecond)
+		if n := p.Current(); n != 5 || started.Load() != 10 {
+			t.Errorf("%d run of %d that started, want 5 of 10", n, started.Load())
 		}
 		if err := p.Abort(); err != nil {
 			t.Error(err)

@@ -69,7 +69,7 @@ func (p *Pool) Stats() Stats {
 	s.Decision = r.governor.decision
 	s.Shadow = append(s.Shadow, r.governor.shadow...)
 	if c.gate.Line > 0 {
-		s.MemoryUsed, s.MemoryLine, s.MemoryGrowth = c.used, c.gate.Line, c.share.Growth(c.held, c.grown)
+		s.MemoryUsed, s.MemoryLine, s.MemoryGrowth = c.used, c.gate.Line, c.growth()
 	}
 	if p.run != nil {
 		s.Waiting = r.waitingLocked()
