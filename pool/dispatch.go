@@ -194,9 +194,15 @@ func (r *run) dispatchLocked(now time.Duration) *running {
 		ready := none == BlockNone
 		if ready && !r.ready {
 			r.since = now
+			if now >= r.rested {
+				r.riseLocked(now)
+			}
 		}
-		r.ready = ready
+		r.ready, r.rested = ready, forever
 		if !ready {
+			if none == BlockKey {
+				r.rested = again
+			}
 			if r.again { // a task that ended since may have left work
 				continue
 			}

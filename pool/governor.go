@@ -34,6 +34,8 @@ type governor struct {
 	decision  limit.Decision
 	decidedAt time.Duration
 	decided   bool
+	rise      limit.Decision // to the limit of decision, from what ran when throttled tasks could start again
+	riseAt    time.Duration
 	shadow    []limit.ShadowDecision
 	freer     freer
 	lowest    lowest
@@ -195,14 +197,7 @@ func (r *run) stepLocked(now time.Duration, in limit.Input) limit.Pool {
 // governLocked applies what was decided, and returns when it is to be called again.
 func (r *run) governLocked(now time.Duration) (next time.Duration) {
 	p, g, c := r.pool, &r.governor, &r.pool.core
-	if g.decided && !c.chosen {
-		elapsed := now - g.decidedAt
-		if len(g.decision.Shares) > 0 {
-			c.setDesired(g.decision.ShareAfter(0, elapsed))
-		} else {
-			c.setDesired(g.decision.After(elapsed))
-		}
-	}
+	r.followLocked(now)
 	if p.opts.Permits != nil {
 		r.demandLocked(now)
 	}
@@ -223,6 +218,30 @@ func (r *run) governLocked(now time.Duration) (next time.Duration) {
 		return g.readAt
 	}
 	return forever
+}
+
+// followLocked sets the limit to what the decision allows by now.
+func (r *run) followLocked(now time.Duration) {
+	g, c := &r.governor, &r.pool.core
+	if !g.decided || c.chosen {
+		return
+	}
+	elapsed := now - g.decidedAt
+	g.rise.Limit = g.decision.After(elapsed)
+	if len(g.decision.Shares) > 0 {
+		g.rise.Limit = g.decision.ShareAfter(0, elapsed)
+	}
+	c.setDesired(g.rise.After(now - g.riseAt))
+}
+
+// riseLocked has the limit rise from what runs, where the law does not let it jump. Tasks that waited for their key would
+// else come back to the target, and to the CPU, at one instant.
+func (r *run) riseLocked(now time.Duration) {
+	g := &r.governor
+	if g.decision.Pace > 0 {
+		g.rise.From, g.rise.Pace, g.riseAt = r.pool.core.held, stepInterval, now
+		r.followLocked(now)
+	}
 }
 
 // waitingLocked returns how many permits could be used beside those that are held.

@@ -214,3 +214,64 @@ func TestDefaultLaw(t *testing.T) {
 		<-result
 	})
 }
+
+// Where the law does not let the limit jump, what waited for its key starts gradually when that is over, and what has
+// another key is not kept from starting meanwhile.
+func TestThrottledComeBackGradually(t *testing.T) {
+	for name, tt := range map[string]struct {
+		pace   time.Duration
+		others int      // tasks of another key that come while the first rests
+		want   [3]int64 // that run then, when the wait is over, half a second later, and after a second
+	}{
+		"a law that paces a rise": {pace: time.Second, want: [3]int64{2, 12, 20}},
+		"with others":             {pace: time.Second, others: 10, want: [3]int64{11, 16, 20}},
+		"a law that does not":     {want: [3]int64{20, 20, 20}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				at := func(d time.Duration) { time.Sleep(time.Until(began.Add(d))) }
+				g, err := pool.NewGroup(t.Context(), pool.Options{
+					Law: &recorder{limit: limit.Decision{Limit: 20, From: 20, Pace: tt.pace}},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				refused := false
+				for range 41 {
+					if err := g.Submit(pool.Task{Key: "k", Run: func(context.Context) error {
+						if !refused {
+							refused = true
+							return pool.RetryAfter(10*time.Second, nil)
+						}
+						time.Sleep(3 * time.Second)
+						return nil
+					}}); err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait() // the first is refused before others are there
+				}
+				at(8 * time.Second) // from now on readings are taken at whole tenths of a second
+				for range tt.others {
+					g.Go(func(context.Context) error {
+						time.Sleep(6 * time.Second)
+						return nil
+					})
+				}
+				synctest.Wait()
+				if n := g.Pool().Current(); n != int64(tt.others) {
+					t.Errorf("%d of the others run while a key rests, want all %d", n, tt.others)
+				}
+				for i, d := range []time.Duration{10050, 10550, 11050} {
+					at(d * time.Millisecond)
+					if n := g.Pool().Current(); n != tt.want[i] {
+						t.Errorf("%v after the start %d run, want %d", d*time.Millisecond, n, tt.want[i])
+					}
+				}
+				if err := g.Wait(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}

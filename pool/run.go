@@ -34,6 +34,7 @@ type run struct {
 	awaited   <-chan struct{} // what a share had when it failed to get permits; nil where it did not
 	ready     bool            // whether there was a task when last asked for one
 	since     time.Duration   // since when one waits, where ready
+	rested    time.Duration   // when the first of those that are throttled may start, where all that waits is; else forever
 
 	aborted   bool
 	refused   bool // there will be no permits any more
@@ -66,7 +67,7 @@ func (p *Pool) begin(ctx context.Context) (*run, error) {
 	now := p.opts.Clock()
 	r := &run{
 		pool: p, wake: make(chan struct{}, 1), quiet: make(chan struct{}), ended: make(chan struct{}),
-		scaleAt: now, logAt: now, until: now,
+		scaleAt: now, logAt: now, until: now, rested: forever,
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.lead = func() { r.work(nil) }
