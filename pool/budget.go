@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type Budget struct {
 	freer    freer
 	lowest   lowest // by permits
 	decision limit.Decision
+	newPart  int64         // of a share that the decision does not know, where it divides
 	at       time.Duration // of the decision
 	begun    bool
 	readAt   time.Duration
@@ -88,12 +90,23 @@ func (b *Budget) fitsLocked(s *Share, n int64) bool {
 	switch {
 	case b.held > 0 && b.held+n > b.decision.After(elapsed):
 		return false
-	case s.held > 0 && s.part >= 0 && s.held+n > b.decision.ShareAfter(s.part, elapsed):
+	case s.held > 0 && s.held+n > b.partLocked(s, elapsed):
 		return false
 	case s.held > 0 && !b.gate.Open(b.used, b.growth):
 		return false
 	}
 	return true
+}
+
+// partLocked is what the law gives a share; of one that it has not seen, the cores that would be its own.
+func (b *Budget) partLocked(s *Share, elapsed time.Duration) int64 {
+	switch {
+	case s.part >= 0:
+		return b.decision.ShareAfter(s.part, elapsed)
+	case len(b.decision.Shares) > 0:
+		return b.newPart
+	}
+	return unlimited
 }
 
 // claimTime is how long what is free is kept for who was told of it. Who asks a slow function whether there is work has
@@ -211,6 +224,9 @@ func (b *Budget) stepLocked(now time.Duration, in limit.Input) {
 			as = limit.Pool{InUse: float64(s.held)}
 		}
 		as.ID, as.Weight, as.Leased, as.Waiting = s.name, int(s.weight), s.held, max(s.waiting, s.wants)
+		if as.Min == 1 {
+			as.Min = 0 // it is the default: pools of less than one permit take turns
+		}
 		in.Pools = append(in.Pools, as)
 		in.Charge += s.held
 		in.Want += s.held + as.Waiting
@@ -229,6 +245,7 @@ func (b *Budget) stepLocked(now time.Duration, in limit.Input) {
 			}
 		}
 	}
+	b.newPart = max(1, int64(math.Ceil(in.Host.Cores/float64(len(b.shares)+1))))
 	b.gate = b.opts.Memory.line(b.decision.Gate, in.Host.MemoryTotal)
 }
 

@@ -120,11 +120,14 @@ func TestBudgetLaw(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		law := &sharing{recorder{limit: limit.Decision{Limit: 10, From: 10, Binding: "both"}}, [2]int64{7, 3}}
 		b := newBudget(t, pool.BudgetOptions{
-			Law: law, Host: func() pool.Host { return pool.Host{Cores: 2, Busy: -1, RunQueue: -1, Stalled: -1, MemoryTotal: 1000} },
+			Law: law, Host: func() pool.Host { return pool.Host{Cores: 4, Busy: -1, RunQueue: -1, Stalled: -1, MemoryTotal: 1000} },
 		})
 		usage := func() pool.Usage { return pool.Usage{CPU: -1, Runnable: 1, Memory: 5} }
 		a := join(t, b, "a", 3, newWork(1000, 900*time.Millisecond), pool.Options{Usage: usage})
-		c := join(t, b, "c", 1, newWork(1000, 900*time.Millisecond), pool.Options{Usage: usage})
+		c := join(t, b, "c", 1, newWork(1000, 900*time.Millisecond), pool.Options{Usage: usage, Min: 2})
+		if a.Current() != 7 || c.Current() != 2 || !strings.Contains(c.Explain(), "not seen this pool yet") {
+			t.Errorf("in use at first: %d and %d, want 7, and as many as there are cores for each of two: %s", a.Current(), c.Current(), c.Explain())
+		}
 		time.Sleep(5500 * time.Millisecond)
 		if a.Current() != 7 || c.Current() != 3 || !strings.Contains(c.Explain(), "3 for c") {
 			t.Errorf("in use: %d and %d, want 7 and 3: %s", a.Current(), c.Current(), c.Explain())
@@ -132,7 +135,7 @@ func TestBudgetLaw(t *testing.T) {
 		inputs := law.seen()
 		in := inputs[len(inputs)-1]
 		if len(in.Pools) != 2 || in.Charge != 10 || in.Pools[0].Weight != 3 || in.Pools[0].Waiting == 0 || math.Abs(in.Pools[0].InUse-7) > 0.5 ||
-			in.Pools[1].Memory != 5 || in.Host.Cores != 2 {
+			in.Pools[1].Memory != 5 || in.Pools[0].Min != 0 || in.Pools[1].Min != 2 || in.Host.Cores != 4 {
 			t.Errorf("the law was told %+v", in)
 		}
 		for _, m := range []member{a, c} {

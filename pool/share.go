@@ -148,7 +148,11 @@ func (s *Share) Limit() (n int64, binding string) {
 		return b.decision.ShareAfter(s.part, elapsed), s.grant.Binding
 	}
 	n = b.decision.After(elapsed)
-	if others := b.held - s.held; others > 0 {
+	others := b.held - s.held
+	switch part := b.partLocked(s, elapsed); {
+	case part < n-others:
+		return part, "the law has not seen this pool yet"
+	case others > 0:
 		return max(0, n-others), fmt.Sprintf("others hold %d of %d: %s", others, n, b.decision.Binding)
 	}
 	return n, b.decision.Binding
