@@ -35,12 +35,16 @@ const fewPermits = 4
 
 // round makes limits of the quotas. Of the pools with few permits, those that have had too little for the longest
 // have one more, so that all have their quotas on average and the sum stays what it is to be. What a pool had is
-// what was in use: a task outlasts the end of its permit.
+// what was in use, for a task outlasts the end of its permit; what is held now where the window ended some time ago.
 func (t *twostation) round(learn bool) {
 	few := 0
 	for _, s := range t.stations {
 		had := float64(s.limit)
-		if learn && s.Waiting > 0 {
+		switch {
+		case !learn || s.Waiting == 0:
+		case s.Window > 0:
+			had = float64(s.Leased)
+		default:
 			had = s.InUse
 		}
 		if s.few {
