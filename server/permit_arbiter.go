@@ -262,7 +262,10 @@ func (a *arbiter) tellLocked(wait bool) bool {
 	if !wait && a.unwrittenLocked() {
 		return false
 	}
-	a.writeLocked()
+	if a.unwrittenLocked() {
+		a.writeLocked()
+		a.tellAgain()
+	}
 	if a.failure == nil {
 		a.queues.tell()
 	}
@@ -287,6 +290,18 @@ func (a *arbiter) tellTargets() {
 			w.poke()
 		default:
 			a.queues.apply(a.now, id)
+		}
+	}
+}
+
+// tellAgain tells the streams whose senders found that something was being written, and so took nothing.
+func (a *arbiter) tellAgain() {
+	if a.frozen {
+		return
+	}
+	for id := range a.ledger.Dirty() {
+		if w := a.streams[id]; w != nil {
+			w.poke()
 		}
 	}
 }
