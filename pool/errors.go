@@ -66,10 +66,11 @@ func (e *TimeoutError) Timeout() bool { return true }
 const leastRetry = 100 * time.Millisecond
 
 // RetryAfter returns the error of a task whose target asks for fewer requests, as by HTTP 429 with Retry-After. It is
-// no failure: the task runs again after d, at least 100 ms, and until then no task of its key starts, while those of other keys do. What
-// waits so holds no permit and counts as no demand. Where all that waited did so, the limit then rises from what runs within
-// a second, unless the law lets it jump: the first start at once, the others gradually. err says why, and may be nil. With
-// [Options.Run] the pool only takes note for its law, and it is Run that finds its work again.
+// no failure: the task runs again after d, at least 100 ms, and until then no task of its key starts, while those of
+// other keys do. What waits so holds no permit and counts as no demand. Where all that waited did so, the limit then
+// rises from what runs within a second, unless the law lets it jump: the first start at once, the others gradually.
+// err says why, and may be nil. With [Options.Run] the pool only takes note for its law, and it is Run that finds its
+// work again.
 func RetryAfter(d time.Duration, err error) error {
 	return &retryError{min(max(leastRetry, d), maxWait), err}
 }
