@@ -20,8 +20,8 @@ const (
 	planBelow         = 0.01        // under the line of the gate lies that of the plan
 	nearMargin        = 0.53        // of the margin stays under the line of the plan ...
 	farLine           = 0.09        // ... and all of it under one that is so much higher
-	nearMarginLatency = 0.8         // the same with Latency, since near the end of memory everything slows down
-	farMarginLatency  = 1.6
+	nearMarginLatency = 0.65        // the same with Latency, since near the end of memory everything slows down
+	farMarginLatency  = 1.4
 	farLineLatency    = 0.055
 	killPenalty       = 0.03  // lowers the line, for each task that the kernel killed ...
 	mostPenalty       = 0.25  // ... at most this ...
