@@ -195,7 +195,7 @@ func serve(t *testing.T) {
 		}
 	})
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if exec.Command(headroomPath(t), "run", "true").Run() == nil {
+		if exec.Command(headroomPath(t), "run", "--permit", "host", "--", "true").Run() == nil {
 			return
 		}
 		if time.Now().After(deadline) {
