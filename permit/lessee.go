@@ -87,7 +87,7 @@ type slot struct {
 	target   Target // the newest one applied; Version is 0 while there is none
 	reported Report
 	sent     time.Duration // when it was last reported
-	usages   int           // how often another usage was, up to firstUsages
+	usages   int           // how often another usage was while permits were held, up to firstUsages
 	due      time.Duration // when a change is to be reported at the latest; never while there is none
 }
 
@@ -112,8 +112,8 @@ func (w *Lessee) slot(resource string) *slot {
 }
 
 // Demand states what the worker wants of a resource from now on. More than was reported, or something asked in
-// another way, is due at once; another usage a heartbeat after the last report, the first twelve 250 ms after it;
-// anything else with the next frame, or 100 ms after the last report.
+// another way, is due at once; another usage a heartbeat after the last report, the first twelve of work that holds
+// permits 250 ms after it; anything else with the next frame, or 100 ms after the last report.
 func (w *Lessee) Demand(resource string, d Demand) {
 	s := w.slot(resource)
 	before, first := s.demand, !s.asked
@@ -126,7 +126,7 @@ func (w *Lessee) Demand(resource string, d Demand) {
 		s.due = min(s.due, s.sent+reportDelay)
 	case d.HasUsage && d.Usage != before.Usage:
 		wait := w.heartbeat()
-		if s.usages < firstUsages { // while the server knows little of the work, each says much
+		if s.usages < firstUsages && s.gate.Held() > 0 { // while the server knows little of the work, each says much
 			wait = min(wait, usageDelay)
 		}
 		s.due = min(s.due, s.sent+wait)

@@ -79,22 +79,37 @@ func TestLesseeReportsInTwoHeartbeats(t *testing.T) {
 	}
 }
 
-// While the server knows little of the work it is told more often what that uses.
+// While the server knows little of the work it is told more often what that uses; not of work that has yet to begin.
 func TestLesseeReportsUsageSoonAtFirst(t *testing.T) {
 	a := attach(t, permit.LesseeConfig{})
-	for i := range 20 {
-		a.Lessee.Demand(room, permit.Demand{Waiting: 1, Usage: permit.Usage{CPU: time.Duration(i + 1)}, HasUsage: true})
-		want := a.now + 250*time.Millisecond
-		if i >= 12 {
-			want = a.now + permit.DefaultHeartbeat
-		}
+	usage := time.Duration(0)
+	expect := func(when string, wait time.Duration) {
+		t.Helper()
+		usage++
+		a.Lessee.Demand(room, permit.Demand{Waiting: 1, Usage: permit.Usage{CPU: usage}, HasUsage: true})
+		want := a.now + wait
 		if at, ok := a.Next(); !ok || at != want {
-			t.Fatalf("usage %d: due at %v, %v, want %v", i+1, at, ok, want)
+			t.Fatalf("usage %d, %s: due at %v, %v, want %v", usage, when, at, ok, want)
 		}
 		a.now = want
-		if r := a.frame(t).Reports; len(r) != 1 || r[0].Usage.CPU != time.Duration(i+1) {
-			t.Fatalf("usage %d: reports %+v", i+1, r)
+		if r := a.frame(t).Reports; len(r) != 1 || r[0].Usage.CPU != usage {
+			t.Fatalf("usage %d, %s: reports %+v", usage, when, r)
 		}
 		a.targets() // that the frame came keeps the lease
+	}
+	for range 20 {
+		expect("with nothing held", permit.DefaultHeartbeat)
+	}
+	a.targets(target(1, 1))
+	if _, ok := a.Gate(room).TryAcquire(a.now, 1); !ok {
+		t.Fatal("it was given nothing")
+	}
+	a.Lessee.Demand(room, permit.Demand{Waiting: 1, Usage: permit.Usage{CPU: usage}, HasUsage: true})
+	a.frame(t) // that it holds one
+	for range 12 {
+		expect("with a permit", 250*time.Millisecond)
+	}
+	for range 8 {
+		expect("with a permit, later", permit.DefaultHeartbeat)
 	}
 }

@@ -263,7 +263,7 @@ func (s *slot) report(now time.Duration) Report {
 	if d.Waiting > 0 {
 		r.OldestWait = d.OldestWait
 	}
-	if r.HasUsage && r.Usage != s.reported.Usage && s.usages < firstUsages {
+	if r.HasUsage && r.Usage != s.reported.Usage && held > 0 && s.usages < firstUsages {
 		s.usages++
 	}
 	s.reported, s.sent, s.due = r, now, never
