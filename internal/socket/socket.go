@@ -21,13 +21,13 @@ func Of(conn net.Conn) (s Socket, ok bool) {
 	if !supported {
 		return Socket{}, false
 	}
-	switch conn := conn.(type) {
-	case *net.TCPConn:
-		s.raw, _ = conn.SyscallConn()
-	case *net.UnixConn:
-		s.raw, _ = conn.SyscallConn()
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		raw, err := conn.(syscall.Conn).SyscallConn()
+		return Socket{raw}, err == nil
+	default:
+		return Socket{}, false
 	}
-	return s, s.raw != nil
 }
 
 // ReadOnReady waits for input and only then takes a buffer of that size from pool. It returns at least one byte or an
