@@ -258,49 +258,50 @@ func (a *arbiter) writeOut() {
 // tellLocked tells what was decided, once it is written down. It reports false if it may not wait for that.
 func (a *arbiter) tellLocked(wait bool) bool {
 	a.writeLocked()
-	a.tellTargets()
+	a.applyTargets()
 	if !wait && a.unwrittenLocked() {
 		return false
 	}
-	if a.unwrittenLocked() {
-		a.writeLocked()
-		a.tellAgain()
-	}
+	a.writeLocked() // before the streams are told: their senders take nothing while something is written
+	a.tellStreams()
 	if a.failure == nil {
 		a.queues.tell()
 	}
 	return true
 }
 
-// tellTargets tells the streams and the queues that have new targets.
-func (a *arbiter) tellTargets() {
+// applyTargets gives the queues their new targets.
+func (a *arbiter) applyTargets() {
 	if a.frozen {
 		return
 	}
 	a.dirty = a.dirty[:0]
 	for id := range a.ledger.Dirty() {
-		a.dirty = append(a.dirty, id)
+		if a.streams[id] == nil {
+			a.dirty = append(a.dirty, id)
+		}
 	}
 	for _, id := range a.dirty {
-		w := a.streams[id]
-		switch {
-		case w != nil && a.sending && len(a.dirty) <= mostSent && w.claim():
-			a.claimed = append(a.claimed, w)
-		case w != nil:
-			w.poke()
-		default:
-			a.queues.apply(a.now, id)
-		}
+		a.queues.apply(a.now, id)
 	}
 }
 
-// tellAgain tells the streams whose senders found that something was being written, and so took nothing.
-func (a *arbiter) tellAgain() {
+// tellStreams tells the streams that have new targets.
+func (a *arbiter) tellStreams() {
 	if a.frozen {
 		return
 	}
+	a.dirty = a.dirty[:0]
 	for id := range a.ledger.Dirty() {
-		if w := a.streams[id]; w != nil {
+		if a.streams[id] != nil {
+			a.dirty = append(a.dirty, id)
+		}
+	}
+	for _, id := range a.dirty {
+		w := a.streams[id]
+		if a.sending && len(a.dirty) <= mostSent && w.claim() {
+			a.claimed = append(a.claimed, w)
+		} else {
 			w.poke()
 		}
 	}
