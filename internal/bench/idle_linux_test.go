@@ -148,13 +148,22 @@ func summary(windows []standby) standby {
 	return s
 }
 
+// buildProgram builds the program in dir, without the revision, which git does not tell of a checkout that belongs to
+// another user.
+func buildProgram(b testing.TB, dir string) string {
+	b.Helper()
+	bin := filepath.Join(dir, "headroom")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "../../cmd/headroom")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("build the program: %v\n%s", err, out)
+	}
+	return bin
+}
+
 // startProgram builds the program and runs its server on a socket in dir.
 func startProgram(b testing.TB, dir string, fast bool) (pid int, stop func()) {
 	b.Helper()
-	bin := filepath.Join(dir, "headroom")
-	if out, err := exec.Command("go", "build", "-o", bin, "../../cmd/headroom").CombinedOutput(); err != nil {
-		b.Fatalf("build the program: %v\n%s", err, out)
-	}
+	bin := buildProgram(b, dir)
 	config := filepath.Join(dir, "none.yaml")
 	if err := os.WriteFile(config, nil, 0o600); err != nil {
 		b.Fatal(err)

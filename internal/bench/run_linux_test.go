@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,10 +18,7 @@ func BenchmarkRunTrue(b *testing.B) {
 	if _, err := exec.LookPath("xargs"); err != nil {
 		b.Skip(err)
 	}
-	headroom := filepath.Join(b.TempDir(), "headroom")
-	if out, err := exec.Command("go", "build", "-o", headroom, "../../cmd/headroom").CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
+	headroom := buildProgram(b, b.TempDir())
 	const commands = 10_000
 	cpus, err := exec.Command("nproc").Output()
 	if err != nil {

@@ -65,7 +65,8 @@ var buildHeadroom = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	name := filepath.Join(built, "headroom")
-	cmd := exec.Command("go", "build", "-o", name, "github.com/headroom-rpc/headroom/cmd/headroom")
+	// Without the revision, which git does not tell of a checkout that belongs to another user.
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", name, "github.com/headroom-rpc/headroom/cmd/headroom")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, text)
 	}
