@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -93,6 +94,9 @@ func TestUnixCallersOfOtherUsers(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: tt.groups}}
 		out, err := cmd.CombinedOutput()
 		cancel()
+		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) {
+			t.Skip("root may not become another user in every container:", err)
+		}
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", tt.name, err, out)
 		}
@@ -128,6 +132,9 @@ func copyExecutable(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Chmod(0o755); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	if err := out.Close(); err != nil {

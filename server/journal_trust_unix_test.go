@@ -16,11 +16,8 @@ func TestJournalOfOthers(t *testing.T) {
 	const foreign = 12345
 	chown := func(t *testing.T, path string) {
 		t.Helper()
-		if os.Geteuid() != 0 {
-			t.Skip("only root can give a file away")
-		}
 		if err := os.Chown(path, foreign, -1); err != nil {
-			t.Fatal(err)
+			t.Skip("only root may give a file away, and not in every container:", err)
 		}
 	}
 	chmod := func(t *testing.T, path string, mode os.FileMode) {

@@ -55,11 +55,12 @@ func TestBindLeavesNoInstantToOthers(t *testing.T) {
 }
 
 func TestListenUnixLetsTheGroupIn(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to give a directory to a group that root is not in")
-	}
 	const group = 4242
-	path := filepath.Join(shortDir(t), "made", "h.sock")
+	dir := shortDir(t)
+	if err := os.Chown(dir, -1, group); err != nil {
+		t.Skip("only root may give a directory to a group that it is not in, and not in every container:", err)
+	}
+	path := filepath.Join(dir, "made", "h.sock")
 	for _, when := range []string{"new directory", "existing directory"} {
 		l, err := listenUnix(path, group)
 		if err != nil {
@@ -191,13 +192,10 @@ func TestListenUnixReplacesADeadSocketOnce(t *testing.T) {
 }
 
 func TestListenUnixLeavesAnothersDeadSocket(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to give a socket to another user")
-	}
 	path := filepath.Join(shortDir(t), "h.sock")
 	leaveSocket(t, path)
 	if err := os.Lchown(path, 65534, -1); err != nil {
-		t.Fatal(err)
+		t.Skip("only root may give a socket to another user, and not in every container:", err)
 	}
 	if _, err := ListenUnix(path); err == nil || !strings.Contains(err.Error(), "uid 65534") {
 		t.Errorf("ListenUnix = %v, want an error that names uid 65534", err)
@@ -267,11 +265,8 @@ func TestListenUnixRefusesADirectoryOfOthers(t *testing.T) {
 		t.Fatalf("in a sticky directory: ListenUnix = %v, want nil", err)
 	}
 	l.Close()
-	if os.Geteuid() != 0 {
-		return
-	}
 	if err := os.Chown(dir, 65534, -1); err != nil {
-		t.Fatal(err)
+		return // only root may, and not in every container
 	}
 	if _, err := ListenUnix(path); err == nil || !strings.Contains(err.Error(), "uid 65534") {
 		t.Errorf("in a directory of another user: ListenUnix = %v, want an error that names it", err)

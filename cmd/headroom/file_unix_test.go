@@ -36,15 +36,12 @@ func TestReadFileDoesNotWaitForAFIFO(t *testing.T) {
 }
 
 func TestReadFileRefusesAnothersFile(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to give a file away")
-	}
 	path := filepath.Join(t.TempDir(), "f.yaml")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(path, 12345, -1); err != nil {
-		t.Fatal(err)
+		t.Skip("only root may give a file away, and not in every container:", err)
 	}
 	if _, wrong := readFile(path); !strings.Contains(wrong.Error(), "belongs to uid 12345; want root or uid 0") {
 		t.Errorf("faults %v", wrong)

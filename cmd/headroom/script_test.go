@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 	if _, command := commands[filepath.Base(os.Args[0])]; !command && len(os.TempDir()) > 40 {
 		_ = os.Setenv("TMPDIR", "/tmp") // the name of a socket has 107 bytes at most
 	}
+	unix.Umask(unix.Umask(0) | 0o022)            // settings and tokens that others may write are refused, and scripts write some
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second
 	// Most tests wait for processes: one a core would leave the cores idle. -parallel still has the last word.
 	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
@@ -83,6 +84,10 @@ func TestScripts(t *testing.T) {
 			case "pids":
 				_, err := os.Stat("/proc/thread-self/children")
 				return err == nil && unix.Access(pidsGroup, unix.W_OK) == nil, nil
+			case "stack": // of the usual size, on which depends how much a command can be given
+				var size unix.Rlimit
+				err := unix.Getrlimit(unix.RLIMIT_STACK, &size)
+				return size.Cur >= 8<<20, err
 			case "namespaces":
 				return exec.Command("unshare", "-rmn", "sh", "-c", "ip link set lo up && mount -t tmpfs none /mnt").Run() == nil, nil
 			default:
