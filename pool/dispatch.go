@@ -322,7 +322,7 @@ func (r *run) ask(now time.Duration) (t Task, b Block, again time.Duration, err 
 // ends, and whoever called for the question finds the pool locked, as if it had been answered.
 func (r *run) broken(v any, unlocked bool) error {
 	if v != nil {
-		return &PanicError{Value: v, Stack: debug.Stack()}
+		return panicked(v)
 	}
 	if unlocked {
 		r.pool.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -39,6 +40,14 @@ func (e *PanicError) Error() string { return fmt.Sprintf("pool: panic: %v\n\n%s"
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// panicked returns the error of a panic with v, where that is not one already.
+func panicked(v any) *PanicError {
+	if e, ok := v.(*PanicError); ok {
+		return e
+	}
+	return &PanicError{Value: v, Stack: debug.Stack()}
 }
 
 // errGoexit is the error of a task, or of what the pool asks, that ended its goroutine.

@@ -63,7 +63,7 @@ func All(ctx context.Context, tasks iter.Seq[Task], o ...Options) error {
 	if err := given(tasks != nil, true); err != nil {
 		return err
 	}
-	next, stop := iter.Pull(tasks)
+	next, stop := iter.Pull(traced(tasks))
 	q := newQueue(next)
 	p, err := fed(q, o)
 	if err != nil {
@@ -71,10 +71,36 @@ func All(ctx context.Context, tasks iter.Seq[Task], o ...Options) error {
 		return err
 	}
 	err = p.Run(ctx)
-	if q.idle() { // else the sequence outlived the grace, and nobody may touch it
-		stop()
+	if !q.idle() { // the sequence outlived the grace, and nobody may touch it
+		return err
+	}
+	if broken := quit(stop); broken != nil {
+		return errors.Join(err, broken)
 	}
 	return err
+}
+
+// traced returns a sequence that panics with a [PanicError], if tasks does: whoever pulls does not see its stack.
+func traced(tasks iter.Seq[Task]) iter.Seq[Task] {
+	return func(yield func(Task) bool) {
+		defer func() {
+			if v := recover(); v != nil {
+				panic(panicked(v))
+			}
+		}()
+		tasks(yield)
+	}
+}
+
+// quit ends a sequence, and returns with what it panics when it is left early.
+func quit(stop func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicked(v)
+		}
+	}()
+	stop()
+	return nil
 }
 
 // given reports what is nil of what a form is given.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -60,9 +61,19 @@ func TestForEachStopsAtAnError(t *testing.T) {
 		if !errors.Is(err, errBroken) || !stopped {
 			t.Errorf("ForEach = %v, the sequence ended: %v", err, stopped)
 		}
-		err = pool.ForEach(t.Context(), func(func(int) bool) { panic(errBroken) }, func(context.Context, int) error { return nil })
-		if !errors.Is(err, errBroken) {
-			t.Errorf("ForEach of a sequence that panics = %v", err)
+		for name, seq := range map[string]iter.Seq[int]{
+			"at once":         func(func(int) bool) { panic(errBroken) },
+			"when it is left": func(yield func(int) bool) { defer panic(errBroken); yield(7) },
+			"as it goes on":   func(yield func(int) bool) { yield(7); yield(8) },
+			"as one panicked": func(func(int) bool) { panic(&pool.PanicError{Value: errBroken}) },
+		} {
+			err := pool.ForEach(t.Context(), seq, func(context.Context, int) error { return errBroken }, pool.Options{Law: fixed(t, 1)})
+			var p *pool.PanicError
+			if !errors.Is(err, errBroken) || !errors.As(err, &p) {
+				t.Errorf("ForEach of a sequence that panics %s = %v", name, err)
+			} else if name != "as one panicked" && !strings.Contains(string(p.Stack), "TestForEachStopsAtAnError") {
+				t.Errorf("of a sequence that panics %s the stack is not its own:\n%s", name, p.Stack)
+			}
 		}
 		none := func(context.Context, int) error { return nil }
 		if err := pool.ForEach(t.Context(), slices.Values([]int{}), none); err != nil {
