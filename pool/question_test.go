@@ -3,6 +3,8 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -142,6 +144,7 @@ func TestObservationsThatPanic(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWork(1000, time.Second)
 				o.Run, o.Ready = w.run, w.ready
+				o.Log = slog.New(slog.NewTextHandler(io.Discard, nil)) // which asks Status too
 				p := newPool(t, o)
 				for range 2 {
 					err := p.Run(t.Context())
@@ -170,4 +173,49 @@ func TestObservationsThatPanic(t *testing.T) {
 			<-good.result
 		})
 	})
+}
+
+// After an observation panicked nothing is looked at any more while tasks drain.
+func TestRestsAfterAnObservationPanicked(t *testing.T) {
+	for name, o := range map[string]pool.Options{
+		"Usage": {Usage: panicsAfter(5, pool.Usage{})},
+		"Host":  {Host: panicsAfter(5, pool.Host{})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const many = 10_000
+				var looks atomic.Int64
+				busy := make(chan struct{})
+				began := time.Now()
+				o.Clock = func() time.Duration {
+					if looks.Add(1) == many {
+						close(busy)
+					}
+					return time.Since(began)
+				}
+				o.Law, o.OnError = fixed(t, 2), pool.ErrorDrain
+				o.Run = func(context.Context) error {
+					select {
+					case <-time.After(time.Minute):
+					case <-busy:
+					}
+					return nil
+				}
+				err := newPool(t, o).Run(t.Context())
+				if _, ok := errors.AsType[*pool.PanicError](err); !ok || time.Since(began) != time.Minute || looks.Load() >= many {
+					t.Errorf("Run = %v after %v, and looked at the clock %d times", err, time.Since(began), looks.Load())
+				}
+			})
+		})
+	}
+}
+
+// panicsAfter returns what returns v so many times, and then panics.
+func panicsAfter[T any](n int, v T) func() T {
+	return func() T {
+		if n--; n < 0 {
+			panic("a bug")
+		}
+		return v
+	}
 }

@@ -234,7 +234,10 @@ func (r *run) observe() (current, historical snapshot.Status, judged bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			r.blind = true
-			r.fail(&PanicError{Value: v, Stack: debug.Stack()})
+			r.pool.mu.Lock()
+			defer r.pool.mu.Unlock()
+			r.governor.sampling = false // no reading is due any more
+			r.failLocked(&PanicError{Value: v, Stack: debug.Stack()})
 		}
 	}()
 	if r.pool.opts.Profile.crawlee() {

@@ -137,6 +137,7 @@ func (p *Pool) overload() string {
 	if !p.opts.Profile.crawlee() {
 		return ""
 	}
+	defer func() { _ = recover() }() // a Status that panics ends Run; here it only names no signals
 	m := machine{clock: p.opts.Clock, snapshotter: p.opts.Snapshotter, status: p.opts.Status}
 	current, _, _ := m.judge()
 	var names []string
