@@ -110,8 +110,10 @@ func (p *Pool) Resume() { p.setPaused(false) }
 func (p *Pool) setPaused(paused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.core.paused = paused
-	p.kickLocked()
+	if p.core.paused != paused {
+		p.core.paused = paused
+		p.kickLocked()
+	}
 }
 
 // Paused reports whether Pause was called, and Resume was not since.
@@ -121,7 +123,8 @@ func (p *Pool) Paused() bool {
 	return p.core.paused
 }
 
-// Notify says that there may be work: Ready is asked at once.
+// Notify says that there may be work: Ready is asked at once, and again if it is being asked. So a Ready that calls it
+// each time is asked without an end.
 func (p *Pool) Notify() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -228,6 +231,10 @@ func (p *Pool) SetMax(n int64) error {
 func (p *Pool) set(change func(c *core)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	change(&p.core)
-	p.kickLocked()
+	c := &p.core
+	minimum, maximum, desired := c.min, c.max, c.desired
+	// A Ready that sets what is set already would else be asked again for that, for ever.
+	if change(c); c.min != minimum || c.max != maximum || c.desired != desired {
+		p.kickLocked()
+	}
 }

@@ -285,6 +285,40 @@ func TestSetWhileRunning(t *testing.T) {
 	})
 }
 
+// A Ready that sets what is set already is not asked again for that.
+func TestReadyThatSets(t *testing.T) {
+	for name, set := range map[string]func(*pool.Pool) error{
+		"SetDesired": func(p *pool.Pool) error { p.SetDesired(5); return nil },
+		"SetMin":     func(p *pool.Pool) error { return p.SetMin(2) },
+		"SetMax":     func(p *pool.Pool) error { return p.SetMax(50) },
+		"Resume":     func(p *pool.Pool) error { p.Resume(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWork(20, time.Second)
+				l := newLoad(snapshot.StateIdle)
+				var p *pool.Pool
+				asked := 0
+				p = newPool(t, pool.Options{
+					Profile: pool.ProfileCrawleeJS, Status: l.status, Run: w.run, Finished: w.finished,
+					Ready: func(ctx context.Context) (bool, error) {
+						if asked++; asked == 1000 {
+							return false, errors.New("asked 1000 times")
+						}
+						if err := set(p); err != nil {
+							return false, err
+						}
+						return w.ready(ctx)
+					},
+				})
+				if err := p.Run(t.Context()); err != nil {
+					t.Errorf("Run = %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestRunTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWork(100, time.Hour)
