@@ -194,8 +194,7 @@ type Target struct {
 	// Contended is whether others wait, so that a permit that becomes free is to be given back at once.
 	Contended bool
 
-	// Fence is the counter of the first fence under this version; each start takes the next one, up to
-	// FenceBlock of them.
+	// Fence is where the fences under this version begin; each start takes a later one, up to FenceBlock of them.
 	Fence int64
 
 	// Mode says what becomes of work above the target, CancelAfter when it is cancelled.

@@ -12,12 +12,13 @@ import (
 // and [Gate.Release] are safe for concurrent use, do not block and do not allocate; the other methods that
 // change it belong to its [Lessee]. A Gate is made by [Lessee.Gate] only.
 type Gate struct {
-	// state packs held, limit and contended, so that no start slips in between a report of what is held and
-	// the ceiling in it.
+	// state packs held and turn, which every start advances, so that it is never the same again while it is looked
+	// at: what was looked at after it, the limit and the fences, is still in force if it has not changed.
 	state atomic.Uint64
 
-	// starts counts all that were ever taken. It stands beside state, to be on the same cache line.
-	starts atomic.Int64
+	// limit is the limit, or its complement, which is negative, while others wait. Who lowers it and then says what
+	// is held advances the turn in between.
+	limit atomic.Int64
 
 	// fences is the block that starts take from.
 	fences atomic.Pointer[fenceBlock]
@@ -45,28 +46,47 @@ type lease struct {
 
 const noLease = math.MinInt64
 
-// fenceBlock has the fence of the start that found starts at from, and of the ones after it.
+// fenceBlock has the fence of the start at the turn from, and of the ones after it.
 type fenceBlock struct {
-	epoch, base, from int64
+	epoch, base int64
+	from        uint32
+
+	// spent is whether a start found no more in it, as turns begin anew after 1<<32 of them.
+	spent atomic.Bool
 }
 
-// The state holds what is held in its lowest 31 bits, the limit in the next 31, and contended above.
+// counter returns the fence of the start at that turn.
+func (b *fenceBlock) counter(turn uint32) int64 {
+	n := turn - b.from
+	if n < FenceBlock-1 && !b.spent.Load() {
+		return b.base + int64(n)
+	}
+	b.spent.Store(true)
+	return b.base + FenceBlock - 1
+}
+
+// The state holds what is held in its lower half, and the turn above.
 const (
-	stateBits      = 31
-	stateMask      = 1<<stateBits - 1
-	stateContended = 1 << (2 * stateBits)
+	turnShift = 32
+	nextTurn  = 1 << turnShift
 )
 
-func packState(held, limit int64, contended bool) uint64 {
-	s := uint64(held) | uint64(limit)<<stateBits
+func stateHeld(s uint64) int64  { return int64(uint32(s)) }
+func stateTurn(s uint64) uint32 { return uint32(s >> turnShift) }
+
+func packLimit(limit int64, contended bool) int64 {
 	if contended {
-		s |= stateContended
+		return ^limit
 	}
-	return s
+	return limit
 }
 
-func stateHeld(s uint64) int64  { return int64(s & stateMask) }
-func stateLimit(s uint64) int64 { return int64(s >> stateBits & stateMask) }
+func unpackLimit(l int64) (limit int64, contended bool) {
+	if l < 0 {
+		return ^l, true
+	}
+	return l, false
+}
 
 func newGate(l *lease) *Gate {
 	g := &Gate{lease: l}
@@ -75,8 +95,8 @@ func newGate(l *lease) *Gate {
 }
 
 // TryAcquire takes n permits, all or none, if the target, the ceiling and the lease allow it at the time now of
-// the worker's clock, and returns the fence of the first; the others have the ones after it. n under 1 takes
-// nothing. Without a lease it takes what [Gate.SetOffline] allows, and the fence is zero.
+// the worker's clock, and returns the fence of them all. n under 1 takes nothing. Without a lease it takes what
+// [Gate.SetOffline] allows, and the fence is zero.
 func (g *Gate) TryAcquire(now time.Duration, n int64) (Fence, bool) {
 	if n < 1 {
 		return Fence{}, false
@@ -86,11 +106,13 @@ func (g *Gate) TryAcquire(now time.Duration, n int64) (Fence, bool) {
 	}
 	for {
 		s := g.state.Load()
-		if n > stateLimit(s)-stateHeld(s) {
+		limit := g.Limit()
+		b := g.fences.Load() // after the limit, to be of its target or a newer one
+		if n > limit-stateHeld(s) {
 			return Fence{}, false
 		}
-		if g.state.CompareAndSwap(s, s+uint64(n)) {
-			return g.fence(n), true
+		if g.state.CompareAndSwap(s, s+uint64(n)+nextTurn) {
+			return Fence{Epoch: b.epoch, Counter: b.counter(stateTurn(s))}, true
 		}
 	}
 }
@@ -101,22 +123,9 @@ func (g *Gate) tryOffline(n int64) bool {
 		if g.lease.shut.Load() || n > g.offline.Load()-stateHeld(s) {
 			return false
 		}
-		if g.state.CompareAndSwap(s, s+uint64(n)) {
+		if g.state.CompareAndSwap(s, s+uint64(n)+nextTurn) {
 			return true
 		}
-	}
-}
-
-// fence takes the fences of n starts. The block may be newer than the target under which they were allowed,
-// never older, as a Lessee sets it before the target.
-func (g *Gate) fence(n int64) Fence {
-	for b := g.fences.Load(); ; {
-		first := g.starts.Add(n) - n - b.from
-		now := g.fences.Load()
-		if now == b {
-			return Fence{Epoch: b.epoch, Counter: b.base + min(first, FenceBlock-1)}
-		}
-		b = now
 	}
 }
 
@@ -127,21 +136,30 @@ func (g *Gate) Release(n int64) (tell bool) {
 	if n < 1 {
 		return false
 	}
+	s := g.state.Load()
+	if held := stateHeld(s); n <= held && held <= g.limit.Load() && g.state.CompareAndSwap(s, s-uint64(n)) {
+		return false
+	}
+	return g.releaseYielding(n)
+}
+
+// releaseYielding is Release where more is held than the limit, or others wait.
+func (g *Gate) releaseYielding(n int64) (tell bool) {
 	for {
 		s := g.state.Load()
-		before, limit := stateHeld(s), stateLimit(s)
-		held := max(before-n, 0)
-		tell = before > limit
-		contended := s&stateContended != 0
-		lower := limit
-		if contended {
-			lower = min(limit, max(held, g.keep.Load()))
-			tell = tell || lower < limit
-			if mistake.Planted(mistake.IgnoreCeiling) {
-				lower = limit
+		l := g.limit.Load()
+		limit, contended := unpackLimit(l)
+		held := stateHeld(s)
+		left := max(held-n, 0)
+		tell = tell || held > limit
+		if lower := max(left, g.keep.Load()); contended && lower < limit {
+			tell = true
+			// Before the state, so that nobody takes here what is given back.
+			if !mistake.Planted(mistake.IgnoreCeiling) && !g.limit.CompareAndSwap(l, packLimit(lower, true)) {
+				continue
 			}
 		}
-		if g.state.CompareAndSwap(s, packState(held, lower, contended)) {
+		if g.state.CompareAndSwap(s, s-uint64(held-left)) {
 			return tell && !g.told.Swap(true)
 		}
 	}
@@ -153,31 +171,34 @@ func (g *Gate) yield() { g.yieldTo(g.keep.Load()) }
 // yieldTo lowers the limit to what is used, but not under keep.
 func (g *Gate) yieldTo(keep int64) {
 	for {
-		s := g.state.Load()
-		held, limit := stateHeld(s), stateLimit(s)
-		lower := min(limit, max(held, keep))
-		if lower == limit || g.state.CompareAndSwap(s, packState(held, lower, s&stateContended != 0)) {
+		l := g.limit.Load()
+		limit, contended := unpackLimit(l)
+		lower := min(limit, max(g.Held(), keep))
+		if lower == limit || g.limit.CompareAndSwap(l, packLimit(lower, contended)) {
 			return
 		}
 	}
+}
+
+// snapshot returns what is held and the limit: from its return on no start brings what is held above both.
+func (g *Gate) snapshot() (held, limit int64) {
+	limit = g.Limit()
+	return stateHeld(g.state.Add(nextTurn)), limit
 }
 
 // apply takes a newer target, whose ceiling is open again.
 func (g *Gate) apply(epoch int64, t Target) {
 	if b := g.fences.Load(); b.epoch != epoch || b.base != t.Fence {
-		g.fences.Store(&fenceBlock{epoch: epoch, base: t.Fence, from: g.starts.Load()})
+		g.fences.Store(&fenceBlock{epoch: epoch, base: t.Fence, from: stateTurn(g.state.Load())})
 	}
 	g.keep.Store(t.Guarantee)
 	g.set(t.Target, t.Contended)
 }
 
+// set puts a limit in force: from its return on no start takes place within the one before.
 func (g *Gate) set(limit int64, contended bool) {
-	for {
-		s := g.state.Load()
-		if g.state.CompareAndSwap(s, packState(stateHeld(s), limit, contended)) {
-			return
-		}
-	}
+	g.limit.Store(packLimit(limit, contended))
+	g.state.Add(nextTurn)
 }
 
 // SetOffline sets how many permits may be held while there is no lease, from 0 to MaxLimit; a value outside is
@@ -189,4 +210,7 @@ func (g *Gate) SetOffline(n int64) { g.offline.Store(min(max(n, 0), MaxLimit)) }
 func (g *Gate) Held() int64 { return stateHeld(g.state.Load()) }
 
 // Limit returns how many may be taken now: the target or the ceiling, without regard to the lease.
-func (g *Gate) Limit() int64 { return stateLimit(g.state.Load()) }
+func (g *Gate) Limit() int64 {
+	limit, _ := unpackLimit(g.limit.Load())
+	return limit
+}

@@ -180,9 +180,7 @@ func (w *Lessee) hello(now time.Duration) *Hello {
 
 // snapshot returns what is held, and the ceiling where one was given, as they were at one instant.
 func (s *slot) snapshot() (held, ceiling int64, has bool) {
-	state := s.gate.state.Load()
-	held = stateHeld(state)
-	ceiling = stateLimit(state)
+	held, ceiling = s.gate.snapshot()
 	if mistake.Planted(mistake.IgnoreCeiling) && s.target.Contended && max(held, s.gate.keep.Load()) < ceiling {
 		ceiling = max(held, s.gate.keep.Load())
 	}

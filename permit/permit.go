@@ -70,7 +70,7 @@ func (f Fence) Compare(g Fence) int {
 // String returns both numbers as 32 hexadecimal digits, which are ordered as text.
 func (f Fence) String() string { return fmt.Sprintf("%016x%016x", f.Epoch, f.Counter) }
 
-// FenceBlock is how many starts one version of a target has fences for. A worker that starts more under one
+// FenceBlock is how many fences one version of a target has, for starts and reports. A worker that needs more under one
 // version repeats the last.
 const FenceBlock = 1 << 24
 

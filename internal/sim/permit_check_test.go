@@ -293,7 +293,6 @@ func (c *checker) start(e event, w *checkedWorker, s *checkedShare, r *checkedRe
 	if r.greatest.Compare(f) < 0 {
 		r.greatest = f
 	}
-	f.Counter += e.n - 1
 	s.last = f
 	return nil
 }

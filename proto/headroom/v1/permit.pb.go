@@ -855,7 +855,7 @@ type Target struct {
 	// States whether others wait for the resource: then a permit that becomes free is to be given back at once,
 	// by a report with a ceiling.
 	Contended bool `protobuf:"varint,5,opt,name=contended,proto3" json:"contended,omitempty"`
-	// States the counter of the first fence under this version; each start takes the next one.
+	// States the counter of the first fence under this version; each start takes a later one.
 	Fence int64 `protobuf:"varint,6,opt,name=fence,proto3" json:"fence,omitempty"`
 	// Says what becomes of work that runs above the target.
 	Mode PermitMode `protobuf:"varint,7,opt,name=mode,proto3,enum=headroom.v1.PermitMode" json:"mode,omitempty"`
