@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/headroom-rpc/headroom/internal/coarse"
 	"github.com/headroom-rpc/headroom/permit"
 )
 
@@ -37,10 +38,10 @@ type attachment struct {
 	idle   chan struct{} // capacity 1: something was released while closing
 	stop   context.CancelFunc
 	ended  chan struct{} // closed when the goroutines have returned
-	begin  time.Time
-	boot   time.Duration // at begin, by the clock that runs through suspend
+	clock  coarse.Clock
+	boot   time.Duration // when clock was started, by the clock that runs through suspend
 
-	// suspended is how long the machine was suspended since begin, as far as it was noticed.
+	// suspended is how long the machine was suspended since then, as far as it was noticed.
 	suspended atomic.Int64
 
 	// leased is whether there was a lease when last looked at.
@@ -92,10 +93,10 @@ func (c *Client) attach() (*attachment, error) {
 		look:   make(chan struct{}, 1),
 		idle:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
-		begin:  time.Now(),
-		boot:   c.clock(),
 		shares: make(map[string]*share),
 	}
+	a.clock.Start()
+	a.boot = c.clock()
 	var instance permit.InstanceID
 	if _, err := rand.Read(instance[:]); err != nil {
 		return nil, err
@@ -123,16 +124,16 @@ func (c *Client) attach() (*attachment, error) {
 	return a, nil
 }
 
-// now returns the time of the lessee. It runs through a suspend only from when that was noticed, but costs no
-// system call.
+// now returns the time of the lessee, as it was some microseconds ago at most. It runs through a suspend only from
+// when that was noticed, but costs no system call.
 func (a *attachment) now() time.Duration {
-	return time.Since(a.begin) + time.Duration(a.suspended.Load())
+	return a.clock.Now() + time.Duration(a.suspended.Load())
 }
 
 // exactNow returns the time of the lessee, and takes note of a suspend.
 func (a *attachment) exactNow() time.Duration {
 	boot := a.client.clock() - a.boot // first, so that a pause between the two reads is not taken for a suspend
-	awake := time.Since(a.begin)
+	awake := a.clock.Exact()
 	for {
 		noticed := a.suspended.Load()
 		if int64(boot-awake) <= noticed {

@@ -30,9 +30,10 @@ func newWelcomed(t *testing.T) (*attachment, *countingStream) {
 	t.Helper()
 	a := &attachment{
 		client: &Client{clock: func() time.Duration { return 0 }, log: slog.New(slog.DiscardHandler)},
-		lessee: permit.NewLessee(permit.LesseeConfig{}), shares: make(map[string]*share), begin: time.Now(),
+		lessee: permit.NewLessee(permit.LesseeConfig{}), shares: make(map[string]*share),
 		wake: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
+	a.clock.Start()
 	stream := &countingStream{}
 	a.lessee.Connect(a.exactNow())
 	a.lend(stream)

@@ -245,8 +245,8 @@ func (p *Permit) Count() int64 { return max(p.count, -p.count) }
 // Fence returns a number for a store that refuses a stale writer: it is greater than that of every permit that was
 // taken under an earlier grant of the server. With a limit of 1 that is every permit before it; with a higher one
 // several grants are in use side by side, and of two workers the one that was granted earlier has the smaller
-// fence however late it starts. It is zero for a permit that the offline policy gave. Of n permits it is the first
-// of n.
+// fence however late it starts. It is zero for a permit that the offline policy gave. Permits that were taken by one
+// call have one fence.
 func (p *Permit) Fence() permit.Fence {
 	if p.lease == nil {
 		return permit.Fence{}

@@ -25,6 +25,7 @@ var table = map[string]row{
 	"snapshot":          {floor: 0},
 	"memory":            {floor: 0},
 	"internal/boottime": {floor: 0},
+	"internal/coarse":   {floor: 0},
 	"internal/mistake":  {floor: 0},
 	"permit":            {floor: 0, imports: []string{"internal/mistake"}},
 
@@ -45,8 +46,8 @@ var table = map[string]row{
 	"internal/wire": {floor: 2, imports: []string{"diagnostics", "permit", "proto/headroom/v1", "severity", "snapshot",
 		"task"}},
 
-	"client": {floor: 3, imports: []string{"diagnostics", "internal/boottime", "internal/socket", "internal/wire", "permit", "pool",
-		"proto/headroom/v1", "severity", "snapshot", "task"}},
+	"client": {floor: 3, imports: []string{"diagnostics", "internal/boottime", "internal/coarse", "internal/socket", "internal/wire",
+		"permit", "pool", "proto/headroom/v1", "severity", "snapshot", "task"}},
 	"client/diagnose": {floor: 3, imports: []string{"client", "diagnostics"}, tests: []string{"proto/headroom/v1"}},
 	"server": {floor: 3, imports: []string{"diagnostics", "internal/boottime", "internal/socket", "internal/wire", "limit", "permit",
 		"proto/headroom/v1", "severity", "snapshot", "snapshot/host", "task"}},
