@@ -82,7 +82,9 @@ func (p *progress) show() {
 	now := time.Since(p.began)
 	left, known := p.estimate.Left(now, state.total-state.done)
 	p.shown = true
-	io.WriteString(p.screen, eraseLine+progressLine(state, now, left, known && state.all)) // a lost terminal shows nothing
+	line := progressLine(state, now, left, known && state.all)
+	line = line[:min(len(line), widthOf(p.screen)-1)] // of one that wraps only the last row is erased
+	io.WriteString(p.screen, eraseLine+line)          // a lost terminal shows nothing
 }
 
 // progressLine says how far the commands are, in fewer than 80 columns.

@@ -34,8 +34,8 @@ type screen struct {
 	changed chan struct{} // of capacity 1
 }
 
-// startOnScreen runs a command on a terminal of a size.
-func startOnScreen(t *testing.T, cmd *exec.Cmd, width, height int) *screen {
+// openPseudoTerminal returns both ends of a pseudo-terminal, which the caller closes.
+func openPseudoTerminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -49,10 +49,17 @@ func startOnScreen(t *testing.T, cmd *exec.Cmd, width, height int) *screen {
 	if err != nil {
 		t.Skipf("no pseudo-terminal: %v", err)
 	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("no pseudo-terminal: %v", err)
 	}
+	return master, slave
+}
+
+// startOnScreen runs a command on a terminal of a size.
+func startOnScreen(t *testing.T, cmd *exec.Cmd, width, height int) *screen {
+	t.Helper()
+	master, slave := openPseudoTerminal(t)
 	defer slave.Close()
 	s := &screen{t: t, master: master, process: cmd, vt: vt.NewEmulator(width, height), changed: make(chan struct{}, 1)}
 	s.resize(width, height)
@@ -369,4 +376,27 @@ func TestTopLeavesTheTerminalAsItWas(t *testing.T) {
 	dumb := startOnScreen(t, server.command([]string{"TERM=dumb"}, "top"), 80, 24)
 	dumb.ends("64")
 	dumb.await("a dumb terminal cannot be drawn on; --once prints one frame")
+}
+
+// The progress of run takes less than a row of a narrow terminal: of one that wraps only the last row would be erased.
+func TestProgressOnANarrowTerminal(t *testing.T) {
+	master, slave := openPseudoTerminal(t)
+	defer master.Close()
+	defer slave.Close()
+	p := newProgress(slave, func() progressState { return progressState{done: 123, total: 456, all: true} })
+	shown := bufio.NewReader(master)
+	for _, width := range []uint16{20, 1} {
+		if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: width, Row: 24}); err != nil {
+			t.Fatal(err)
+		}
+		p.show()
+		fmt.Fprintln(slave)
+		got, err := shown.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := eraseLine + "123 of 456 done, 0 running"[:width-1] + "\r\n"; got != want {
+			t.Errorf("at %d columns %q, want %q", width, got, want)
+		}
+	}
 }
