@@ -119,7 +119,8 @@ type Options struct {
 	// process is known, which the crawlee profiles take for idle.
 	Snapshotter *snapshot.Snapshotter
 
-	// Status judges the machine instead of Snapshotter. It must not block. The crawlee profiles ask before each start.
+	// Status judges the machine instead of Snapshotter. It must not block, and may be asked concurrently. The crawlee
+	// profiles ask before each start.
 	Status func() (current, historical snapshot.Status)
 
 	// Usage returns what the tasks use. It is asked ten times a second while some run, and must not block. Nil means
