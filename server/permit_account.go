@@ -27,7 +27,10 @@ func (e *lawError) Error() string {
 }
 
 // sessionError reports a session that there is not, or that the caller may not know of.
-type sessionError struct{ name string }
+type sessionError struct {
+	name  string
+	known []permit.SessionAccount // those that the caller may know of
+}
 
 func (e *sessionError) Error() string { return fmt.Sprintf("server: no session %q", e.name) }
 
@@ -74,7 +77,7 @@ func (s *permitService) Explain(
 	explanation, err := a.explain(req.GetResource(), keep)
 	switch {
 	case errors.Is(err, permit.ErrNoResource):
-		return nil, &resourceError{name: req.GetResource()}
+		return nil, s.noResource(req.GetResource(), v)
 	case err != nil:
 		return nil, err
 	case !found:
@@ -103,7 +106,7 @@ func (s *permitService) exists(a *arbiter, v view, name string) error {
 		return err
 	}
 	if !slices.ContainsFunc(sessions, func(one permit.SessionAccount) bool { return one.Name == name }) {
-		return &sessionError{name}
+		return &sessionError{name, sessions}
 	}
 	return nil
 }
@@ -196,7 +199,7 @@ func (s *permitService) accounts(a *arbiter, v view, name string) (accounts []*h
 		}
 		account, err := a.ledger.Account(now, resource)
 		if err != nil {
-			return nil, &resourceError{name: resource}
+			return nil, s.noResource(resource, v)
 		}
 		accounts = append(accounts, s.accountMessage(&account))
 	}
@@ -217,7 +220,10 @@ func (s *permitService) SetLimit(
 		return s.setHostLimit(a, identity, n)
 	}
 	before, after, err := a.setLimit(name, n, "set by an operator")
-	if err != nil {
+	switch {
+	case errors.Is(err, permit.ErrNoResource):
+		return nil, s.noResource(name, view{identity: identity.Name, all: true})
+	case err != nil:
 		return nil, err
 	}
 	s.logLimit(identity, &before, n)
@@ -273,7 +279,7 @@ func (a *arbiter) setLimit(resource string, n int64, binding string) (before, af
 	}
 	defer a.leave(&err)
 	if before, err = a.ledger.Account(now, resource); err != nil {
-		return before, after, &resourceError{name: resource}
+		return before, after, err
 	}
 	if err = a.ledger.SetLimit(now, resource, n, binding); err != nil {
 		return before, after, err
@@ -316,7 +322,7 @@ func (a *arbiter) kick(name, reason string) (account permit.SessionAccount, err 
 	defer a.leave(&err)
 	account, id, err := a.ledger.Kick(now, name, reason)
 	if errors.Is(err, permit.ErrNoSession) {
-		return account, &sessionError{name}
+		return account, &sessionError{name, a.ledger.Sessions(now, nil)}
 	}
 	if err != nil {
 		return account, err

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -27,7 +28,9 @@ func permitStatus(err error) error {
 	)
 	switch {
 	case errors.As(err, &resource) && resource.identity == "":
-		return refuse(reasonNoResource, fmt.Sprintf("there is no resource %q", resource.name), resourceInfo("Resource", resource.name))
+		return refuse(reasonNoResource, fmt.Sprintf("there is no resource %q", resource.name)+
+			instead(len(resource.known), func(i int) string { return resource.known[i] }),
+			resourceInfo("Resource", resource.name))
 	case errors.As(err, &resource):
 		return refuse(reasonNotAllowed, fmt.Sprintf("%s may not lease %q", resource.identity, resource.name))
 	case errors.As(err, &quota):
@@ -37,8 +40,10 @@ func permitStatus(err error) error {
 	case errors.As(err, &sessions):
 		return refuse(reasonSessions, sessionsText(sessions), retryAfter(5*time.Second))
 	case errors.As(err, &session):
-		return refuse(reasonNoSession, fmt.Sprintf("there is no session %q that the caller may see", session.name),
-			resourceInfo("Session", session.name))
+		return refuse(reasonNoSession, fmt.Sprintf("there is no session %q that the caller may see", session.name)+
+			instead(len(session.known), func(i int) string {
+				return fmt.Sprintf("%s (%s)", session.known[i].Name, session.known[i].Client)
+			}), resourceInfo("Session", session.name))
 	case errors.Is(err, permit.ErrNoSession):
 		return refuse(reasonNoSession, "the session has ended: attach again")
 	case errors.As(err, &silent):
@@ -75,6 +80,29 @@ func sessionsText(err *permit.SessionsError) string {
 	}
 	return fmt.Sprintf("%s has %d sessions, as many as one identity may have (max-sessions-per-identity)",
 		err.Identity, err.Most)
+}
+
+// mostNamed bounds the names that are told in place of a wrong one.
+const mostNamed = 16
+
+// instead says which names there are, of n.
+func instead(n int, name func(i int) string) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "; there is " + name(0)
+	}
+	shown := min(n-1, mostNamed)
+	texts := make([]string, shown)
+	for i := range shown {
+		texts[i] = name(i)
+	}
+	last := name(shown)
+	if more := n - shown; more > 1 {
+		last = fmt.Sprintf("%d more", more)
+	}
+	return "; there are " + strings.Join(texts, ", ") + " and " + last
 }
 
 func resourceInfo(kind, name string) *errdetails.ResourceInfo {

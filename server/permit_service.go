@@ -130,15 +130,37 @@ func (s *permitService) allowed(resource string, who permit.Party) (permit.Grant
 	g, ok := s.grant(resource, who.Identity)
 	switch {
 	case !ok:
-		return g, &resourceError{name: resource}
+		return g, s.noResource(resource, view{identity: who.Identity})
 	case g.Denied:
 		return g, &resourceError{name: resource, identity: who.Identity}
 	}
 	return g, nil
 }
 
+// noResource returns the error for a resource that there is not, to a caller who is told of those that there are.
+func (s *permitService) noResource(name string, v view) *resourceError {
+	return &resourceError{name: name, known: s.visible(v)}
+}
+
+// visible returns the names of the resources that the caller may see, in order.
+func (s *permitService) visible(v view) []string {
+	names := []string{HostResource}
+	for i := range s.config.Resources {
+		names = append(names, s.config.Resources[i].Name)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		g, _ := s.grant(name, v.identity)
+		return g.Denied && !v.all
+	})
+	slices.Sort(names)
+	return names
+}
+
 // A resourceError reports a resource that there is not, or that the identity may not lease.
-type resourceError struct{ name, identity string }
+type resourceError struct {
+	name, identity string
+	known          []string // that there are, where there is none of the name
+}
 
 func (e *resourceError) Error() string {
 	if e.identity != "" {

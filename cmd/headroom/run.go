@@ -255,7 +255,7 @@ func (r *runCommand) acquire(ctx, limited context.Context, c *client.Client) (*h
 	case expired:
 		return none, &exitError{code, fmt.Errorf("still waiting after %s for %s", formatDuration(patience), reason)}
 	default:
-		return none, runError(err)
+		return none, runError(whatThereIs(ctx, c, err))
 	}
 }
 

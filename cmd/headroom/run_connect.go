@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/permit"
 )
 
 // The pauses between two attempts to find a server, the first and the longest.
@@ -82,6 +83,24 @@ func attached(ctx context.Context, c *client.Client, resource string) error {
 			return nil
 		}
 	}
+}
+
+// explainPatience bounds the time for which the server is asked for more than it said.
+const explainPatience = 3 * time.Second
+
+// whatThereIs returns, for a resource that the server does not have, the error that also names those that it has; any
+// other error as it is.
+func whatThereIs(ctx context.Context, c *client.Client, err error) error {
+	var refused *client.RefusedError
+	if c == nil || !errors.As(err, &refused) || refused.Refusal != permit.RefusedNoResource {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, explainPatience)
+	defer cancel()
+	if _, told := c.Explain(ctx, refused.Resource); client.Reason(told) == string(refused.Refusal) {
+		return told
+	}
+	return err
 }
 
 // named reports whether the user said which server, or as whom to ask it.

@@ -113,6 +113,7 @@ func (m *many) runAll(ctx context.Context, stdout io.Writer, options pool.Option
 	if err = m.group.Wait(); err == pool.ErrStopped {
 		err = nil // it was drained, and --resume runs what is left
 	}
+	err = whatThereIs(ctx, m.share.client, err)
 	close(over)
 	watch.Wait()
 	m.spawner.Close()
