@@ -128,6 +128,7 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	makeSpareThreads()
 	dog, err := startWatchdog()
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return &exitError{exitRun, err}
@@ -159,7 +160,8 @@ func (r *runCommand) run(ctx context.Context, args []string) error {
 	}
 
 	notify(passedOn, false)
-	command, err := startChild(path, args, append(os.Environ(), held.environment(r.needs.names)...))
+	environ := append(os.Environ(), held.environment(r.needs.names)...)
+	command, err := startWithRoom(func() (*child, error) { return startChild(path, args, environ) }, signals, held.lost, r.stderr)
 	if err != nil {
 		return err
 	}

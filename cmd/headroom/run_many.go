@@ -46,7 +46,9 @@ type many struct {
 	commands commands
 	slots    slots
 	running  atomic.Int64
+	still    standstill
 	noRoom   sync.Once     // is told
+	noneFits sync.Once     // is told
 	halted   chan struct{} // closed when what runs is to be ended
 
 	mu        sync.Mutex
@@ -323,7 +325,7 @@ func (m *many) heedStall(ctx context.Context, over <-chan struct{}) {
 		same := m.done == done
 		done = m.done
 		m.mu.Unlock()
-		if looks++; !waits || !same || m.spawner.Busy() {
+		if looks++; !waits || !same || m.spawner.Busy() || m.still.lasts() {
 			looks = 0
 		}
 	}

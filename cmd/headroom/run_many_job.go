@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/headroom-rpc/headroom/client"
@@ -42,6 +41,12 @@ func (m *many) task(ctx context.Context, j *manyJob) error {
 	defer m.mu.Unlock()
 	switch {
 	case errors.Is(err, client.ErrKicked): // whoever did so did not mean that all begins anew
+		m.wrong = err
+		if !m.over {
+			m.stopLocked(true)
+		}
+		return nil
+	case errors.Is(err, errStandstill): // so it would be with the others; --resume runs all of them
 		m.wrong = err
 		if !m.over {
 			m.stopLocked(true)
@@ -97,20 +102,20 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 		return nil, err
 	}
 	p, err := m.start(j, to, held)
-	if isNoRoom(err) && m.spawner.Busy() {
-		m.noRoom.Do(func() { m.say("warning: %v; no more start for a moment, and then fewer run at once", err) })
+	switch {
+	case isNoRoom(err):
 		if _, err := to.end(false, false); err != nil {
 			return nil, err
 		}
-		return nil, pool.RetryAfter(startPause, errNoRoom)
-	}
-	if err != nil {
+		return nil, m.later(err)
+	case err != nil:
 		m.say("job %d: %v", j.Seq, err)
 		now := time.Now()
 		o := &manyEnd{exit: spawn.Exit{Code: startCode(err), At: now}, started: now}
 		_, err = to.end(last, false)
 		return o, err
 	}
+	m.still.end()
 	m.groups.set(j.Slot, p.Pid)
 	o := &manyEnd{started: p.Started}
 	lost := m.await(ctx, held, to, p, o)
@@ -124,6 +129,21 @@ func (m *many) try(ctx context.Context, j *manyJob, last bool) (*manyEnd, error)
 		err = fmt.Errorf("job %d: %w", j.Seq, err)
 	}
 	return o, errors.Join(lost, err)
+}
+
+// later takes a start that found no room: an error of the task, which has the pool run it again in a moment, or ends all.
+func (m *many) later(err error) error {
+	busy := m.spawner.Busy()
+	after, again := m.still.refused(time.Now(), busy)
+	switch {
+	case !again:
+		return fmt.Errorf("%w; %w", err, errStandstill)
+	case busy:
+		m.noRoom.Do(func() { m.say("warning: %v; no more start for a moment, and then fewer run at once", err) })
+	default:
+		m.noneFits.Do(func() { m.say("warning: %v; it is tried again for %s", err, formatDuration(startPatience)) })
+	}
+	return pool.RetryAfter(after, errNoRoom)
 }
 
 // start starts the command of a job.
@@ -140,18 +160,6 @@ func (m *many) start(j *manyJob, to *capture, held *lease) (*spawn.Process, erro
 	})
 	to.started()
 	return p, err
-}
-
-// startPause is how long no command starts after there was no room for one more process: those that run may then have
-// ended, and to fail four times a second costs nothing.
-const startPause = 250 * time.Millisecond
-
-var errNoRoom = errors.New("no room for one more process")
-
-// isNoRoom reports whether a command could not be started because too many processes run (fork(2): ulimit -u, pids.max), or
-// for want of memory.
-func isNoRoom(err error) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM)
 }
 
 // startCode is the exit code of a command that could not be started.

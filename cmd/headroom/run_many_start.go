@@ -90,6 +90,7 @@ func (r *runCommand) runMany(ctx context.Context, stdout io.Writer) error {
 	if n := maxOpenFiles(); n < leastFiles {
 		return &exitError{exitRun, fmt.Errorf("the limit of open files (ulimit -n) is %d, want at least %d", n, leastFiles)}
 	}
+	makeSpareThreads()
 	signals := make(chan os.Signal, 16)
 	defer signal.Stop(signals)
 	for _, sig := range passedOn {

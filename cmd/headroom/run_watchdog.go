@@ -49,6 +49,9 @@ const (
 	// the last one is taken back before it is done.
 	watchdogRetry = 100 * time.Millisecond
 
+	// watchdogThreads is how many threads it has made at its begin: what runs then may leave no room for more.
+	watchdogThreads = 4
+
 	// leashStep is the least by which a later deadline is news, and the shortest time between two.
 	leashStep = 10 * time.Millisecond
 )
@@ -86,7 +89,7 @@ func startWatchdogOf(groups *groupTable) (*watchdog, error) {
 	return dog, nil
 }
 
-// watchdogEnv leaves to a watchdog what the Go runtime looks at.
+// watchdogEnv leaves to a watchdog what the Go runtime looks at. It does one thing at a time, and is to need few threads.
 func watchdogEnv(environ []string) []string {
 	var kept []string
 	for _, entry := range environ {
@@ -94,7 +97,7 @@ func watchdogEnv(environ []string) []string {
 			kept = append(kept, entry)
 		}
 	}
-	return kept
+	return append(kept, "GOMAXPROCS=1")
 }
 
 // watch has the command ended when headroom dies, and when it does not tell in time of a lease that goes on. left

@@ -40,6 +40,7 @@ func (l *leash) line() string {
 
 // beWatchdog is the program of a watchdog.
 func beWatchdog() int {
+	makeThreads(watchdogThreads)
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // it must go on when all are told to end
 	return keepWatch(os.Stdin, inheritedTable())
 }
