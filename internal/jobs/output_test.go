@@ -80,6 +80,38 @@ func TestPrinterFails(t *testing.T) {
 	}
 }
 
+// What waited when printing failed is printed at the end, and where that fails too the spool is gone nevertheless.
+func TestPrinterFailsInOrder(t *testing.T) {
+	broken := errors.New("broken")
+	for _, heals := range []bool{true, false} {
+		var out strings.Builder
+		spool := filepath.Join(t.TempDir(), "spool")
+		p := &jobs.Printer{Stdout: brokenWriter{broken}, Ordered: true, Spool: func() (*os.File, error) { return os.Create(spool) }}
+		for _, number := range []int64{3, 2, 5} {
+			if err := p.Print(number, "", part(string(rune('a'+number-1))), part("")); err != nil {
+				t.Errorf("job %d: %v, want it to wait", number, err)
+			}
+		}
+		if err := p.Print(1, "", part("a"), part("")); !errors.Is(err, broken) {
+			t.Errorf("job 1: %v, want the error of the output", err)
+		}
+		var want error = broken
+		printed := ""
+		if heals {
+			p.Stdout, want, printed = &out, nil, "bce"
+		}
+		if err := p.Flush(); !errors.Is(err, want) || out.String() != printed {
+			t.Errorf("Flush = %v, %q, want %v, %q", err, &out, want, printed)
+		}
+		if _, err := os.Stat(spool); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the spool is left: %v", err)
+		}
+		if err := p.Flush(); err != nil {
+			t.Errorf("second Flush = %v, want nil", err)
+		}
+	}
+}
+
 func TestLineWriter(t *testing.T) {
 	var out strings.Builder
 	var lock sync.Mutex

@@ -63,20 +63,21 @@ func (p *Printer) Print(number int64, tag string, stdout, stderr Part) error {
 	return p.printKeptLocked()
 }
 
-// Flush prints what waits for jobs that will not come.
+// Flush prints what waits for jobs that will not come, or whose turn came when printing failed. After an error the rest
+// of it is lost.
 func (p *Printer) Flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.kept) > 0 {
+	var err error
+	for len(p.kept) > 0 && err == nil {
+		err = p.printKeptLocked()
 		p.printed++
-		if err := p.printKeptLocked(); err != nil {
-			return err
-		}
 	}
+	clear(p.kept)
 	if p.spool == nil {
-		return nil
+		return err
 	}
-	err := p.spool.Close()
+	err = errors.Join(err, p.spool.Close())
 	if gone := os.Remove(p.spool.Name()); !errors.Is(gone, fs.ErrNotExist) {
 		err = errors.Join(err, gone)
 	}
