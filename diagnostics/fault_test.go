@@ -278,7 +278,14 @@ func TestTenThousandArtifacts(t *testing.T) {
 	c := diagnostics.Unsynced(diagnostics.Config{Dir: t.TempDir()})
 	s := open(t, c)
 	for i := range n {
-		seal(t, s, header("uid:1", fmt.Sprint("task", i%100), fmt.Sprint(i), "log"), "x", diagnostics.End{})
+		_, err := write(s, header("uid:1", fmt.Sprint("task", i%100), fmt.Sprint(i), "log"), "x", diagnostics.End{})
+		if errors.Is(err, syscall.ENOSPC) {
+			s.Close()
+			t.Skip("20,000 small files need more room:", err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.Close()
 	s, found, err := diagnostics.Open(c)

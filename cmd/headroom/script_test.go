@@ -37,8 +37,13 @@ func TestMain(m *testing.M) {
 		}
 	}
 	commands := map[string]func(){"headroom": main, "unwatched": unwatched}
-	if _, command := commands[filepath.Base(os.Args[0])]; !command && len(os.TempDir()) > 40 {
-		_ = os.Setenv("TMPDIR", "/tmp") // the name of a socket has 107 bytes at most
+	if _, command := commands[filepath.Base(os.Args[0])]; !command {
+		if dir := os.Getenv("GOTMPDIR"); dir != "" {
+			_ = os.Setenv("TMPDIR", dir) // from others nothing may be run, perhaps
+		}
+		if len(os.TempDir()) > 40 {
+			_ = os.Setenv("TMPDIR", "/tmp") // the name of a socket has 107 bytes at most
+		}
 	}
 	unix.Umask(unix.Umask(0) | 0o022)            // settings and tokens that others may write are refused, and scripts write some
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each process would linger for a second

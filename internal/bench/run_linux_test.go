@@ -18,7 +18,7 @@ func BenchmarkRunTrue(b *testing.B) {
 	if _, err := exec.LookPath("xargs"); err != nil {
 		b.Skip(err)
 	}
-	headroom := buildProgram(b, b.TempDir())
+	headroom := buildProgram(b)
 	const commands = 10_000
 	cpus, err := exec.Command("nproc").Output()
 	if err != nil {

@@ -58,10 +58,10 @@ func TestMain(m *testing.M) {
 // built is the directory of the program; empty while there is none.
 var built string
 
-// buildHeadroom builds the program once.
+// buildHeadroom builds the program once, where go builds too.
 var buildHeadroom = sync.OnceValues(func() (string, error) {
 	var err error
-	if built, err = os.MkdirTemp("", "headroom-chaos-"); err != nil {
+	if built, err = os.MkdirTemp(os.Getenv("GOTMPDIR"), "headroom-chaos-"); err != nil {
 		return "", err
 	}
 	name := filepath.Join(built, "headroom")

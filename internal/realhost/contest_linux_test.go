@@ -27,9 +27,9 @@ const longest = 5 * time.Minute
 // memoryLimit is that of the cgroup in which all runs.
 const memoryLimit = 1 << 30
 
-// headroom builds the program once.
+// headroom builds the program once, where go builds too.
 var headroom = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "realhost")
+	dir, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "realhost")
 	if err != nil {
 		return "", err
 	}

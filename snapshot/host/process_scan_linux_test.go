@@ -236,7 +236,11 @@ func TestScanUnderHidepid(t *testing.T) {
 	visible := make(chan *snapshot.Processes)
 	go func() {
 		// A thread of its own that is nobody, and never runs anything else.
-		takeRightsForTest()
+		runtime.LockOSThread()
+		if !becomesNobody() {
+			visible <- nil
+			return
+		}
 		p, err := s.Scan(context.Background(), true)
 		if err != nil {
 			t.Error(err)
@@ -244,7 +248,9 @@ func TestScanUnderHidepid(t *testing.T) {
 		}
 		visible <- p
 	}()
-	p = <-visible
+	if p = <-visible; p == nil {
+		t.Skip("root may not become another user in every container")
+	}
 	if i := p.Find(int32(os.Getpid())); i < 0 || !p.Known[i] || !p.Watch[i] {
 		t.Errorf("the watched process is at %d of %d", i, p.Len())
 	}
@@ -352,9 +358,9 @@ func TestResolvePID(t *testing.T) {
 	}
 }
 
-// takeRightsForTest makes the calling goroutine's thread, for good, one that may look at nobody's processes.
-func takeRightsForTest() {
-	runtime.LockOSThread()
-	unix.RawSyscall(unix.SYS_SETRESGID, 61234, 61234, 61234)
-	unix.RawSyscall(unix.SYS_SETRESUID, 61234, 61234, 61234)
+// becomesNobody makes the calling thread, for good, one that may look at nobody's processes, if that is allowed.
+func becomesNobody() bool {
+	_, _, group := unix.RawSyscall(unix.SYS_SETRESGID, 61234, 61234, 61234)
+	_, _, user := unix.RawSyscall(unix.SYS_SETRESUID, 61234, 61234, 61234)
+	return group == 0 && user == 0
 }
