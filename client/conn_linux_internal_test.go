@@ -5,10 +5,13 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/mem"
+
+	"github.com/headroom-rpc/headroom/internal/loopback"
 )
 
 // Connections without TLS are read and written by their sockets, also after gRPC cloned the credentials.
 func TestPlaintextUsesSockets(t *testing.T) {
+	loopback.Need(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/internal/loopback"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -235,6 +236,9 @@ func TestSkewIsReportedOnce(t *testing.T) {
 // listen serves on a real listener.
 func listen(t *testing.T, network, address, instance string) net.Addr {
 	t.Helper()
+	if network == "tcp" {
+		loopback.Need(t)
+	}
 	lis, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)

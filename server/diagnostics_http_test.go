@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/headroom-rpc/headroom/internal/loopback"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"github.com/headroom-rpc/headroom/server"
 )
@@ -40,6 +41,7 @@ func get(t *testing.T, url, token string, headers ...string) (*http.Response, st
 }
 
 func TestProfileArtifactURLs(t *testing.T) {
+	loopback.Need(t)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

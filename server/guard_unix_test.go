@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/headroom-rpc/headroom/internal/loopback"
 )
 
 const shortageServer = "HEADROOM_TEST_SHORTAGE_SERVER"
@@ -34,6 +36,7 @@ func TestShortageProcess(t *testing.T) {
 }
 
 func TestServerOutlivesAShortageOfDescriptors(t *testing.T) {
+	loopback.Need(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/headroom-rpc/headroom/internal/loopback"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
@@ -185,6 +186,7 @@ func reasonOf(err error) string {
 
 func listenLoopback(t *testing.T) *Listener {
 	t.Helper()
+	loopback.Need(t)
 	l, err := ListenTCP("127.0.0.1:0", nil, false)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	pprofile "github.com/google/pprof/profile"
+
+	"github.com/headroom-rpc/headroom/internal/loopback"
 )
 
 // hostileProfile returns a profile whose names are markup, escapes and paths.
@@ -78,6 +80,7 @@ func TestParseProfileRefusesBombs(t *testing.T) {
 }
 
 func TestProfileIsShownSafely(t *testing.T) {
+	loopback.Need(t)
 	p, err := parseProfile(hostileProfile(t), maxShownBytes)
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"github.com/headroom-rpc/headroom/internal/loopback"
 )
 
 func TestMain(m *testing.M) {
@@ -89,6 +91,8 @@ func TestScripts(t *testing.T) {
 			case "pids":
 				_, err := os.Stat("/proc/thread-self/children")
 				return err == nil && unix.Access(pidsGroup, unix.W_OK) == nil, nil
+			case "loopback":
+				return loopback.Try() == nil, nil
 			case "stack": // of the usual size, on which depends how much a command can be given
 				var size unix.Rlimit
 				err := unix.Getrlimit(unix.RLIMIT_STACK, &size)

@@ -26,6 +26,7 @@ var table = map[string]row{
 	"memory":            {floor: 0},
 	"internal/boottime": {floor: 0},
 	"internal/coarse":   {floor: 0},
+	"internal/loopback": {floor: 0},
 	"internal/mistake":  {floor: 0},
 	"permit":            {floor: 0, imports: []string{"internal/mistake"}},
 
@@ -37,7 +38,7 @@ var table = map[string]row{
 
 	"internal/garbage": {floor: 2},
 	"internal/jobs":    {floor: 2},
-	"internal/socket":  {floor: 2},
+	"internal/socket":  {floor: 2, tests: []string{"internal/loopback"}},
 	"internal/spawn":   {floor: 2},
 
 	"pool":        {floor: 2, imports: []string{"limit", "permit", "snapshot"}},
@@ -47,10 +48,10 @@ var table = map[string]row{
 		"task"}},
 
 	"client": {floor: 3, imports: []string{"diagnostics", "internal/boottime", "internal/coarse", "internal/socket", "internal/wire",
-		"permit", "pool", "proto/headroom/v1", "severity", "snapshot", "task"}},
+		"permit", "pool", "proto/headroom/v1", "severity", "snapshot", "task"}, tests: []string{"internal/loopback"}},
 	"client/diagnose": {floor: 3, imports: []string{"client", "diagnostics"}, tests: []string{"proto/headroom/v1"}},
 	"server": {floor: 3, imports: []string{"diagnostics", "internal/boottime", "internal/socket", "internal/wire", "limit", "permit",
-		"proto/headroom/v1", "severity", "snapshot", "snapshot/host", "task"}},
+		"proto/headroom/v1", "severity", "snapshot", "snapshot/host", "task"}, tests: []string{"internal/loopback"}},
 
 	"cmd/headroom":      {floor: 4, any: true},
 	"internal/sim":      {floor: 4, any: true},

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/headroom-rpc/headroom/internal/loopback"
 )
 
 // roleEnv tells a re-executed test binary which child it is.
@@ -78,6 +80,7 @@ func (p *peer) numbers(b testing.TB) []int64 {
 // start runs the test binary as the named child until stop is called.
 func start(b testing.TB, role string) (child *peer, stop func()) {
 	b.Helper()
+	loopback.Need(b) // by which most of them are reached
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleEnv+"="+role)
 	cmd.Stderr = os.Stderr

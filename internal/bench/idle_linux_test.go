@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/headroom-rpc/headroom/client"
+	"github.com/headroom-rpc/headroom/internal/loopback"
 )
 
 func init() { roles["empty"] = runEmpty }
@@ -84,6 +85,7 @@ type standby struct {
 // measureIdle starts the program and the empty server and looks at both over the windows, after they settled.
 func measureIdle(b testing.TB, fast bool, windows int, window time.Duration) (served, empty standby) {
 	b.Helper()
+	loopback.Need(b)                     // before anything is started
 	dir, err := os.MkdirTemp("", "idle") // a socket's name must be short
 	if err != nil {
 		b.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/mem"
 
+	"github.com/headroom-rpc/headroom/internal/loopback"
 	"github.com/headroom-rpc/headroom/internal/socket"
 )
 
@@ -43,6 +44,9 @@ func pair(t *testing.T, network string) (near, far net.Conn) {
 func sockets(t *testing.T, run func(t *testing.T, s socket.Socket, near, far net.Conn)) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
+			if network == "tcp" {
+				loopback.Need(t)
+			}
 			near, far := pair(t, network)
 			s, ok := socket.Of(near)
 			if !ok {
