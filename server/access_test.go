@@ -79,12 +79,13 @@ func TestAccessReportsAllFaults(t *testing.T) {
 func TestRefusalsAreLoggedOnceASecond(t *testing.T) {
 	log := &lines{}
 	cc := startProbe(t, listenLoopback(t), probeConfig{log: log.logger()}).dial(t)
+	begin := time.Now()
 	for range 20 {
 		report(t, cc)
 	}
-	text := log.String()
-	if got := strings.Count(text, "refused a call"); got < 1 || got > 10 {
-		t.Errorf("20 refusals at once made %d lines, want few", got)
+	text, most := log.String(), 2+int(time.Since(begin)/time.Second)
+	if got := strings.Count(text, "refused a call"); got < 1 || got > most {
+		t.Errorf("20 refusals at once made %d lines, want 1 to %d", got, most)
 	}
 	for _, want := range []string{"identity=loopback", "method=/headroom.v1.StatusService/ReportLoad", "role worker"} {
 		if !strings.Contains(text, want) {
