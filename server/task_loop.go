@@ -142,21 +142,27 @@ func (l *taskLoop) idle() time.Duration {
 	return next - now
 }
 
-// walk has a folder read, in the background.
+// walk has a folder read, in the background, unless its task has ended; with the task the walk ends.
 func (l *taskLoop) walk(job task.DiskJob) {
 	l.mu.Lock()
-	uid := -1
-	if lease := l.leases[job.ID]; lease != nil {
-		uid = lease.uid
-	}
+	lease := l.leases[job.ID]
 	l.mu.Unlock()
-	l.disk.Start(host.DiskRequest{Path: job.Sandbox, UID: uid}, func(r snapshot.DiskReading) {
+	if lease == nil {
+		return
+	}
+	stop := l.startWalk(host.DiskRequest{Path: job.Sandbox, UID: lease.uid}, func(r snapshot.DiskReading) {
 		l.mu.Lock()
 		l.monitor.DiskDone(l.clock(), time.Now(), job.ID, r)
 		l.changedLocked()
 		l.mu.Unlock()
 		l.poke()
 	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lease.stopWalk = stop
+	if l.leases[job.ID] != lease {
+		stop()
+	}
 }
 
 // pass looks at all processes once, and then at the PSS that somebody waits for.

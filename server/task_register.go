@@ -232,6 +232,9 @@ func (s *taskService) endLocked(now time.Duration, id string, how task.End, exit
 	if s.monitor.End(now, time.Now(), id, how, exitCode) != nil {
 		return
 	}
+	if l := s.leases[id]; l != nil && l.stopWalk != nil {
+		l.stopWalk()
+	}
 	delete(s.leases, id)
 	delete(s.pss, id)
 	s.dropLocked(numbers)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/headroom-rpc/headroom/internal/wire"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
+	"github.com/headroom-rpc/headroom/snapshot"
 	"github.com/headroom-rpc/headroom/snapshot/host"
 	"github.com/headroom-rpc/headroom/task"
 )
@@ -30,6 +31,7 @@ type taskService struct {
 	clock      func() time.Duration
 	hub        *hub // counts the streams and ends them
 	disk       *host.DiskWalker
+	startWalk  func(host.DiskRequest, func(snapshot.DiskReading)) (stop func()) // of disk
 
 	wake chan struct{} // holds one token; poke fills it
 
@@ -56,6 +58,8 @@ type taskLease struct {
 	holds int
 
 	reserves bool // memory is left free for it up to its limit
+
+	stopWalk func() // ends the walk of its folder, which may be over; nil before the first
 }
 
 // handle is what keeps hold of a process or a cgroup. Only the loop reads it.
@@ -85,9 +89,10 @@ func (s *Server) newTaskService(c Config) (*taskService, error) {
 	if err != nil {
 		return nil, err
 	}
+	disk := host.NewDiskWalker(c.Tasks.Disk)
 	return &taskService{
 		limits: s.limits, log: s.log, instanceID: s.service.instanceID, version: c.Version,
-		clock: s.permits.config.Clock, hub: s.hub, disk: host.NewDiskWalker(c.Tasks.Disk),
+		clock: s.permits.config.Clock, hub: s.hub, disk: disk, startWalk: disk.Start,
 		wake: make(chan struct{}, 1), monitor: monitor, leases: make(map[string]*taskLease),
 		handles: make(map[uint64]*handle), pss: make(map[string]bool), observed: make(chan struct{}),
 	}, nil

@@ -325,6 +325,13 @@ func TestDiskOfTask(t *testing.T) {
 	state(snapshot.DiskStale, 7)
 	done(snapshot.DiskReading{State: snapshot.DiskPartial, Bytes: 9, Reason: "more"})
 	state(snapshot.DiskPartial, 9)
+
+	// The walk that ended with the task found less.
+	if err := w.m.End(w.now, w.wall(), "t", task.Unregistered, nil); err != nil {
+		t.Fatal(err)
+	}
+	done(snapshot.DiskReading{State: snapshot.DiskPartial, Bytes: 3, Reason: "stopped"})
+	state(snapshot.DiskPartial, 9)
 }
 
 // A task without processes has samples of its folder only, which are as old as its reading, and kept for as long as

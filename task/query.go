@@ -213,7 +213,8 @@ func (m *Monitor) NextDisk() (at time.Duration, ok bool) {
 }
 
 // DiskDone takes up what was found in the folder of a task. The next reading is due after the interval, or after
-// 100 times the CPU time of this one. One that is unknown after one that was known leaves that, which is stale then.
+// 100 times the CPU time of this one. One that is unknown after one that was known leaves that, which is stale then; one
+// that is not whole because the task has ended leaves it as it is.
 func (m *Monitor) DiskDone(now time.Duration, wall time.Time, id string, use snapshot.DiskReading) {
 	e := m.tasks[id]
 	if e == nil {
@@ -221,6 +222,9 @@ func (m *Monitor) DiskDone(now time.Duration, wall time.Time, id string, use sna
 	}
 	e.diskBusy = false
 	e.diskDue = now + max(e.DiskInterval, costShare*use.CPU)
+	if e.Ended != Running && e.disk.use.State != snapshot.DiskUnknown && use.State != snapshot.DiskOK {
+		return
+	}
 	if use.State == snapshot.DiskUnknown && e.diskRead && e.disk.use.State != snapshot.DiskUnknown {
 		if e.disk.use.State != snapshot.DiskPartial {
 			e.disk.use.State = snapshot.DiskStale

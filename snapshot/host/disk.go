@@ -108,24 +108,28 @@ func NewDiskWalker(c DiskConfig) *DiskWalker {
 }
 
 // Start has the folder walked, and calls done with what was found, once, on another goroutine: after at most the
-// deadline and 10 s from when its turn comes.
-func (d *DiskWalker) Start(r DiskRequest, done func(snapshot.DiskReading)) {
+// deadline and 10 s from when its turn comes. stop, which does not wait, has the walk end when it looks next: then what it
+// found by then is partial, and unknown where its turn had not come.
+func (d *DiskWalker) Start(r DiskRequest, done func(snapshot.DiskReading)) (stop func()) {
+	w := &folderWalk{cfg: d.cfg}
+	stop = func() { w.stop.Store(true) }
 	unknown := func(format string, args ...any) {
 		go done(snapshot.DiskReading{Reason: fmt.Sprintf(format, args...)})
 	}
 	if !filepath.IsAbs(r.Path) {
 		unknown("%q is no absolute path", r.Path)
-		return
+		return stop
 	}
 	r.Path = filepath.Clean(r.Path)
+	w.DiskRequest = r
 	point, kind, err := mountOf(r.Path)
 	if err != nil {
 		unknown("%v", err)
-		return
+		return stop
 	}
 	if isRemote(kind) && !d.cfg.Remote {
 		unknown("%s at %s may hang: such are not walked unless task-disk-remote is set", kind, point)
-		return
+		return stop
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -142,9 +146,10 @@ func (d *DiskWalker) Start(r DiskRequest, done func(snapshot.DiskReading)) {
 	case d.hung >= maxHung:
 		unknown("%d mounts do not answer", d.hung)
 	default:
-		q.waiting = append(q.waiting, waitingWalk{&folderWalk{DiskRequest: r, cfg: d.cfg}, done})
+		q.waiting = append(q.waiting, waitingWalk{w, done})
 		d.nextLocked(point, q)
 	}
+	return stop
 }
 
 // nextLocked starts the walk of a mount whose turn it is.
@@ -165,7 +170,10 @@ func (d *DiskWalker) nextLocked(point string, q *mountQueue) {
 	tell := func(r snapshot.DiskReading) { once.Do(func() { next.done(r) }) }
 	late := time.AfterFunc(d.cfg.Deadline+diskGrace, func() { d.hang(point, q, next.walk, tell) })
 	go func() {
-		r := d.walk(next.walk)
+		r := snapshot.DiskReading{Reason: walkStopped}
+		if !next.walk.stop.Load() {
+			r = d.walk(next.walk)
+		}
 		late.Stop()
 		tell(r)
 		d.mu.Lock()
@@ -235,11 +243,13 @@ func (d *DiskWalker) Close() {
 	}
 }
 
+const walkStopped = "the walk was stopped"
+
 // over returns why the walk has to end now, or "".
 func (w *folderWalk) over() string {
 	switch {
 	case w.stop.Load():
-		return "the walk was stopped"
+		return walkStopped
 	case !time.Now().Before(w.deadline):
 		return fmt.Sprintf("the walk took longer than %v", w.cfg.Deadline)
 	case w.entries.Load() >= maxDiskEntries:

@@ -292,6 +292,47 @@ func TestDiskOfHungMount(t *testing.T) {
 	})
 }
 
+// A walk that is stopped ends, and one whose turn has not come does not begin; the others of the mount go on.
+func TestDiskStop(t *testing.T) {
+	proc := t.TempDir()
+	t.Setenv("HOST_PROC", proc)
+	os.MkdirAll(filepath.Join(proc, "self"), 0o700)
+	os.WriteFile(filepath.Join(proc, "self", "mountinfo"), []byte("1 1 8:1 / / rw - ext4 a rw\n"), 0o600)
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDiskWalker(DiskConfig{Deadline: time.Minute})
+		walked := ""
+		d.walk = func(w *folderWalk) snapshot.DiskReading {
+			walked += w.Path
+			for w.Path != "/c" && w.over() == "" {
+				time.Sleep(time.Millisecond)
+			}
+			return snapshot.DiskReading{State: snapshot.DiskPartial, Reason: w.over()}
+		}
+		answers := make(chan snapshot.DiskReading, 3)
+		answer := func(r snapshot.DiskReading) { answers <- r }
+		began := time.Now()
+		first := d.Start(DiskRequest{Path: "/a"}, answer)
+		second := d.Start(DiskRequest{Path: "/b"}, answer)
+		d.Start(DiskRequest{Path: "/c"}, answer)
+		time.Sleep(time.Second)
+		second()
+		first()
+		for i, want := range []snapshot.DiskReading{
+			{State: snapshot.DiskPartial, Reason: "the walk was stopped"},
+			{Reason: "the walk was stopped"},
+			{State: snapshot.DiskPartial},
+		} {
+			if got := <-answers; got != want {
+				t.Errorf("answer %d = %+v, want %+v", i, got, want)
+			}
+		}
+		if took := time.Since(began); took > 2*time.Second || walked != "/a/c" {
+			t.Errorf("walked %s in %v, want /a/c within 2s", walked, took)
+		}
+		first() // once more
+	})
+}
+
 func TestDiskDeadline(t *testing.T) {
 	dir := quickDir(t)
 	for i := range diskBatch + 10 {
