@@ -239,10 +239,52 @@ func TestBudgetOptions(t *testing.T) {
 	if _, more := s.TryAcquire(1); !ok || more {
 		t.Errorf("5 of 3: %v, one more: %v; want the heavy one alone", ok, more)
 	}
+	for _, n := range []int64{0, -5} {
+		if _, ok := s.TryAcquire(n); ok {
+			t.Errorf("%d permits are given", n)
+		}
+	}
 	s.Close()
 	p.Release()
 	if _, ok := s.TryAcquire(1); ok {
 		t.Error("a closed share gives permits")
+	}
+}
+
+// A pool does not wait for ever for permits of a share that is closed, and leaves what it had to others.
+func TestClosedShare(t *testing.T) {
+	for name, before := range map[string]bool{"before": true, "while it runs": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBudget(t, pool.BudgetOptions{Law: fixed(t, 4)})
+				other := join(t, b, "other", 1, newWork(10_000, time.Second), pool.Options{})
+				share, err := b.Share("closed", 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w := newWork(10_000, time.Second)
+				if before {
+					share.Close()
+				}
+				result := start(t, newPool(t, pool.Options{Permits: share, Run: w.run, Ready: w.ready}))
+				time.Sleep(10500 * time.Millisecond) // between the ends of tasks, as below
+				share.Close()
+				time.Sleep(9750 * time.Millisecond)
+				if err := outcome(t, result); err == nil || !strings.Contains(err.Error(), "closed") {
+					t.Errorf("Run = %v, want that the share is closed", err)
+				}
+				if done := w.done.Load(); done == 0 != before {
+					t.Errorf("%d tasks ended", done)
+				}
+				if other.Current() != 4 {
+					t.Errorf("%d run in the other pool, want all 4", other.Current())
+				}
+				if err := other.Abort(); err != nil {
+					t.Error(err)
+				}
+				<-other.result
+			})
+		})
 	}
 }
 

@@ -27,6 +27,9 @@ var (
 	ErrShed = errors.New("pool: cancelled for want of memory")
 )
 
+// errShareClosed is why a pool gets no more permits of a Budget.
+var errShareClosed = errors.New("pool: the share of the budget is closed")
+
 // A PanicError is the error of a task that panicked.
 type PanicError struct {
 	Value any    // of the panic

@@ -53,7 +53,7 @@ func (b *Budget) Share(name string, weight int) (*Share, error) {
 	return s, nil
 }
 
-// Close gives the share up. What is held is still to be released.
+// Close gives the share up. What is held is still to be released. Its pool, where it runs, ends as after an error.
 func (s *Share) Close() {
 	b := s.budget
 	b.mu.Lock()
@@ -62,6 +62,7 @@ func (s *Share) Close() {
 	if s.held == 0 {
 		b.removeLocked(s)
 	}
+	s.tell()
 	b.notifyLocked()
 }
 
@@ -70,12 +71,12 @@ func (b *Budget) removeLocked(s *Share) {
 }
 
 // TryAcquire takes n permits, all or none, if there are so many and nobody who waits has less by weight. One that is
-// heavier than the limit gets it where nothing else runs.
+// heavier than the limit gets it where nothing else runs. n below 1 fails.
 func (s *Share) TryAcquire(n int64) (Permit, bool) {
 	b := s.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.closed {
+	if s.closed || n < 1 {
 		return nil, false
 	}
 	if !b.begun {
@@ -170,6 +171,9 @@ func (s *Share) Demand(waiting int64, _ time.Duration) {
 	b := s.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if s.closed {
+		return
+	}
 	waited := s.next() > 0
 	s.waiting = waiting
 	if waiting > 0 || !waited {
@@ -209,8 +213,15 @@ func (s *Share) look() {
 	}
 }
 
-// Err returns nil: a Budget never ends.
-func (s *Share) Err() error { return nil }
+// Err returns nil until Close: a Budget never ends.
+func (s *Share) Err() error {
+	s.budget.mu.Lock()
+	defer s.budget.mu.Unlock()
+	if s.closed {
+		return errShareClosed
+	}
+	return nil
+}
 
 // budgetPermit is a permit of a Budget.
 type budgetPermit struct {
