@@ -46,7 +46,7 @@ type Budget struct {
 	window   limit.Pool      // the last one of it
 	gate     limit.Gate      // on memory
 	used     int64           // memory
-	growth   int64           // of memory that is still expected
+	growth   int64           // of memory that is still expected: that of the shares
 	freer    freer
 	lowest   lowest // by permits
 	decision limit.Decision
@@ -185,7 +185,6 @@ func (b *Budget) takeIn(own Usage, host Host, in *limit.Input) (end bool) {
 func (b *Budget) act(in limit.Input, end bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.growth = 0
 	for _, s := range b.shares {
 		s.sensed = sensed{}
 		for i := range b.runs {
@@ -193,11 +192,15 @@ func (b *Budget) act(in limit.Input, end bool) {
 				s.sensed = b.runs[i].sensed
 			}
 		}
-		b.growth += s.grant.Growth(s.held, s.sensed.grown)
 	}
 	now := b.opts.Clock()
 	if end {
 		b.stepLocked(now, in)
+	}
+	b.growth = 0
+	for _, s := range b.shares {
+		s.unseen = 0
+		b.growth += s.growth()
 	}
 	if !b.gate.Open(b.used, b.growth) {
 		b.freer.free(now, b.opts.Clock)

@@ -356,3 +356,101 @@ func TestBudgetOfASlowSequence(t *testing.T) {
 		<-busy.result
 	})
 }
+
+// growingAll is growing for two pools.
+type growingAll struct{ growing }
+
+func (l growingAll) Step(in limit.Input) limit.Decision {
+	d := l.growing.Step(in)
+	for len(d.Shares) < len(in.Pools) {
+		d.Shares = append(d.Shares, d.Shares[0])
+	}
+	return d
+}
+
+// What started since the memory was read is in nothing that was read: it counts in full, whichever pool it is of, and no
+// more once it has ended.
+func TestBudgetMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var used box
+		used.used.Store(100)
+		b := newBudget(t, pool.BudgetOptions{Law: growingAll{growing{line: 500, footprint: 100}}, Host: used.host})
+		var shares [2]*pool.Share
+		for i, name := range []string{"a", "b"} {
+			var err error
+			if shares[i], err = b.Share(name, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var held [2][]pool.Permit
+		for i, step := range []struct {
+			share, acquire, release int
+			want                    int // that are acquired
+		}{
+			{share: 0, acquire: 3, want: 3}, // 247 of the 400 that are left
+			{share: 1, acquire: 9, want: 2}, // 412
+			{share: 0, acquire: 1, want: 0},
+			{share: 0, release: 1},
+			{share: 1, acquire: 9, want: 1},
+			{share: 1, release: 2},
+			{share: 0, acquire: 9, want: 2},
+		} {
+			for range step.release {
+				last := len(held[step.share]) - 1
+				held[step.share][last].Release()
+				held[step.share] = held[step.share][:last]
+			}
+			got := 0
+			for range step.acquire {
+				if p, ok := shares[step.share].TryAcquire(1); ok {
+					held[step.share] = append(held[step.share], p)
+					got++
+				}
+			}
+			shares[step.share].Demand(0, 0) // it does not wait for more
+			if got != step.want {
+				t.Errorf("step %d: %d permits, want %d", i, got, step.want)
+			}
+		}
+		// However many ran meanwhile.
+		for range 100 {
+			held[0][0].Release()
+			p, ok := shares[0].TryAcquire(1)
+			if !ok {
+				t.Fatal("no permit for one that was given back")
+			}
+			held[0][0] = p
+		}
+	})
+}
+
+// A reading counts what has grown by then, and the next starts in full again.
+func TestBudgetMemoryIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var used box
+		used.used.Store(1000)
+		b := newBudget(t, pool.BudgetOptions{Law: growingAll{growing{line: 500, footprint: 100}}, Host: used.host})
+		a := join(t, b, "a", 1, newWork(1000, time.Hour), pool.Options{})
+		c := join(t, b, "c", 1, newWork(1000, time.Hour), pool.Options{})
+		time.Sleep(1050 * time.Millisecond)
+		if n, m := a.Current(), c.Current(); n != 1 || m != 1 {
+			t.Errorf("%d and %d run over the line, want one each", n, m)
+		}
+		// Each of the two that run has 0.4 of its footprint, and 42.5 bytes are to come: 6 more start in the 415 that are left.
+		used.used.Store(0)
+		time.Sleep(100 * time.Millisecond)
+		if n := a.Current() + c.Current(); n != 8 {
+			t.Errorf("%d run after one reading, want 8", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := a.Current() + c.Current(); n != 12 {
+			t.Errorf("%d run, want 12: 12 times 42.5 is over 500", n)
+		}
+		for _, m := range []member{a, c} {
+			if err := m.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-m.result
+		}
+	})
+}

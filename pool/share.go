@@ -20,6 +20,7 @@ type Share struct {
 	// The rest is guarded by the mutex of the budget.
 	closed  bool
 	held    int64
+	unseen  int64 // of these, the starts over the ends since the memory was read
 	wants   int64 // permits that a TryAcquire failed to get, until one succeeds or the demand ends
 	waiting int64
 	turn    int64       // when it took permits last
@@ -101,10 +102,37 @@ func (s *Share) TryAcquire(n int64) (Permit, bool) {
 	b.turn++
 	s.turn, s.wants = b.turn, 0
 	s.claimUntil = b.opts.Clock() + claimTime
+	s.start(n)
+	return &budgetPermit{s, n}, true
+}
+
+// start takes note of n permits that are held from now on.
+func (s *Share) start(n int64) {
+	b, before := s.budget, s.growth()
 	s.held += n
 	b.held += n
-	b.growth += s.grant.Growth(n, float64(n)*limit.Growth(0, 0))
-	return &budgetPermit{s, n}, true
+	s.unseen += n
+	b.growth += s.growth() - before
+}
+
+// end takes note of n permits that are held no more: of what started since the memory was read, as far as there is such,
+// since it is in the place of these.
+func (s *Share) end(n int64) {
+	b, before := s.budget, s.growth()
+	unseen := min(s.unseen, n)
+	if seen := s.held - s.unseen; seen > 0 {
+		s.sensed.grown *= max(0, float64(seen-(n-unseen))) / float64(seen)
+	}
+	s.held -= n
+	b.held -= n
+	s.unseen -= unseen
+	b.growth += s.growth() - before
+}
+
+// growth returns how much more memory is expected to be used than was, in bytes. What started since that was read counts
+// in full: there is nothing of it yet in what was used.
+func (s *Share) growth() int64 {
+	return s.grant.Growth(s.unseen, 0) + s.grant.Growth(s.held-s.unseen, s.sensed.grown)
 }
 
 // awaits returns what is closed when TryAcquire that failed may succeed, and when that may be although it is not closed.
@@ -234,8 +262,7 @@ func (p *budgetPermit) Release() {
 	s, b := p.share, p.share.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.held -= p.n
-	b.held -= p.n
+	s.end(p.n)
 	if s.claimUntil != forever {
 		s.claimUntil = b.opts.Clock() + claimTime // its pool looks for the next task now
 	}
