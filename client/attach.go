@@ -130,7 +130,7 @@ func (a *attachment) now() time.Duration {
 	return a.clock.Now() + time.Duration(a.suspended.Load())
 }
 
-// exactNow returns the time of the lessee, and takes note of a suspend.
+// exactNow returns the time of the lessee, and takes note of a suspend. No later call of now returns less.
 func (a *attachment) exactNow() time.Duration {
 	boot := a.client.clock() - a.boot // first, so that a pause between the two reads is not taken for a suspend
 	awake := a.clock.Exact()

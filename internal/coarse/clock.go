@@ -38,7 +38,7 @@ func (c *Clock) Start() {
 // looks at Go's clock. It does not block and is safe for concurrent use.
 func (c *Clock) Now() time.Duration {
 	if !c.counted {
-		return c.Exact()
+		return time.Since(c.begin)
 	}
 	n := ticks()
 	if n-c.ticks.Load() < brief {
@@ -47,12 +47,18 @@ func (c *Clock) Now() time.Duration {
 	return c.look(n)
 }
 
-// Exact returns the time since the clock was started. It does not block and is safe for concurrent use.
-func (c *Clock) Exact() time.Duration { return time.Since(c.begin) }
+// Exact returns the time since the clock was started. No call of Now that follows it returns less, so what was found to
+// be over by Exact is over by Now too. It does not block and is safe for concurrent use.
+func (c *Clock) Exact() time.Duration {
+	if !c.counted {
+		return time.Since(c.begin)
+	}
+	return c.look(ticks())
+}
 
 // look looks at the clock, n ticks being counted.
 func (c *Clock) look(n uint64) time.Duration {
-	now := c.Exact()
+	now := time.Since(c.begin)
 	for {
 		at := c.at.Load()
 		if int64(now) <= at {

@@ -19,7 +19,7 @@ func TestLookHoldsBriefly(t *testing.T) {
 	if used := ticks() - c.ticks.Load(); used < brief && held != then {
 		t.Errorf("%d ticks after a look: Now = %v, want %v, of the look", used, held, then)
 	}
-	for _, n := range []uint64{brief, 1 << 40, ^uint64(1 << 20)} { // the last is a counter that went back
+	for _, n := range []uint64{brief, 1 << 40, ^uint64(1 << 40)} { // the last is a counter that went back
 		c.at.Store(int64(then))
 		c.ticks.Store(ticks() - n)
 		if got := c.Now(); got == then {

@@ -39,6 +39,19 @@ func TestNowIsLittleLate(t *testing.T) {
 	wg.Wait()
 }
 
+// What is over by Exact is over by Now, or a lease that was found to have ended would allow starts once more.
+func TestNowIsNotBeforeExact(t *testing.T) {
+	var c coarse.Clock
+	c.Start()
+	for range 20_000 {
+		c.Now()
+		exact := c.Exact()
+		if got := c.Now(); got < exact {
+			t.Fatalf("Now = %v after Exact = %v", got, exact)
+		}
+	}
+}
+
 func TestNowInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c coarse.Clock
