@@ -39,7 +39,7 @@ func (p plaintext) Clone() credentials.TransportCredentials {
 // socketConn is a connection that is read and written by its socket.
 type socketConn struct {
 	net.Conn
-	socket socket.Socket
+	socket *socket.Socket
 }
 
 func (c *socketConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {

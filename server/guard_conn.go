@@ -25,7 +25,7 @@ type guardedConn struct {
 	stalls  atomic.Int32
 	waiters atomic.Int32 // calls that wait for a permit
 	resets  resetCounter
-	socket  socket.Socket
+	socket  *socket.Socket
 	direct  bool // whether it is read and written by its socket
 }
 

@@ -13,45 +13,54 @@ import (
 // Socket is that of a TCP connection or a unix stream. On Linux its calls do not tell Go's scheduler of their system
 // calls, which never wait: the first one that it is told of after a sleep wakes the runtime's monitor, a thread that
 // then looks around every 20 µs. Where a process wakes for one frame that costs about as much as the frame. Deadlines
-// and Close of the connection hold, and its own calls may be mixed with these.
-type Socket struct{ raw syscall.RawConn }
+// and Close of the connection hold, and its own calls may be mixed with these. One goroutine at a time may read and one
+// write. Neither allocates.
+type Socket struct {
+	raw syscall.RawConn
+
+	// What a call in progress reads to or writes from, and what came of it, and the function that does it: made for each
+	// call they would be garbage.
+	reading struct {
+		size int
+		pool mem.BufferPool
+		buf  *[]byte
+		n    int
+		err  error
+	}
+	writing struct {
+		rest []byte
+		err  error
+	}
+	readReady, writeReady func(fd uintptr) (done bool)
+}
 
 // Of returns the socket of a connection; ok is false where it has none, or the system is not Linux.
-func Of(conn net.Conn) (s Socket, ok bool) {
+func Of(conn net.Conn) (s *Socket, ok bool) {
 	if !supported {
-		return Socket{}, false
+		return nil, false
 	}
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		raw, err := conn.(syscall.Conn).SyscallConn()
-		return Socket{raw}, err == nil
+		if err != nil {
+			return nil, false
+		}
+		s = &Socket{raw: raw}
+		s.readReady, s.writeReady = s.readOnce, s.writeAll
+		return s, true
 	default:
-		return Socket{}, false
+		return nil, false
 	}
 }
 
 // ReadOnReady waits for input and only then takes a buffer of that size from pool. It returns at least one byte or an
 // error, [io.EOF] where the other end closed. gRPC calls it where a connection has it.
-func (s Socket) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
-	var (
-		buf     *[]byte
-		n       int
-		readErr error
-	)
-	err := s.raw.Read(func(fd uintptr) bool {
-		buf = pool.Get(size)
-		for {
-			if n, readErr = read(fd, *buf); readErr != syscall.EINTR {
-				break
-			}
-		}
-		if readErr == nil && n > 0 {
-			return true
-		}
-		pool.Put(buf)
-		buf = nil
-		return readErr != syscall.EAGAIN
-	})
+func (s *Socket) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
+	r := &s.reading
+	r.size, r.pool, r.buf, r.n, r.err = size, pool, nil, 0, nil
+	err := s.raw.Read(s.readReady)
+	buf, n, readErr := r.buf, r.n, r.err
+	r.pool, r.buf = nil, nil
 	switch {
 	case buf != nil:
 		return buf, n, nil
@@ -64,20 +73,42 @@ func (s Socket) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error)
 	}
 }
 
-// Write writes all of b, or returns an error.
-func (s Socket) Write(b []byte) (n int, err error) {
-	var writeErr error
-	err = s.raw.Write(func(fd uintptr) bool {
-		for writeErr = nil; n < len(b) && (writeErr == nil || writeErr == syscall.EINTR); {
-			var written int
-			if written, writeErr = write(fd, b[n:]); writeErr == nil {
-				n += written
-			}
+func (s *Socket) readOnce(fd uintptr) (done bool) {
+	r := &s.reading
+	r.buf = r.pool.Get(r.size)
+	for {
+		if r.n, r.err = read(fd, *r.buf); r.err != syscall.EINTR {
+			break
 		}
-		return writeErr != syscall.EAGAIN
-	})
+	}
+	if r.err == nil && r.n > 0 {
+		return true
+	}
+	r.pool.Put(r.buf)
+	r.buf = nil
+	return r.err != syscall.EAGAIN
+}
+
+// Write writes all of b, or returns an error.
+func (s *Socket) Write(b []byte) (n int, err error) {
+	w := &s.writing
+	w.rest, w.err = b, nil
+	err = s.raw.Write(s.writeReady)
+	n, writeErr := len(b)-len(w.rest), w.err
+	w.rest = nil
 	if err == nil && writeErr != nil {
 		err = os.NewSyscallError("write", writeErr)
 	}
 	return n, err
+}
+
+func (s *Socket) writeAll(fd uintptr) (done bool) {
+	w := &s.writing
+	for w.err = nil; len(w.rest) > 0 && (w.err == nil || w.err == syscall.EINTR); {
+		var written int
+		if written, w.err = write(fd, w.rest); w.err == nil {
+			w.rest = w.rest[written:]
+		}
+	}
+	return w.err != syscall.EAGAIN
 }

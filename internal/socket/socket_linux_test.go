@@ -41,7 +41,7 @@ func pair(t *testing.T, network string) (near, far net.Conn) {
 	return near, far
 }
 
-func sockets(t *testing.T, run func(t *testing.T, s socket.Socket, near, far net.Conn)) {
+func sockets(t *testing.T, run func(t *testing.T, s *socket.Socket, near, far net.Conn)) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			if network == "tcp" {
@@ -68,7 +68,7 @@ func TestOfOtherConnections(t *testing.T) {
 
 // More than the kernel takes at once is written in full, while the other end reads.
 func TestWriteAll(t *testing.T) {
-	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+	sockets(t, func(t *testing.T, s *socket.Socket, near, far net.Conn) {
 		want := bytes.Repeat([]byte("0123456789abcdef"), 1<<19)
 		got := make(chan []byte)
 		go func() {
@@ -87,7 +87,7 @@ func TestWriteAll(t *testing.T) {
 }
 
 func TestRead(t *testing.T) {
-	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+	sockets(t, func(t *testing.T, s *socket.Socket, near, far net.Conn) {
 		pool := mem.DefaultBufferPool()
 		if _, err := far.Write([]byte("hello")); err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestRead(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+	sockets(t, func(t *testing.T, s *socket.Socket, near, far net.Conn) {
 		if err := near.SetDeadline(time.Unix(1, 0)); err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestDeadlines(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	sockets(t, func(t *testing.T, s socket.Socket, near, far net.Conn) {
+	sockets(t, func(t *testing.T, s *socket.Socket, near, far net.Conn) {
 		ended := make(chan error)
 		go func() {
 			_, _, err := s.ReadOnReady(3, mem.DefaultBufferPool())
@@ -136,6 +136,37 @@ func TestClosed(t *testing.T) {
 		}
 		if _, err := s.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("write: %v, want net.ErrClosed", err)
+		}
+	})
+}
+
+// oneBuffer is a pool of one buffer.
+type oneBuffer struct{ buf []byte }
+
+func (p *oneBuffer) Get(size int) *[]byte {
+	p.buf = p.buf[:size]
+	return &p.buf
+}
+
+func (p *oneBuffer) Put(*[]byte) {}
+
+func TestAllocatesNothing(t *testing.T) {
+	sockets(t, func(t *testing.T, s *socket.Socket, _, far net.Conn) {
+		other, ok := socket.Of(far)
+		if !ok {
+			t.Fatal("the other end has no socket")
+		}
+		pool, message := &oneBuffer{make([]byte, 8)}, []byte("hello")
+		var faults []error
+		allocs := testing.AllocsPerRun(200, func() {
+			_, writeErr := s.Write(message)
+			_, _, readErr := other.ReadOnReady(8, pool)
+			if writeErr != nil || readErr != nil {
+				faults = append(faults, writeErr, readErr)
+			}
+		})
+		if allocs != 0 || len(faults) > 0 {
+			t.Errorf("a write and a read allocate %v times, want none: %v", allocs, errors.Join(faults...))
 		}
 	})
 }
