@@ -3,19 +3,17 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
-	"github.com/headroom-rpc/headroom/internal/wire"
 	"github.com/headroom-rpc/headroom/permit"
-	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-type attachStream = grpc.BidiStreamingClient[headroomv1.AttachRequest, headroomv1.AttachResponse]
+// attachStream is a stream of frames: it sends *permit.WorkerFrame and receives *permit.ServerFrame.
+type attachStream = grpc.ClientStream
 
 // errKicked is why a stream ended that the server had no use for any more.
 var errKicked = errors.New("client: the server ended the session")
@@ -89,7 +87,7 @@ func (a *attachment) stream(ctx context.Context, lost bool) (welcomed bool, err 
 	if lost {
 		a.client.conn.ResetConnectBackoff()
 	}
-	stream, err := a.client.permits.Attach(ctx, grpc.WaitForReady(lost))
+	stream, err := a.client.permits.Attach(ctx, grpc.WaitForReady(lost), grpc.ForceCodecV2(newFrameCodec()))
 	if err != nil {
 		return false, causeOf(ctx, err)
 	}
@@ -105,14 +103,9 @@ func (a *attachment) stream(ctx context.Context, lost bool) (welcomed bool, err 
 		cut(nil)
 		<-written
 	}()
-	for {
-		m, err := stream.Recv()
-		if err != nil {
+	for f := new(permit.ServerFrame); ; {
+		if err := stream.RecvMsg(f); err != nil {
 			return welcomed, causeOf(ctx, err)
-		}
-		f, err := wire.ServerFrameFrom(m)
-		if err != nil {
-			return welcomed, fmt.Errorf("client: a frame of the server: %w", err)
 		}
 		welcomed = a.receive(f) || welcomed
 	}
@@ -138,7 +131,7 @@ func (a *attachment) disconnect() {
 }
 
 // receive takes a frame, and reports whether it is a welcome.
-func (a *attachment) receive(f permit.ServerFrame) bool {
+func (a *attachment) receive(f *permit.ServerFrame) bool {
 	a.mu.Lock()
 	now := a.exactNow()
 	a.heard, a.stale = now, false
@@ -148,7 +141,7 @@ func (a *attachment) receive(f permit.ServerFrame) bool {
 	if f.Kicked != "" {
 		a.kicked = f.Kicked
 	}
-	a.lessee.Receive(now, f)
+	a.lessee.Receive(now, *f)
 	if f.Welcome != nil {
 		a.failure, a.greeted = nil, true
 	}
@@ -223,7 +216,7 @@ func (a *attachment) send(stream attachStream) (sent bool, wait time.Duration, o
 	if f == nil {
 		return false, wait, false
 	}
-	if stream.Send(wire.WorkerFrame(f)) != nil {
+	if stream.SendMsg(f) != nil {
 		return false, 0, true // the receiver learns why
 	}
 	if last {
@@ -266,7 +259,7 @@ func (a *attachment) tell() {
 	}
 	a.wakeAt = sleeps
 	a.mu.Unlock()
-	if f != nil && stream.Send(wire.WorkerFrame(f)) != nil {
+	if f != nil && stream.SendMsg(f) != nil {
 		return // the receiver learns why
 	}
 	if due < sleeps {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/headroom-rpc/headroom/permit"
-	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 	"google.golang.org/grpc"
 )
 
@@ -18,12 +17,10 @@ type countingStream struct {
 	sent int
 }
 
-func (s *countingStream) Send(*headroomv1.AttachRequest) error {
+func (s *countingStream) SendMsg(any) error {
 	s.sent++
 	return nil
 }
-
-func (s *countingStream) Recv() (*headroomv1.AttachResponse, error) { select {} }
 
 // newWelcomed returns an attachment without goroutines that was welcomed, and its stream.
 func newWelcomed(t *testing.T) (*attachment, *countingStream) {
@@ -41,7 +38,7 @@ func newWelcomed(t *testing.T) (*attachment, *countingStream) {
 	if stream.sent != 1 {
 		t.Fatalf("%d frames, want the hello", stream.sent)
 	}
-	a.receive(permit.ServerFrame{Epoch: 1, Echo: a.sentAt, Welcome: &permit.Welcome{
+	a.receive(&permit.ServerFrame{Epoch: 1, Echo: a.sentAt, Welcome: &permit.Welcome{
 		Epoch: 1, TTL: permit.DefaultTTL, Heartbeat: permit.DefaultHeartbeat, Grace: permit.DefaultGrace,
 	}})
 	return a, stream
@@ -75,7 +72,7 @@ func TestTellLeavesTheRestToTheWriter(t *testing.T) {
 			t.Errorf("with %d frames unread: the writer was not woken", unread)
 		}
 	}
-	a.receive(permit.ServerFrame{Epoch: 1, Echo: a.sentAt})
+	a.receive(&permit.ServerFrame{Epoch: 1, Echo: a.sentAt})
 	stream.sent = 0
 	if tell(); stream.sent != 1 {
 		t.Errorf("once all were read: %d frames sent, want one", stream.sent)
@@ -105,7 +102,7 @@ func TestWriterSleepsOn(t *testing.T) {
 		a.tell()
 		expect("when that was told", true)
 		given := permit.Target{Resource: "r", Version: 1, Target: 1, Contended: true}
-		a.receive(permit.ServerFrame{Epoch: 1, Echo: a.sentAt, Targets: []permit.Target{given}})
+		a.receive(&permit.ServerFrame{Epoch: 1, Echo: a.sentAt, Targets: []permit.Target{given}})
 		expect("with what it was given to be used soon", false)
 		p, ok := a.shares["r"].pass(1)
 		if !ok {

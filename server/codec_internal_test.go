@@ -1,12 +1,17 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/headroom-rpc/headroom/internal/wire"
+	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
@@ -62,5 +67,79 @@ func TestCodecIsProtoForTheRest(t *testing.T) {
 	}
 	if _, ours := encoding.GetCodecV2("proto").(codec); ours {
 		t.Error("the codec is registered for the whole process")
+	}
+}
+
+// A frame of a worker that is parsed is valid, and what the message says; the rest is received as the message.
+func TestCodecReceivesFramesOfWorkers(t *testing.T) {
+	validator, err := protovalidate.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, got := newCodec(), new(workerFrame)
+	receive := func(m proto.Message, split bool) {
+		t.Helper()
+		raw, err := proto.Marshal(m)
+		if err != nil {
+			return // text that is not UTF-8
+		}
+		data := mem.BufferSlice{mem.SliceBuffer(raw)}
+		if split {
+			data = mem.BufferSlice{mem.SliceBuffer(raw[:len(raw)/2]), mem.SliceBuffer(raw[len(raw)/2:])}
+		}
+		if err := c.Unmarshal(data, got); err != nil {
+			t.Errorf("%v: %v", m, err)
+		}
+	}
+	parsed, left := 0, 0
+	for _, m := range usual() {
+		request, ok := m.(*headroomv1.AttachRequest)
+		if !ok {
+			continue
+		}
+		eachOddity(m.ProtoReflect(), "frame", func(path string) {
+			receive(request, false)
+			if got.request != nil {
+				if left++; !proto.Equal(got.request, request) {
+					t.Errorf("%s: received %v, want %v", path, got.request, request)
+				}
+				return
+			}
+			parsed++
+			want, err := wire.WorkerFrameFrom(request)
+			if err = errors.Join(err, validator.Validate(request)); err != nil || fmt.Sprint(got.frame) != fmt.Sprint(want) {
+				t.Errorf("%s: received %+v, want %+v, %v", path, got.frame, want, err)
+			}
+		})
+	}
+	if parsed == 0 || left == 0 {
+		t.Errorf("%d frames parsed, %d left, want some of each", parsed, left)
+	}
+	usual := &headroomv1.AttachRequest{Sequence: 7, Reports: []*headroomv1.PermitReport{{Resource: "a"}}}
+	if receive(usual, false); got.request != nil {
+		t.Error("the usual frame is not parsed")
+	}
+	if receive(usual, true); got.request.GetSequence() != 7 {
+		t.Errorf("a frame in two buffers is received as %v", got.request)
+	}
+	if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer("\xff")}, got); err == nil {
+		t.Error("what is no message was received")
+	}
+}
+
+func TestCodecSendsFramesOfTheServer(t *testing.T) {
+	c := newCodec()
+	for _, f := range []permit.ServerFrame{
+		{Sequence: 3, Epoch: 2, Echo: 1, Targets: []permit.Target{{Resource: "a", Version: 1, Mode: permit.ModeDrain, Binding: "b"}}},
+		{Sequence: 3, Epoch: 2, Echo: 1, Welcome: &permit.Welcome{TTL: 5, Heartbeat: 1}, Kicked: "why"},
+	} {
+		data, err := c.Marshal(&f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got headroomv1.AttachResponse
+		if err := c.Unmarshal(data, &got); err != nil || !proto.Equal(&got, wire.ServerFrame(&f)) {
+			t.Errorf("%+v came back as %v, %v", f, &got, err)
+		}
 	}
 }

@@ -177,11 +177,14 @@ func (s *permitService) read(
 		}
 		w.end(err)
 	}()
+	in := new(workerFrame)
 	for err == nil {
-		first := !w.greeted.Load()
-		var req *headroomv1.AttachRequest
-		if req, err = stream.Recv(); err == nil {
-			err = s.serve(w, req)
+		first, from := !w.greeted.Load(), w.stream
+		if first {
+			from = stream // so that it is known by all that a request came
+		}
+		if err = from.RecvMsg(in); err == nil {
+			err = s.serve(w, in)
 		} else if errors.Is(err, io.EOF) { // without a goodbye: as if the stream broke
 			err = errEnded
 		}
@@ -196,26 +199,35 @@ func (s *permitService) read(
 }
 
 // serve takes a frame of the stream. It returns an error if that was the last.
-func (s *permitService) serve(w *attached, req *headroomv1.AttachRequest) error {
-	f, err := wire.WorkerFrameFrom(req)
-	if err != nil {
-		invalid := &invalidError{}
-		invalid.add("", "%v", err)
-		return invalid
+func (s *permitService) serve(w *attached, in *workerFrame) error {
+	f := &in.frame
+	if request := in.request; request != nil {
+		in.request = nil // it is not kept until the next comes
+		if err := s.validator.Validate(request); err != nil {
+			return err
+		}
+		got, err := wire.WorkerFrameFrom(request)
+		if err != nil {
+			invalid := &invalidError{}
+			invalid.add("", "%v", err)
+			return invalid
+		}
+		f = &got
 	}
+	var err error
 	switch greeted := w.greeted.Load(); {
 	case greeted && f.Hello != nil:
 		invalid := &invalidError{}
 		invalid.add("hello", "only the first frame of a stream may have it")
 		return invalid
 	case greeted:
-		err = w.apply(&f)
+		err = w.apply(f)
 	case f.Hello == nil:
 		invalid := &invalidError{}
 		invalid.add("hello", "the first frame of a stream must have it")
 		return invalid
 	default:
-		err = s.begin(w, &f)
+		err = s.begin(w, f)
 		w.greeted.Store(err == nil)
 	}
 	if err == nil && f.Goodbye {

@@ -3,7 +3,6 @@ package server
 import (
 	"time"
 
-	"github.com/headroom-rpc/headroom/internal/wire"
 	"github.com/headroom-rpc/headroom/permit"
 )
 
@@ -123,7 +122,7 @@ func (w *attached) send(timeout time.Duration) (more bool, err error) {
 	}
 	w.waits.Store(int64(timeout))
 	w.stuck.Reset(timeout)
-	err = w.stream.SendMsg(wire.ServerFrame(&f))
+	err = w.stream.SendMsg(&f)
 	w.stuck.Stop()
 	switch {
 	case err != nil:

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"github.com/headroom-rpc/headroom/internal/boottime"
 	"github.com/headroom-rpc/headroom/limit"
 	"github.com/headroom-rpc/headroom/permit"
@@ -30,6 +31,7 @@ type permitService struct {
 	instanceID  string
 	version     string
 	stalled     func(context.Context)
+	validator   protovalidate.Validator // of the frames of Attach
 	snapshotter *snapshot.Snapshotter
 	severity    *severity.Runner
 	deaths      *deaths

@@ -217,6 +217,7 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s.severity.tasks, s.permits.reserve = s.tasks, s.tasks.reserve
+	s.permits.validator = validator
 	s.metrics = newMetrics(c.Version, func() (snapshot.View, error) {
 		view, _, err := c.Snapshotter.View()
 		return view, err

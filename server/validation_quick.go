@@ -15,7 +15,7 @@ func valid(m proto.Message) bool {
 	case *headroomv1.AttachRequest:
 		return validFrame(m)
 	case *headroomv1.AcquirePermitRequest:
-		return named(m.Resource, &resourceBytes) && !isOther(m.Resource[0]) && named(m.RequestId, &requestBytes) &&
+		return validResource(m.Resource) && named(m.RequestId, &requestBytes) &&
 			within(m.Count, 0, 1_000_000) && m.Ttl == nil && within(int64(m.Priority), -10, 10) && m.Client == ""
 	case *headroomv1.ReleasePermitRequest:
 		return within(int64(len(m.PermitId)), 1, maxNamed)
@@ -37,7 +37,7 @@ func validFrame(m *headroomv1.AttachRequest) bool {
 }
 
 func validReport(r *headroomv1.PermitReport) bool {
-	return named(r.Resource, &resourceBytes) && !isOther(r.Resource[0]) &&
+	return validResource(r.Resource) &&
 		r.Version >= 0 && r.Held >= 0 && r.Want >= 0 && r.GetCeiling() >= 0 && r.Guarantee >= 0 && r.Need >= 0 &&
 		within(int64(r.Weight), 0, 1000) && within(int64(r.Priority), -10, 10) &&
 		validSpan(r.OldestWait) && validSpan(r.MeanHold) && (r.Usage == nil || validUsage(r.Usage))
@@ -80,8 +80,10 @@ var (
 	requestBytes  = newByteSet(lowerAndDigits + upper + "._:-")
 )
 
-// isOther reports whether a byte of resourceBytes may not be the first.
-func isOther(b byte) bool { return b == '.' || b == '_' || b == '-' }
+// validResource reports whether s is the name of a resource.
+func validResource(s string) bool {
+	return named(s, &resourceBytes) && s[0] != '.' && s[0] != '_' && s[0] != '-'
+}
 
 // named reports whether s is a name of such bytes.
 func named(s string, set *byteSet) bool {
