@@ -9,10 +9,10 @@ import (
 const reportDelay = 100 * time.Millisecond
 
 // usageDelay is the same for the first firstUsages changes of the usage: in three seconds, while the law of a server knows
-// little of the work and looks as often.
+// little of the work and looks nearly as often.
 const (
-	usageDelay  = 250 * time.Millisecond
-	firstUsages = 12
+	usageDelay  = 200 * time.Millisecond
+	firstUsages = 15
 )
 
 // atOnce is before every time, and never after every one.
@@ -112,15 +112,16 @@ func (w *Lessee) slot(resource string) *slot {
 }
 
 // Demand states what the worker wants of a resource from now on. More than was reported, or something asked in
-// another way, is due at once; another usage a heartbeat after the last report, the first twelve of work that holds
-// permits 250 ms after it; anything else with the next frame, or 100 ms after the last report.
+// another way, is due at once; another usage a heartbeat after the last report, the first of work that holds permits at once
+// and the next fourteen 200 ms after it; anything else with the next frame, or 100 ms after the last report.
 func (w *Lessee) Demand(resource string, d Demand) {
 	s := w.slot(resource)
 	before, first := s.demand, !s.asked
 	s.demand, s.asked = d, true
 	switch {
 	case first, s.gate.Held()+d.Waiting > s.reported.Want, d.Weight != before.Weight,
-		d.Priority != before.Priority, d.Guarantee != before.Guarantee, d.Need > before.Need, s.idle():
+		d.Priority != before.Priority, d.Guarantee != before.Guarantee, d.Need > before.Need, s.idle(),
+		d.HasUsage && d.Usage != before.Usage && s.usages == 0 && s.gate.Held() > 0: // the later ones are measured from it
 		s.due = atOnce
 	case d.Waiting != before.Waiting, d.Need != before.Need: // as when work that waited has started
 		s.due = min(s.due, s.sent+reportDelay)

@@ -106,8 +106,9 @@ func TestLesseeReportsUsageSoonAtFirst(t *testing.T) {
 	}
 	a.Lessee.Demand(room, permit.Demand{Waiting: 1, Usage: permit.Usage{CPU: usage}, HasUsage: true})
 	a.frame(t) // that it holds one
-	for range 12 {
-		expect("with a permit", 250*time.Millisecond)
+	expect("with a permit for the first time", time.Nanosecond) // at once, but after the last frame
+	for range 14 {
+		expect("with a permit", 200*time.Millisecond)
 	}
 	for range 8 {
 		expect("with a permit, later", permit.DefaultHeartbeat)

@@ -17,10 +17,11 @@ type User struct {
 	// since the session has the resource.
 	PermitSeconds float64
 
-	// Usage is what the newest report with one said, and Reported when it came, where HasUsage is true.
-	Usage    Usage
-	Reported time.Duration
-	HasUsage bool
+	// Usage is what the newest report with one said, and Reported when it came, where HasUsage is true. First is what
+	// the first one said: sums from which all later ones go on.
+	Usage, First Usage
+	Reported     time.Duration
+	HasUsage     bool
 }
 
 // Users appends to dst the sessions that hold, may hold or want permits of the resource, in no order.
@@ -39,7 +40,7 @@ func (l *Ledger) Users(now time.Duration, resource string, dst []User) ([]User, 
 				dst = append(dst, User{
 					Session: sh.session.id, Party: sh.session.party, Weight: int(sh.weight), Want: sh.want, Need: sh.need,
 					Held: sh.charge.held, Charge: sh.charge.amount(), PermitSeconds: sh.permitSeconds(l.now),
-					Usage: sh.usage, Reported: sh.used, HasUsage: sh.hasUsage,
+					Usage: sh.usage, First: sh.first, Reported: sh.used, HasUsage: sh.hasUsage,
 				})
 			}
 		}

@@ -124,7 +124,7 @@ func TestUsers(t *testing.T) {
 	users, err := w.ledger.Users(w.now, "r", nil)
 	want := []permit.User{{
 		Session: busy.id, Party: party("uid:0"), Weight: 3, Held: 2, Charge: 4, Want: 4, Need: 2,
-		Usage: used, Reported: time.Second, HasUsage: true,
+		Usage: used, First: used, Reported: time.Second, HasUsage: true,
 	}}
 	if err == nil && len(users) == 1 {
 		if got := users[0].PermitSeconds; got != 0 {
@@ -137,10 +137,14 @@ func TestUsers(t *testing.T) {
 	}
 	w.step(time.Second)
 	busy.held = 1
+	busy.report.Usage, busy.report.HasUsage = permit.Usage{Uptime: 10 * time.Second, CPU: 4 * time.Second}, true
 	busy.send()
 	w.step(500 * time.Millisecond)
 	if users, _ = w.ledger.Users(w.now, "r", nil); users[0].PermitSeconds != 2.5 {
 		t.Errorf("PermitSeconds = %v after two for 1 s and one for 0.5 s, want 2.5", users[0].PermitSeconds)
+	}
+	if users[0].First != used || users[0].Usage != busy.report.Usage {
+		t.Errorf("the first usage is %+v and the newest %+v, want %+v and %+v", users[0].First, users[0].Usage, used, busy.report.Usage)
 	}
 	if _, err := w.ledger.Users(w.now, "none", nil); !errors.Is(err, permit.ErrNoResource) {
 		t.Errorf("Users of no resource: %v", err)

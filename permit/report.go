@@ -105,6 +105,9 @@ func (l *Ledger) demand(sh *share, in *Report) {
 	}
 	sh.meanHold = max(in.MeanHold, 0)
 	if in.HasUsage {
+		if !sh.hasUsage {
+			sh.first = in.Usage
+		}
 		sh.usage, sh.used, sh.hasUsage = in.Usage, l.now, true
 	}
 	sh.waiting = sh.want > sh.charge.held

@@ -121,7 +121,7 @@ type share struct {
 	asked         int64 // the guarantee
 	guarantee     int64 // as admitted
 	meanHold      time.Duration
-	usage         Usage
+	usage, first  Usage
 	used          time.Duration // when usage came, if hasUsage
 	hasUsage      bool
 	part          int64 // the bound by SetPart

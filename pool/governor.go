@@ -12,9 +12,11 @@ const (
 	stepInterval = time.Second            // between two steps of a law
 	leastStep    = 250 * time.Millisecond // at the least, even if the verdict changes: a shorter window says little
 
-	// A server is told more often what the tasks use while it knows little of them.
+	// A server is told what the tasks use in time for the next heartbeat, and more often while it knows little of them: at
+	// least as often as its law then looks.
+	reportInterval = 900 * time.Millisecond
 	firstReports   = 3 * time.Second
-	reportInterval = 250 * time.Millisecond
+	firstInterval  = 200 * time.Millisecond
 )
 
 // governor has the limit of a run follow its law, and the start gate the memory. Only the loop changes it, under the
@@ -172,8 +174,9 @@ func (r *run) stepLocked(now time.Duration, in limit.Input) limit.Pool {
 	g.stepAt = now + stepInterval
 	if _, shared := p.opts.Permits.(*Share); p.opts.Permits != nil && !shared {
 		p.opts.Permits.Report(g.sums.usage)
+		g.stepAt = now + reportInterval
 		if now-g.beganAt < firstReports {
-			g.stepAt = now + reportInterval
+			g.stepAt = now + firstInterval
 		}
 	}
 	c.share, c.gate = limit.Share{}, limit.Gate{}

@@ -47,7 +47,7 @@ func TestWindowsSpan(t *testing.T) {
 	report := func(id byte, at, cpu time.Duration) permit.User {
 		u := permit.UnknownUsage(at)
 		u.CPU = cpu
-		return permit.User{Session: permit.SessionID{id}, Weight: 1, Usage: u, HasUsage: true, Reported: at}
+		return permit.User{Session: permit.SessionID{id}, Weight: 1, Usage: u, First: u, HasUsage: true, Reported: at}
 	}
 	var w usageWindows
 	w.look(10*s, []permit.User{report(1, 9*s, 1*s)}, nothing)

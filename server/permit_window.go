@@ -55,6 +55,9 @@ func (w *usageWindows) look(
 			last = window{user: permit.User{HasUsage: false}, at: now, begun: now}
 		}
 		next := window{user: *user, at: now, begun: last.begun, offset: last.offset, from: last.from, to: last.to}
+		if user.HasUsage && !last.user.HasUsage && user.First.Uptime < user.Usage.Uptime {
+			last.user.Usage, last.user.HasUsage = user.First, true
+		}
 		next.pool = pool(now, user, &last)
 		if before := last.user.Usage.Uptime; user.HasUsage && (!last.user.HasUsage || user.Usage.Uptime != before) {
 			goesOn := last.user.HasUsage && user.Usage.Uptime > before

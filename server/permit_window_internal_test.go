@@ -26,7 +26,11 @@ func TestWindows(t *testing.T) {
 	base := permit.User{Session: id, Weight: 2, Held: 3, Want: 8}
 	with := func(seconds float64, reported time.Duration, u permit.Usage) permit.User {
 		user := base
-		user.PermitSeconds, user.Reported, user.Usage, user.HasUsage = seconds, reported, u, true
+		user.PermitSeconds, user.Reported, user.Usage, user.First, user.HasUsage = seconds, reported, u, u, true
+		return user
+	}
+	since := func(user permit.User, first permit.Usage) permit.User {
+		user.First = first
 		return user
 	}
 	without := func(seconds float64) permit.User {
@@ -72,6 +76,10 @@ func TestWindows(t *testing.T) {
 		{"the means are over the worker's own time", []step{
 			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
 			{11 * s, with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), pool(2, means(2*s, 0.5, 1, 10))},
+		}},
+		{"what was used between the first report and the first look counts", []step{
+			{11 * s, since(with(2, 11*s, report(7*s, 3*s, 5*s, 13*s, 17)), report(5*s, 2*s, 3*s, 9*s, 7)),
+				pool(2, means(2*s, 0.5, 1, 10))},
 		}},
 		{"between two reports the means hold, and nothing is counted twice", []step{
 			{10 * s, with(0, 10*s, report(5*s, 2*s, 3*s, 9*s, 7)), pool(3, gauges)},
@@ -139,7 +147,7 @@ func TestWindowsMeasured(t *testing.T) {
 		u := permit.UnknownUsage(at)
 		u.CPU, u.Runnable, u.Permits = cpu, cpu, 4*at
 		return permit.User{
-			Session: permit.SessionID{1}, Weight: 1, Held: 4, PermitSeconds: 4 * at.Seconds(), Usage: u, HasUsage: true, Reported: at,
+			Session: permit.SessionID{1}, Weight: 1, Held: 4, PermitSeconds: 4 * at.Seconds(), Usage: u, First: u, HasUsage: true, Reported: at,
 		}
 	}
 	silent := func(at time.Duration) permit.User {
