@@ -12,7 +12,8 @@ type ramp struct {
 	of             [3]float64 // starts, ends and permit-seconds of the same
 	last           [3]float64 // logarithms of cpu by each of them
 	known          [3]bool
-	spread         [3]float64 // sums of the squares of what they changed by
+	mean           [3]float64 // of last, of late
+	spread         [3]float64 // sums of the squares of their distances from that
 	windows        int
 }
 
@@ -25,11 +26,15 @@ const (
 // mostGrowth bounds what is made of growth, as the logarithm of starts by ends.
 var mostGrowth = math.Log(4)
 
+// leastRamp is the CPU time in seconds of a ramp before which its proportions are mostly errors of the sensors.
+const leastRamp = 0.05
+
 // What of the spread is left after another window, the first ones being rough, and what one in which there is no
 // proportion counts.
 const (
-	fading   = 0.6
-	unlikely = 1
+	fading    = 0.6
+	unlikely  = 1
+	following = 0.4 // of a new proportion in the mean of the last ones: one that drifts stays ahead of it, errors do not
 )
 
 // observe learns from a window of dt seconds, in which n permits used u cores and had queue tasks at the CPU, with
@@ -40,11 +45,14 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 	if r.windows > 0 && float64(s.Started) < 1.2*float64(s.Completed) || u <= 0 {
 		return // it does not grow
 	}
-	r.windows++
 	r.cpu += u * dt
 	r.of[byStart] += float64(s.Started)
 	r.of[byEnd] += float64(s.Completed)
 	r.of[byPermit] += n * dt
+	if r.cpu < leastRamp {
+		return
+	}
+	r.windows++
 	for i, of := range r.of {
 		r.spread[i] *= fading
 		if i == byStart {
@@ -57,7 +65,10 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 		}
 		x := math.Log(r.cpu / of)
 		if r.known[i] {
-			r.spread[i] += (x - r.last[i]) * (x - r.last[i])
+			r.spread[i] += (x - r.mean[i]) * (x - r.mean[i])
+			r.mean[i] += following * (x - r.mean[i])
+		} else {
+			r.mean[i] = x
 		}
 		r.last[i], r.known[i] = x, true
 	}

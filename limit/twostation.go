@@ -142,7 +142,9 @@ type station struct {
 	evidence           float64 // grown tasks that both were learned from
 	ceiling            ceiling
 
-	share  float64 // cores
+	fair   float64 // cores, of the usable ones
+	lean   float64 // logarithm of what fair is multiplied with, since the pool uses less or more than was planned
+	share  float64 // cores, with that
 	busy   float64 // of these that are to be in use
 	queue  float64 // tasks that are to be at the CPU
 	target float64

@@ -16,6 +16,7 @@ const (
 	leastUse    = 0.005 // core-seconds from which the CPU time of a pool's tasks is known
 	idleUse     = 0.5   // of the cores: tasks that use less and of which no more is known are let double
 	leastBurst  = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
+	firstUse    = 0.5   // seconds in which that is looked at
 	unproven    = 4     // permits for each core and second, before a task that uses its CPU late ended
 	smoothing   = 0.2   // of a new mean in what others use, in a window
 	fewPresence = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
@@ -87,8 +88,8 @@ func (t *twostation) measure(in *Input) {
 		}
 		// At first a window counts in proportion to how long after the first one it was.
 		d := min(math.Pow(lasts, dt), math.Exp(-dt/(s.windows+dt)))
-		if s.windows == 0 {
-			s.late = u*dt < leastBurst*max(n, float64(s.Started))
+		if s.windows < firstUse {
+			s.late = s.used+u*dt < leastBurst*max(n, s.started)
 		}
 		if s.atCPU = r; inferred {
 			s.atCPU = n // at the most
@@ -107,8 +108,10 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 		floor = leastCores
 	}
 	t.watchOthers(in, learn)
+	t.lean(in, learn)
 	usable := max(in.Host.Cores-t.others, floor*in.Host.Cores)
 	left := t.waterfillCores(usable)
+	t.balance()
 	var all, atCPU, spare float64
 	for _, s := range t.stations {
 		if s.Waiting == 0 {
