@@ -105,7 +105,7 @@ func TestLesseeReportsUsageSoonAtFirst(t *testing.T) {
 		t.Fatal("it was given nothing")
 	}
 	a.Lessee.Demand(room, permit.Demand{Waiting: 1, Usage: permit.Usage{CPU: usage}, HasUsage: true})
-	a.frame(t) // that it holds one
+	a.frame(t)                                                  // that it holds one
 	expect("with a permit for the first time", time.Nanosecond) // at once, but after the last frame
 	for range 14 {
 		expect("with a permit", 200*time.Millisecond)
