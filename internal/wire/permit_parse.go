@@ -253,7 +253,10 @@ func (p *parser) text(last string) string {
 	if string(p.bytes) == last {
 		return last
 	}
-	p.odd = p.odd || !utf8.Valid(p.bytes)
+	if !utf8.Valid(p.bytes) {
+		p.odd = true
+		return "" // the frame is no use, but its texts are compared with those of the next
+	}
 	return string(p.bytes)
 }
 

@@ -98,24 +98,32 @@ func sameServerFrame(a, b *permit.ServerFrame) bool {
 		(len(a.Targets) == 0 || reflect.DeepEqual(a.Targets, b.Targets))
 }
 
-// FuzzParseFrames holds that what is parsed without a message is what the message says.
+// FuzzParseFrames holds that what is parsed without a message, in the memory of what came before, is what the message
+// says.
 func FuzzParseFrames(f *testing.F) {
 	r := rand.New(rand.NewPCG(23, 24))
 	for range 20 {
 		worker, server := usualWorkerFrame(r), usualServerFrame(r)
-		raw, _ := wire.AppendWorkerFrame(nil, &worker)
-		f.Add(raw)
-		raw, _ = wire.AppendServerFrame(nil, &server)
-		f.Add(raw)
+		fromWorker, _ := wire.AppendWorkerFrame(nil, &worker)
+		fromServer, _ := wire.AppendServerFrame(nil, &server)
+		f.Add(fromWorker, appendHostile(nil, r, "worker"))
+		f.Add(appendHostile(nil, r, "server"), fromServer)
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) { checkParsed(t, raw) })
+	f.Fuzz(func(t *testing.T, before, raw []byte) { checkParsedAfter(t, before, raw) })
 }
 
 // checkParsed reports whether raw was parsed as a frame.
 func checkParsed(t *testing.T, raw []byte) (parsed bool) {
 	t.Helper()
+	return checkParsedAfter(t, raw, raw)
+}
+
+// checkParsedAfter is checkParsed with the memory of the frame that before is, or is not.
+func checkParsedAfter(t *testing.T, before, raw []byte) (parsed bool) {
+	t.Helper()
 	var worker permit.WorkerFrame
-	if wire.ParseWorkerFrame(raw, &worker) {
+	wire.ParseWorkerFrame(before, &worker)
+	if parseAndClear(raw, &worker, wire.ParseWorkerFrame) {
 		parsed = true
 		var m headroomv1.AttachRequest
 		err := proto.Unmarshal(raw, &m)
@@ -125,7 +133,8 @@ func checkParsed(t *testing.T, raw []byte) (parsed bool) {
 		}
 	}
 	var server permit.ServerFrame
-	if wire.ParseServerFrame(raw, &server) {
+	wire.ParseServerFrame(before, &server)
+	if parseAndClear(raw, &server, wire.ParseServerFrame) {
 		parsed = true
 		var m headroomv1.AttachResponse
 		err := proto.Unmarshal(raw, &m)
@@ -135,6 +144,14 @@ func checkParsed(t *testing.T, raw []byte) (parsed bool) {
 		}
 	}
 	return parsed
+}
+
+// parseAndClear parses a copy of raw, which then is no more: so does gRPC with its buffers.
+func parseAndClear[F any](raw []byte, f *F, parse func([]byte, *F) bool) (ok bool) {
+	b := bytes.Clone(raw)
+	ok = parse(b, f)
+	clear(b)
+	return ok
 }
 
 // Frames with a byte changed, cut out or doubled, and with a field twice, are parsed as their message or not at all.
@@ -183,6 +200,7 @@ func TestOddFramesAreLeftToTheMessage(t *testing.T) {
 		"a long report": encoded(t, &headroomv1.AttachResponse{Targets: []*headroomv1.Target{{ReportWithin: durationpb.New(1e15)}}}),
 		"many targets":  encoded(t, &headroomv1.AttachResponse{Targets: make([]*headroomv1.Target, 2*permit.MaxReports+1)}),
 		"many reports":  encoded(t, &headroomv1.AttachRequest{Sequence: 1, Reports: make([]*headroomv1.PermitReport, permit.MaxReports+1)}),
+		"no text twice": []byte("\x2a\x03\x4a\x01\xff"), // a target of which the binding is a byte that is no UTF-8
 		"a negative":    encoded(t, &headroomv1.AttachResponse{Sequence: -1}),
 	} {
 		if checkParsed(t, raw) {
