@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 
 	"google.golang.org/grpc/mem"
@@ -13,14 +14,15 @@ import (
 // Socket is that of a TCP connection or a unix stream. On Linux its calls do not tell Go's scheduler of their system
 // calls, which never wait: the first one that it is told of after a sleep wakes the runtime's monitor, a thread that
 // then looks around every 20 µs. Where a process wakes for one frame that costs about as much as the frame. Deadlines
-// and Close of the connection hold, and its own calls may be mixed with these. One goroutine at a time may read and one
-// write. Neither allocates.
+// and Close of the connection hold, and its own calls may be mixed with these. As of the connection, the calls may be
+// made concurrently: those that read follow one another, and so do those that write. Neither allocates.
 type Socket struct {
 	raw syscall.RawConn
 
 	// What a call in progress reads to or writes from, and what came of it, and the function that does it: made for each
-	// call they would be garbage.
+	// call they would be garbage. The locks are what the connection has inside, where what is kept cannot be set.
 	reading struct {
+		sync.Mutex
 		size int
 		pool mem.BufferPool
 		buf  *[]byte
@@ -28,6 +30,7 @@ type Socket struct {
 		err  error
 	}
 	writing struct {
+		sync.Mutex
 		rest []byte
 		err  error
 	}
@@ -57,6 +60,8 @@ func Of(conn net.Conn) (s *Socket, ok bool) {
 // error, [io.EOF] where the other end closed. gRPC calls it where a connection has it.
 func (s *Socket) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
 	r := &s.reading
+	r.Lock()
+	defer r.Unlock()
 	r.size, r.pool, r.buf, r.n, r.err = size, pool, nil, 0, nil
 	err := s.raw.Read(s.readReady)
 	buf, n, readErr := r.buf, r.n, r.err
@@ -92,6 +97,8 @@ func (s *Socket) readOnce(fd uintptr) (done bool) {
 // Write writes all of b, or returns an error.
 func (s *Socket) Write(b []byte) (n int, err error) {
 	w := &s.writing
+	w.Lock()
+	defer w.Unlock()
 	w.rest, w.err = b, nil
 	err = s.raw.Write(s.writeReady)
 	n, writeErr := len(b)-len(w.rest), w.err

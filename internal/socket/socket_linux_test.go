@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +83,55 @@ func TestWriteAll(t *testing.T) {
 		near.Close()
 		if all := <-got; !bytes.Equal(all, want) {
 			t.Errorf("%d bytes came, or others, want %d", len(all), len(want))
+		}
+	})
+}
+
+// As of any connection, several goroutines may write and read at once: all comes, and comes once.
+func TestConcurrentCalls(t *testing.T) {
+	sockets(t, func(t *testing.T, s *socket.Socket, near, far net.Conn) {
+		other, ok := socket.Of(far)
+		if !ok {
+			t.Fatal("the other end has no socket")
+		}
+		const calls, size = 8, 1 << 18
+		var writers, readers sync.WaitGroup
+		for i := range calls {
+			writers.Go(func() {
+				if n, err := s.Write(bytes.Repeat([]byte{byte(i)}, size)); n != size || err != nil {
+					t.Errorf("Write = %d, %v, want %d", n, err, size)
+				}
+			})
+		}
+		var read [calls][calls]int // by the reader and the byte
+		for i := range calls {
+			readers.Go(func() {
+				for {
+					buf, n, err := other.ReadOnReady(1<<12, mem.DefaultBufferPool())
+					if err != nil {
+						if err != io.EOF {
+							t.Errorf("read: %v, want io.EOF in the end", err)
+						}
+						return
+					}
+					for _, b := range (*buf)[:n] {
+						read[i][b%calls]++
+					}
+					mem.DefaultBufferPool().Put(buf)
+				}
+			})
+		}
+		writers.Wait()
+		near.Close()
+		readers.Wait()
+		for b := range calls {
+			got := 0
+			for i := range calls {
+				got += read[i][b]
+			}
+			if got != size {
+				t.Errorf("%d bytes of writer %d came, want %d", got, b, size)
+			}
 		}
 	})
 }
