@@ -49,9 +49,6 @@ const (
 	// the last one is taken back before it is done.
 	watchdogRetry = 100 * time.Millisecond
 
-	// watchdogThreads is how many threads it has made at its begin: what runs then may leave no room for more.
-	watchdogThreads = 4
-
 	// leashStep is the least by which a later deadline is news, and the shortest time between two.
 	leashStep = 10 * time.Millisecond
 )

@@ -21,6 +21,9 @@ import (
 // watchdogLook is the longest time between two looks at the clock, which runs on while the machine sleeps.
 const watchdogLook = time.Second
 
+// watchdogThreads is how many threads it has made at its begin: what runs then may leave no room for more.
+const watchdogThreads = 4
+
 // apart is for a process that signals from a terminal do not reach.
 func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
