@@ -41,6 +41,17 @@ func (f *workerFrame) parse(b []byte) bool {
 	return true
 }
 
+// mostKept is how many reports a stream has memory for while it waits for the next frame, which may be long.
+const mostKept = 4
+
+// release lets go of what came, but for memory for the next frame.
+func (f *workerFrame) release() {
+	f.request = nil
+	if cap(f.frame.Reports) > mostKept {
+		f.frame.Reports = nil
+	}
+}
+
 // usualFrame is more than a frame with one target takes.
 const usualFrame = 192
 

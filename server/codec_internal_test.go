@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/headroom-rpc/headroom/internal/wire"
 	"github.com/headroom-rpc/headroom/permit"
@@ -124,6 +125,47 @@ func TestCodecReceivesFramesOfWorkers(t *testing.T) {
 	}
 	if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer("\xff")}, got); err == nil {
 		t.Error("what is no message was received")
+	}
+}
+
+// A stream that waits for the next frame has no memory of a large one, nor of a message.
+func TestServedFramesAreReleased(t *testing.T) {
+	srv, _, _ := runPermits(t, nil)
+	w := &attached{arbiter: srv.permits.running.Load()}
+	w.greeted.Store(true) // without a session: its frames are refused
+	for _, test := range []struct {
+		name    string
+		reports int
+		message bool // as it states a usage
+	}{
+		{"one report", 1, false},
+		{"many reports", permit.MaxReports, false},
+		{"a message", 1, true},
+	} {
+		m := &headroomv1.AttachRequest{Sequence: 1}
+		for range test.reports {
+			m.Reports = append(m.Reports, &headroomv1.PermitReport{Resource: "a"})
+		}
+		if test.message {
+			m.Reports[0].Usage = &headroomv1.PermitUsage{Uptime: durationpb.New(1)}
+		}
+		raw, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := new(workerFrame)
+		if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, in); err != nil {
+			t.Fatal(err)
+		}
+		if (in.request != nil) != test.message {
+			t.Errorf("%s: received as a message: %v, want %v", test.name, in.request != nil, test.message)
+		}
+		if err := srv.permits.serve(w, in); !errors.Is(err, errReplaced) {
+			t.Errorf("%s: served with %v, want errReplaced", test.name, err)
+		}
+		if got := cap(in.frame.Reports); in.request != nil || got > mostKept {
+			t.Errorf("%s: memory of %d reports and the message %v are kept, want %d at most and none", test.name, got, in.request, mostKept)
+		}
 	}
 }
 

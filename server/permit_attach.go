@@ -200,9 +200,9 @@ func (s *permitService) read(
 
 // serve takes a frame of the stream. It returns an error if that was the last.
 func (s *permitService) serve(w *attached, in *workerFrame) error {
+	defer in.release()
 	f := &in.frame
 	if request := in.request; request != nil {
-		in.request = nil // it is not kept until the next comes
 		if err := s.validator.Validate(request); err != nil {
 			return err
 		}
