@@ -45,13 +45,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// panicked returns the error of a panic with v, where that is not one already.
-func panicked(v any) *PanicError {
-	if e, ok := v.(*PanicError); ok {
-		return e
-	}
-	return &PanicError{Value: v, Stack: debug.Stack()}
-}
+// panicked returns the error of a panic with v, from where it was recovered.
+func panicked(v any) *PanicError { return &PanicError{Value: v, Stack: debug.Stack()} }
 
 // errGoexit is the error of a task, or of what the pool asks, that ended its goroutine.
 var errGoexit = errors.New("pool: a task, Ready, Finished or a sequence called runtime.Goexit")

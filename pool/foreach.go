@@ -63,44 +63,43 @@ func All(ctx context.Context, tasks iter.Seq[Task], o ...Options) error {
 	if err := given(tasks != nil, true); err != nil {
 		return err
 	}
-	next, stop := iter.Pull(traced(tasks))
-	q := newQueue(next)
+	seq := pulled(tasks)
+	q := newQueue(seq)
 	p, err := fed(q, o)
 	if err != nil {
-		stop()
+		seq.stop()
 		return err
 	}
 	err = p.Run(ctx)
 	if !q.idle() { // the sequence outlived the grace, and nobody may touch it
 		return err
 	}
-	if broken := quit(stop); broken != nil {
-		return errors.Join(err, broken)
+	seq.stop()
+	if seq.err != nil && !errors.Is(err, seq.err) { // it panicked as it was left
+		return errors.Join(err, seq.err)
 	}
 	return err
 }
 
-// traced returns a sequence that panics with a [PanicError], if tasks does: whoever pulls does not see its stack.
-func traced(tasks iter.Seq[Task]) iter.Seq[Task] {
-	return func(yield func(Task) bool) {
+// sequence is pulled by one goroutine at a time.
+type sequence struct {
+	next func() (Task, bool)
+	stop func()
+	err  error // with which it panicked, and ended
+}
+
+// pulled returns tasks as a sequence whose panics are its error, with their own stacks.
+func pulled(tasks iter.Seq[Task]) *sequence {
+	s := &sequence{}
+	s.next, s.stop = iter.Pull(func(yield func(Task) bool) {
 		defer func() {
 			if v := recover(); v != nil {
-				panic(panicked(v))
+				s.err = panicked(v)
 			}
 		}()
 		tasks(yield)
-	}
-}
-
-// quit ends a sequence, and returns with what it panics when it is left early.
-func quit(stop func()) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = panicked(v)
-		}
-	}()
-	stop()
-	return nil
+	})
+	return s
 }
 
 // given reports what is nil of what a form is given.
@@ -131,6 +130,6 @@ func fed(q *queue, o []Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.source, p.asksUser = q, q.pull != nil || options.Status != nil
+	p.source, p.asksUser = q, q.seq != nil || options.Status != nil
 	return p, nil
 }

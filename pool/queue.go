@@ -13,8 +13,8 @@ const maxResting = 10_000
 // queue is the source of the forms that are given their work: what was submitted, and what a sequence yields. Tasks
 // start in their order, but for those of keys that rest, which others overtake.
 type queue struct {
-	// pull yields the next task of a sequence. Nil where there is none.
-	pull func() (Task, bool)
+	// seq is where tasks are pulled from. Nil where they are submitted.
+	seq *sequence
 
 	mu      sync.Mutex
 	first   fifo // come before all others: put back, or rested
@@ -34,8 +34,8 @@ type rest struct {
 	index int // in rests
 }
 
-func newQueue(pull func() (Task, bool)) *queue {
-	return &queue{pull: pull, keys: make(map[string]*rest)}
+func newQueue(seq *sequence) *queue {
+	return &queue{seq: seq, keys: make(map[string]*rest)}
 }
 
 func (q *queue) push(t Task) {
@@ -65,12 +65,15 @@ func (q *queue) next(_ context.Context, now time.Duration) (t Task, b Block, aga
 		}
 	}
 	for {
-		t, ok := q.popLocked()
+		t, ok, err := q.popLocked()
+		if ok {
+			err = t.validate()
+		}
+		if err != nil {
+			return Task{}, BlockNone, 0, err
+		}
 		if !ok {
 			break
-		}
-		if err := t.validate(); err != nil {
-			return Task{}, BlockNone, 0, err
 		}
 		r := q.keys[t.Key]
 		if t.Key == "" || r == nil {
@@ -86,26 +89,27 @@ func (q *queue) next(_ context.Context, now time.Duration) (t Task, b Block, aga
 }
 
 // popLocked takes the task that is next, whatever its key.
-func (q *queue) popLocked() (Task, bool) {
+func (q *queue) popLocked() (t Task, ok bool, err error) {
 	switch {
 	case q.first.len() > 0:
-		return q.first.pop(), true
+		return q.first.pop(), true, nil
 	case q.fifo.len() > 0:
-		return q.fifo.pop(), true
-	case q.pull == nil || q.closed || q.resting >= maxResting:
-		return Task{}, false
+		return q.fifo.pop(), true, nil
+	case q.seq == nil || q.closed || q.resting >= maxResting:
+		return Task{}, false, nil
 	}
 	return q.pullLocked()
 }
 
-func (q *queue) pullLocked() (t Task, ok bool) {
+func (q *queue) pullLocked() (t Task, ok bool, err error) {
 	q.pulling = true
 	q.mu.Unlock()
-	defer func() { // also where the sequence panics, which ends it
+	defer func() { // also where the sequence ends its goroutine
 		q.mu.Lock()
 		q.pulling, q.closed = false, !ok
 	}()
-	return q.pull()
+	t, ok = q.seq.next()
+	return t, ok, q.seq.err
 }
 
 // idle reports whether nothing is being pulled.
@@ -158,7 +162,7 @@ func (q *queue) waiting(ready bool, held int64) int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := int64(q.first.len() + q.fifo.len())
-	if q.pull != nil && ready && !q.closed {
+	if q.seq != nil && ready && !q.closed {
 		n = max(n, held, 1)
 	}
 	return n
