@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"runtime/debug"
 	"time"
 
 	"github.com/headroom-rpc/headroom/snapshot"
@@ -100,7 +99,7 @@ func (r *run) exec(w *running) (err error) {
 			return
 		}
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+			err = panicked(v)
 			return
 		}
 		if next := r.done(w, errGoexit); next != nil { // this goroutine is about to end

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"runtime/debug"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
@@ -149,7 +148,7 @@ func (r *run) usage() (own Usage) {
 	defer func() {
 		if v := recover(); v != nil {
 			own = Usage{CPU: -1, Runnable: -1, Memory: -1}
-			r.fail(&PanicError{Value: v, Stack: debug.Stack()})
+			r.fail(panicked(v))
 		}
 	}()
 	return r.pool.opts.Usage()

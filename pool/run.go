@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"runtime/debug"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
@@ -237,7 +236,7 @@ func (r *run) observe() (current, historical snapshot.Status, judged bool) {
 			r.pool.mu.Lock()
 			defer r.pool.mu.Unlock()
 			r.governor.sampling = false // no reading is due any more
-			r.failLocked(&PanicError{Value: v, Stack: debug.Stack()})
+			r.failLocked(panicked(v))
 		}
 	}()
 	if r.pool.opts.Profile.crawlee() {

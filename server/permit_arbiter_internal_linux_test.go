@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/headroom-rpc/headroom/permit"
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
@@ -33,26 +32,7 @@ func TestWhoAskedDuringAWriteIsTold(t *testing.T) {
 	if _, err := write.Write([]byte{0}); err != nil {
 		t.Fatal(err)
 	}
-	root, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	a := srv.permits.running.Load()
-	a.enter()
-	a.journal = &journal{root: root, file: write, ceilings: map[ceilingKey]permit.Record{}, leases: map[leaseID]lease{}}
-	a.leave(nil)
-
-	stream, err := client.Attach(call)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Send(&headroomv1.AttachRequest{
-		Sequence: 1, SendNanos: 1, Hello: &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)},
-		Reports: []*headroomv1.PermitReport{{Resource: "api", Want: 1}},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	a, stream := journalTo(t, srv, write), attachForOne(call, t, client)
 	if _, err := stream.Recv(); err != nil { // the welcome
 		t.Fatal(err)
 	}

@@ -19,6 +19,37 @@ import (
 	headroomv1 "github.com/headroom-rpc/headroom/proto/headroom/v1"
 )
 
+// journalTo has the grants of the server written to file.
+func journalTo(t *testing.T, srv *Server, file *os.File) *arbiter {
+	t.Helper()
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	a := srv.permits.running.Load()
+	a.enter()
+	a.journal = &journal{root: root, file: file, ceilings: map[ceilingKey]permit.Record{}, leases: map[leaseID]lease{}}
+	a.leave(nil)
+	return a
+}
+
+// attachForOne attaches a worker that wants one permit of api.
+func attachForOne(call context.Context, t *testing.T, client headroomv1.PermitServiceClient) headroomv1.PermitService_AttachClient {
+	t.Helper()
+	stream, err := client.Attach(call)
+	if err == nil {
+		err = stream.Send(&headroomv1.AttachRequest{
+			Sequence: 1, SendNanos: 1, Hello: &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)},
+			Reports: []*headroomv1.PermitReport{{Resource: "api", Want: 1}},
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
 // Nothing is told of a grant before it is written down, and while that takes its time everything else goes on.
 func TestGrantsAreWrittenFirst(t *testing.T) {
 	srv, client, _ := runPermits(t, func(c *Config) { c.Permits.TTL = 3 * time.Second }) // of a worker that is slow
@@ -37,26 +68,7 @@ func TestGrantsAreWrittenFirst(t *testing.T) {
 		_, err = write.Write(make([]byte, 4096))
 	}
 	write.SetWriteDeadline(time.Time{})
-	root, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	a := srv.permits.running.Load()
-	a.enter()
-	a.journal = &journal{root: root, file: write, ceilings: map[ceilingKey]permit.Record{}, leases: map[leaseID]lease{}}
-	a.leave(nil)
-
-	stream, err := client.Attach(call)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Send(&headroomv1.AttachRequest{
-		Sequence: 1, SendNanos: 1, Hello: &headroomv1.Hello{Client: "w", InstanceId: make([]byte, 16)},
-		Reports: []*headroomv1.PermitReport{{Resource: "api", Want: 1}},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	a, stream := journalTo(t, srv, write), attachForOne(call, t, client)
 	eventually(t, "a write to wait", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
