@@ -24,11 +24,14 @@ type ceiling struct {
 	dirty     time.Duration
 	probe     time.Duration // how long to hold
 	held      float64       // seconds for which it was
+	before    float64       // permits at work in the last window
 }
 
 // observe learns from a window of dt seconds.
 func (c *ceiling) observe(now time.Duration, s *station, dt float64) {
-	n := max(1, s.InUse-float64(s.Delayed))
+	atWork := max(1, s.InUse-float64(s.Delayed))
+	n := max(atWork, c.before) // a refusal holds back what starts next: fewer are at work for the rest of its window
+	c.before = atWork
 	refused, calls := float64(s.Throttled), float64(max(s.Calls, s.Throttled))
 	if refused >= dirtyCount && refused > dirtyShare*calls {
 		if c.at > 0 && now-c.dirty < retryTime && refused <= retryShare*calls {

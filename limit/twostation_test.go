@@ -381,6 +381,17 @@ func TestTwoStationRules(t *testing.T) {
 			t.Errorf("up to %d, where %d are allowed", highest, allowed)
 		}
 	})
+	t.Run("refusals count against what was at work before them", func(t *testing.T) {
+		law := mustParse(t, "twostation")
+		before := settle(law, 0, 60, mib).Limit
+		in := steady(60*time.Second, before, mib)
+		p := &in.Pools[0]
+		p.Throttled, p.Calls = 2, before
+		p.InUse, p.Leased = p.InUse/2, before/4 // which it has held back since
+		if got := law.Step(in).Limit; got < before*8/10 {
+			t.Errorf("from %d to %d by two refusals, want nine tenths", before, got)
+		}
+	})
 	t.Run("weights and bounds", func(t *testing.T) {
 		law := mustParse(t, "twostation")
 		in := busyHost(3, 60, 8)
