@@ -50,6 +50,7 @@ type core struct {
 	gate     limit.Gate
 	share    limit.Share
 	used     int64
+	climb    climb // of used
 	unseen   int64
 	grown    float64
 	duration time.Duration // that a task is expected to take
@@ -77,7 +78,7 @@ func newCore(o *Options) core {
 // begin forgets what ran and started before.
 func (c *core) begin() {
 	c.stopped, c.tasks, c.held = false, 0, 0
-	c.overloaded, c.gate, c.used, c.unseen, c.grown, c.shedUntil = false, limit.Gate{}, 0, 0, 0, 0
+	c.overloaded, c.gate, c.used, c.climb, c.unseen, c.grown, c.shedUntil = false, limit.Gate{}, 0, climb{}, 0, 0, 0
 	c.minute = minute{most: c.minute.most}
 	c.bucket.full, c.pace.full = 0, 0
 }

@@ -103,6 +103,7 @@ func (r *run) takeInLocked(own Usage, used int64) (now time.Duration) {
 	g.own = own
 	r.meter.Read(now, own.reading())
 	c.duration, c.grown, c.used, c.unseen = r.meter.Duration(), r.meter.Grown(now), used, 0
+	c.climb.see(now, used)
 	g.lowest.see(own.Memory, c.grown)
 	g.readAt = now + readInterval
 	return now

@@ -282,6 +282,53 @@ func TestShed(t *testing.T) {
 	})
 }
 
+// Memory that rises from reading to reading is shed before it is critical, a leap that ends under the line is not.
+func TestShedGoesByTheRise(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		used []int64 // in thousandths, a tenth of a second apart
+		want bool
+	}{
+		{"rises over the line by the next reading", []int64{700, 700, 820, 880, 940}, true},
+		{"leaps", []int64{700, 700, 700, 940, 940}, false},
+		{"rises slowly", []int64{900, 910, 920, 930, 940}, false},
+		{"falls", []int64{700, 700, 940, 930, 920}, false},
+		{"is over the line", []int64{700, 700, 700, 700, 951}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b box
+				var shed atomic.Int64
+				b.used.Store(c.used[0])
+				p := newPool(t, pool.Options{
+					Law: growing{line: 1 << 40}, Host: b.host, Memory: pool.Memory{Shed: true}, Max: 10,
+					Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: 500} },
+					Run: func(ctx context.Context) error {
+						<-ctx.Done()
+						if errors.Is(context.Cause(ctx), pool.ErrShed) {
+							shed.Add(1)
+						}
+						return ctx.Err()
+					},
+				})
+				result := start(t, p)
+				time.Sleep(2050 * time.Millisecond) // between two readings
+				for _, used := range c.used {
+					b.used.Store(used)
+					time.Sleep(100 * time.Millisecond)
+				}
+				if got := shed.Load() > 0; got != c.want {
+					t.Errorf("%d tasks were shed, want some: %v", shed.Load(), c.want)
+				}
+				if err := p.Abort(); err != nil {
+					t.Error(err)
+				}
+				<-result
+			})
+		})
+	}
+}
+
 func TestShedLeavesOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b box
@@ -310,6 +357,42 @@ func TestShedLeavesOne(t *testing.T) {
 			t.Errorf("%d shed, %d failed, %d completed; want 4, none and all", s.Shed, s.Failed, s.Completed)
 		}
 	})
+}
+
+// By a known footprint the youngest have taken less than the others, so that more of them go.
+func TestShedCountsWhatTasksHaveTaken(t *testing.T) {
+	for _, c := range []struct {
+		footprint int64
+		want      int64
+	}{{0, 1}, {100, 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			var b box
+			b.used.Store(500)
+			var shed atomic.Int64
+			p := newPool(t, pool.Options{
+				Law: growing{line: 1 << 40, footprint: c.footprint}, Host: b.host, Memory: pool.Memory{Shed: true}, Max: 10,
+				Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: b.used.Load()} },
+				Run: func(ctx context.Context) error {
+					<-ctx.Done()
+					if errors.Is(context.Cause(ctx), pool.ErrShed) {
+						shed.Add(1)
+					}
+					return ctx.Err()
+				},
+			})
+			result := start(t, p)
+			time.Sleep(2050 * time.Millisecond)
+			b.used.Store(990) // 99 each, and 40 of a footprint of 100 while nothing says how long they take
+			time.Sleep(100 * time.Millisecond)
+			if got := shed.Load(); got != c.want {
+				t.Errorf("footprint %d: %d were shed, want %d", c.footprint, got, c.want)
+			}
+			if err := p.Abort(); err != nil {
+				t.Error(err)
+			}
+			<-result
+		})
+	}
 }
 
 // What was cancelled does not come back before the law had its next step.
