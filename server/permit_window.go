@@ -28,9 +28,12 @@ type usageWindows struct {
 // A window is what was known of one session at the last look.
 type window struct {
 	user   permit.User
-	pool   limit.Pool
+	pool   limit.Pool // by what it reports
 	at     time.Duration
 	sensed sensed        // what was measured; zero if nothing was
+	cores  float64       // the same, between the last two measurements
+	twice  bool          // there are two
+	hidden hidden        // of what was measured
 	begun  time.Duration // when it was first looked at
 
 	// What is to be added to the worker's clock for that of the server, but for the time that a report takes: the least
@@ -66,20 +69,18 @@ func (w *usageWindows) look(
 				next.offset = took
 			}
 			if goesOn {
-				next.from, next.to = last.user.Usage.Uptime+next.offset, user.Usage.Uptime+next.offset
+				next.from, next.to = before+next.offset, user.Usage.Uptime+next.offset
 			}
 		}
+		pool := next.pool
 		var ok bool
-		if next.sensed, ok = measured(user.Session); ok && last.sensed.at > 0 && correct(&next.pool, next.sensed, &last) {
-			next.pool.Stale = next.pool.Stale && user.HasUsage
-			if next.sensed.at > last.sensed.at {
-				next.from, next.to = last.sensed.at, next.sensed.at
-			}
+		if next.sensed, ok = measured(user.Session); ok {
+			next.correct(&pool, &last)
 		}
-		if !next.pool.CPUKnown {
+		if !pool.CPUKnown {
 			next.from, next.to = 0, 0
 		}
-		w.pools = append(w.pools, next.pool)
+		w.pools = append(w.pools, pool)
 		seen[user.Session] = next
 	}
 	if w.last != nil {
@@ -166,20 +167,29 @@ func counted(n, before int64) int64 {
 	return max(n-before, 0)
 }
 
-// correct takes the CPU time that was measured where the worker says less, or nothing: what it hides others would be
-// short of. It reports whether it did.
-func correct(p *limit.Pool, now sensed, last *window) (corrected bool) {
-	cores := last.pool.CPU // while there is nothing newer
-	if span := (now.at - last.sensed.at).Seconds(); span > 0 {
-		cores = max(0, (now.cpu-last.sensed.cpu).Seconds()/span)
-	} else if !last.pool.CPUKnown {
-		return false
+// correct adds to the CPU time of the pool what was measured and the worker does not tell, or takes all of it where it tells
+// nothing: what it hides others would be short of.
+func (w *window) correct(p *limit.Pool, last *window) {
+	w.cores, w.twice, w.hidden = last.cores, last.twice, last.hidden
+	span := w.sensed.at - last.sensed.at
+	if last.sensed.at > 0 && span > 0 {
+		w.cores, w.twice = max(0, (w.sensed.cpu-last.sensed.cpu).Seconds()/span.Seconds()), true
 	}
-	if !p.CPUKnown || cores > p.CPU {
-		p.CPU, p.CPUKnown, corrected = cores, true, true
+	w.hidden.measure(w.sensed)
+	if u := &w.user; u.HasUsage && u.Reported != last.user.Reported {
+		w.hidden.compare(u.Usage.CPU, max(u.Usage.Uptime+w.offset, u.Reported-usageLasts)) // its clock may stand still
+	}
+	switch {
+	case p.CPUKnown:
+		p.CPU += w.hidden.cores
+	case w.twice:
+		p.CPU, p.CPUKnown = w.cores, true
+		p.Stale = p.Stale && w.user.HasUsage
+		if span > 0 {
+			w.from, w.to = last.sensed.at, w.sensed.at
+		}
 	}
 	if p.RunnableKnown {
 		p.Runnable = min(max(p.Runnable, p.CPU), max(p.InUse, 0))
 	}
-	return corrected
 }

@@ -198,3 +198,54 @@ func TestWindowsMeasured(t *testing.T) {
 		})
 	}
 }
+
+// What a worker used is counted once, whether all of it is told or not: it reports at other times than it is measured, in
+// windows of which one says more and the next one less.
+func TestWindowsMeasuredAtOtherTimes(t *testing.T) {
+	const s = time.Second
+	used := func(at time.Duration) time.Duration { // as much as one core, in lumps
+		const lump = 400 * time.Millisecond
+		return at/lump*lump + min(at%lump, lump/8)*8
+	}
+	for _, tt := range []struct {
+		name  string
+		every time.Duration // the reports
+		told  func(used time.Duration) time.Duration
+		clock func(time.Duration) time.Duration
+	}{
+		{"all, often", s / 5, func(used time.Duration) time.Duration { return used }, nil},
+		{"all, seldom", 9 * s / 10, func(used time.Duration) time.Duration { return used }, nil},
+		{"half, often", s / 5, func(used time.Duration) time.Duration { return used / 2 }, nil},
+		{"half, seldom", 9 * s / 10, func(used time.Duration) time.Duration { return used / 2 }, nil},
+		{"nothing", 9 * s / 10, func(time.Duration) time.Duration { return 0 }, nil},
+		{"nothing, by a clock that nearly stands", 9 * s / 10, func(time.Duration) time.Duration { return 0 },
+			func(at time.Duration) time.Duration { return at / 1000 }},
+		{"nothing, by a clock that stands", 9 * s / 10, func(time.Duration) time.Duration { return 0 },
+			func(at time.Duration) time.Duration { return min(at, 2*s) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var w usageWindows
+			var sum, spans float64
+			for at := s; at < 30*s; at += s / 4 {
+				told := at / tt.every * tt.every
+				u := permit.UnknownUsage(told)
+				if tt.clock != nil {
+					u.Uptime = tt.clock(told)
+				}
+				u.CPU = tt.told(used(told))
+				user := permit.User{
+					Session: permit.SessionID{1}, Weight: 1, Held: 4, Usage: u, First: u, HasUsage: true, Reported: told,
+				}
+				pass := at / (950 * time.Millisecond) * (950 * time.Millisecond)
+				pools, span := w.look(at, []permit.User{user}, func(permit.SessionID) (sensed, bool) { return sensed{used(pass), pass}, true })
+				if at > 10*s {
+					sum += pools[0].CPU * span.Seconds()
+					spans += span.Seconds()
+				}
+			}
+			if cores := sum / spans; cores < 0.93 || cores > 1.07 {
+				t.Errorf("%.2f cores, want 1", cores)
+			}
+		})
+	}
+}
