@@ -112,8 +112,9 @@ func (w *Lessee) slot(resource string) *slot {
 }
 
 // Demand states what the worker wants of a resource from now on. More than was reported, or something asked in
-// another way, is due at once; another usage a heartbeat after the last report, the first of work that holds permits at once
-// and the next fourteen 200 ms after it; anything else with the next frame, or 100 ms after the last report.
+// another way, is due at once; another usage three quarters of a heartbeat after the last report, the first of work that
+// holds permits at once and the next fourteen 200 ms after it; anything else with the next frame, or 100 ms after the last
+// report.
 func (w *Lessee) Demand(resource string, d Demand) {
 	s := w.slot(resource)
 	before, first := s.demand, !s.asked
@@ -126,7 +127,8 @@ func (w *Lessee) Demand(resource string, d Demand) {
 	case d.Waiting != before.Waiting, d.Need != before.Need: // as when work that waited has started
 		s.due = min(s.due, s.sent+reportDelay)
 	case d.HasUsage && d.Usage != before.Usage:
-		wait := w.heartbeat()
+		// One for each heartbeat is told when it is new, and is the heartbeat.
+		wait := w.heartbeat() * 3 / 4
 		if s.usages < firstUsages && s.gate.Held() > 0 { // while the server knows little of the work, each says much
 			wait = min(wait, usageDelay)
 		}

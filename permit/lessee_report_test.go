@@ -97,8 +97,9 @@ func TestLesseeReportsUsageSoonAtFirst(t *testing.T) {
 		}
 		a.targets() // that the frame came keeps the lease
 	}
+	const later = permit.DefaultHeartbeat * 3 / 4
 	for range 20 {
-		expect("with nothing held", permit.DefaultHeartbeat)
+		expect("with nothing held", later)
 	}
 	a.targets(target(1, 1))
 	if _, ok := a.Gate(room).TryAcquire(a.now, 1); !ok {
@@ -111,6 +112,22 @@ func TestLesseeReportsUsageSoonAtFirst(t *testing.T) {
 		expect("with a permit", 200*time.Millisecond)
 	}
 	for range 8 {
-		expect("with a permit, later", permit.DefaultHeartbeat)
+		expect("with a permit, later", later)
+	}
+}
+
+// What is used is told when it is new, where that is about as often as there is a heartbeat, and not with the next one.
+func TestLesseeReportsUsageWhenItIsNew(t *testing.T) {
+	a := attach(t, permit.LesseeConfig{})
+	for usage := range time.Duration(8) {
+		a.now += permit.DefaultHeartbeat * 9 / 10
+		a.Lessee.Demand(room, permit.Demand{Usage: permit.Usage{CPU: usage + 1}, HasUsage: true})
+		if at, ok := a.Next(); !ok || at > a.now {
+			t.Fatalf("usage %d is due at %v, %v, want at once, at %v", usage, at, ok, a.now)
+		}
+		if f := a.frame(t); len(f.Reports) != 1 {
+			t.Fatalf("usage %d: reports %+v", usage, f.Reports)
+		}
+		a.targets() // that the frame came keeps the lease
 	}
 }
