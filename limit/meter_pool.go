@@ -23,12 +23,14 @@ type PoolMeter struct {
 	use      float64       // permit-seconds of it
 	counts   Pool          // the counts of it
 	last     PoolReading
-	read     time.Duration // when last was
+	read     time.Duration // as of when last was
 	reads    int           // ever
 	first    PoolReading   // the last one of the window before
 	since    time.Duration // when first was
 	runnable float64       // sum of Runnable, by seconds
 	ran      float64       // seconds in which it is known
+	looks    int           // readings, old ones too
+	means    Pool          // of the last window of which there was a reading, its CPU and Runnable only
 }
 
 // PoolReading is what is read of the tasks of a pool at one instant.
@@ -44,6 +46,9 @@ type PoolReading struct {
 	// Memory is what they use, in bytes, where MemoryKnown is true.
 	Memory      int64
 	MemoryKnown bool
+
+	// Age is how long before the reading all that was so.
+	Age time.Duration
 }
 
 // populations is how many tasks for each that runs must have ended before the mean of those that end is taken for the
@@ -86,14 +91,19 @@ func (m *PoolMeter) Call(calls, throttled int64) {
 // Read takes note of a reading, which stands for the time since the one before.
 func (m *PoolMeter) Read(now time.Duration, r PoolReading) {
 	m.advance(now)
-	if dt := (now - m.read).Seconds(); m.reads > 0 && r.RunnableKnown && dt > 0 {
+	m.looks++
+	at := now - max(0, r.Age)
+	if m.reads > 0 && at < m.read {
+		return
+	}
+	if dt := (at - m.read).Seconds(); m.reads > 0 && r.RunnableKnown && dt > 0 {
 		m.runnable += r.Runnable * dt
 		m.ran += dt
 	}
 	if m.reads == 0 {
-		m.first, m.since = r, now
+		m.first, m.since = r, at
 	}
-	m.last, m.read = r, now
+	m.last, m.read = r, at
 	m.reads++
 }
 
@@ -135,16 +145,20 @@ func (m *PoolMeter) Window(now time.Duration) Pool {
 		p.InUse = m.use / span
 	}
 	r := &m.last
-	if span := (m.read - m.since).Seconds(); span > 0 && r.CPUKnown && m.first.CPUKnown && r.CPU >= m.first.CPU {
-		p.CPU, p.CPUKnown = (r.CPU-m.first.CPU).Seconds()/span, true
+	if span := (m.read - m.since).Seconds(); span > 0 || m.looks == 0 { // else nothing new was to be read, and the means hold
+		m.means = Pool{}
+		if span > 0 && r.CPUKnown && m.first.CPUKnown && r.CPU >= m.first.CPU {
+			m.means.CPU, m.means.CPUKnown = (r.CPU-m.first.CPU).Seconds()/span, true
+		}
+		if m.ran > 0 {
+			m.means.Runnable, m.means.RunnableKnown = m.runnable/m.ran, true
+		}
 	}
-	if m.ran > 0 {
-		p.Runnable, p.RunnableKnown = m.runnable/m.ran, true
-	}
+	p.CPU, p.CPUKnown, p.Runnable, p.RunnableKnown = m.means.CPU, m.means.CPUKnown, m.means.Runnable, m.means.RunnableKnown
 	p.Memory, p.MemoryKnown = r.Memory, r.MemoryKnown
 	p.Duration, p.Grown = m.Duration(), m.Grown(now)
 	m.begin, m.use, m.counts = now, 0, Pool{}
 	m.first, m.since = m.last, m.read
-	m.runnable, m.ran = 0, 0
+	m.runnable, m.ran, m.looks = 0, 0, 0
 	return p
 }

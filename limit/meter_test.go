@@ -85,6 +85,25 @@ func TestPoolMeter(t *testing.T) {
 	}
 }
 
+// What is used is as of the time at which it was so: else it would seem to go up and down with the ages of the readings.
+func TestPoolMeterReadingsOfAnAge(t *testing.T) {
+	var m limit.PoolMeter
+	read := func(at, age time.Duration) { // of tasks that use a core and a half all the time
+		m.Read(at, limit.PoolReading{CPU: (at - age) * 3 / 2, CPUKnown: true, Runnable: 2, RunnableKnown: true, Age: age})
+	}
+	m.Start(0, 3)
+	read(100*ms, 0)
+	for i, ages := range [][2]time.Duration{{100 * ms, 0}, {20 * ms, 90 * ms}, {50 * ms, 10 * ms}, {110 * ms, 210 * ms}, {0, 130 * ms}} {
+		at := time.Duration(i+1) * 200 * ms
+		read(at, ages[0])
+		read(at+100*ms, ages[1])
+		p := m.Window(at + 100*ms)
+		if !p.CPUKnown || !near(p.CPU, 1.5) || !p.RunnableKnown || !near(p.Runnable, 2) {
+			t.Errorf("window %d: CPU %v, %v, runnable %v, %v, want 1.5 and 2", i, p.CPU, p.CPUKnown, p.Runnable, p.RunnableKnown)
+		}
+	}
+}
+
 func TestGrowth(t *testing.T) {
 	const s = time.Second
 	for _, tt := range []struct {

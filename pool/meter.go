@@ -11,7 +11,7 @@ import (
 func (u Usage) reading() limit.PoolReading {
 	return limit.PoolReading{
 		CPU: u.CPU, CPUKnown: u.CPU >= 0, Runnable: u.Runnable, RunnableKnown: u.Runnable >= 0,
-		Memory: u.Memory, MemoryKnown: u.Memory >= 0,
+		Memory: u.Memory, MemoryKnown: u.Memory >= 0, Age: u.Age,
 	}
 }
 
