@@ -14,8 +14,8 @@ type Law interface {
 	// Name names the law, as configuration spells it.
 	Name() string
 
-	// Step returns the limit from now on. It is called about once a second, or after [Decision.Next], and at
-	// once when a verdict changed.
+	// Step returns the limit from now on. It is called about once a second, or after [Decision.Next], and soon
+	// when a verdict changed.
 	Step(in Input) Decision
 }
 

@@ -101,6 +101,7 @@ type twostation struct {
 	memory  footprints
 	stepped bool
 	last    time.Duration // when it stepped last
+	planned time.Duration // to the next step, as of the last one
 	others  float64       // cores that others use
 	owed    float64       // what rounding took of all quotas
 	queued  float64       // tasks of others at the CPU
@@ -184,7 +185,7 @@ func (t *twostation) Step(in Input) Decision {
 	} else {
 		d.Binding = fmt.Sprintf("%d pools share: %s", len(t.stations), cpu)
 	}
-	t.last, t.stepped = in.At, true
+	t.last, t.stepped, t.planned = in.At, true, d.Pace
 	return d
 }
 
@@ -260,10 +261,15 @@ func (t *twostation) decide(in *Input, learn bool) Decision {
 		}
 		s.target = max(low, min(high, s.target))
 		s.elsewhere = s.bound >= boundMemory
-		if s.quota == 0 {
+		switch {
+		case s.quota == 0:
 			s.limit = int64(max(1, in.Host.Cores/t.active)) // where the first rise begins
+			s.from = s.limit
+		case t.early(in):
+			s.from = max(s.from, s.Leased)
+		default:
+			s.from = s.limit
 		}
-		s.from = s.limit
 		s.settle(in, critical, learn)
 		s.quota = max(low, min(high, s.quota)) // a dead band must not hold it outside
 	}
@@ -279,6 +285,10 @@ func (t *twostation) decide(in *Input, learn bool) Decision {
 	}
 	return d
 }
+
+// early reports whether the law is stepped long before it wanted to be, since a verdict changed. What may begin by the last
+// step still may then: what began by now is a part of it.
+func (t *twostation) early(in *Input) bool { return 3*in.Window < 2*t.planned }
 
 // next returns when to step again.
 func (t *twostation) next(in *Input) time.Duration {

@@ -272,6 +272,10 @@ func (t *twostation) waterfillCores(usable float64) float64 {
 func (t *twostation) grow(in *Input) {
 	for _, s := range t.stations {
 		n := max(s.InUse, float64(s.Leased))
+		allowed := 0.0
+		if t.early(in) {
+			allowed = s.quota
+		}
 		factor := 4.0
 		switch {
 		case in.At-s.began > slowStart && !s.late:
@@ -283,12 +287,12 @@ func (t *twostation) grow(in *Input) {
 			// Short windows come one after the other: four of them allow twice as much as one that is as long.
 			factor = math.Pow(factor, min(1, 2*in.Window.Seconds()))
 		}
-		most := max(factor*n, firstTasks*in.Host.Cores/t.active)
+		most := max(factor*n, firstTasks*in.Host.Cores/t.active, allowed)
 		if burst, sure := s.ramp.burst(); burst > 0 && in.Window > 0 && s.ramp.grows(n) && !s.late {
 			if in.At-s.began <= firstSteps {
 				t.fill(s, n, burst)
 			}
-			if taken := n + s.busy*in.Window.Seconds()/burst; sure && s.target > taken {
+			if taken := max(n+s.busy*in.Window.Seconds()/burst, allowed); sure && s.target > taken {
 				s.target = taken
 				s.bind(boundFill, s.busy, burst)
 			}

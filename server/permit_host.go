@@ -18,6 +18,9 @@ const (
 	// no wakeup of the machine: whoever looks at snapshots is awake.
 	stepSlack = 50 * time.Millisecond
 
+	// leastStep is the least time from step to step where only the verdict changed: a shorter window says little.
+	leastStep = 250 * time.Millisecond
+
 	// firstLook is how long after somebody wants what nobody used the law looks, or else that goes by the limit of an idle
 	// host for up to a second. Those who come together are there by then, and have reported first what they use.
 	firstLook = 250 * time.Millisecond
@@ -30,7 +33,8 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 	var (
 		verdict uint64
 		level   = -1
-		due     time.Duration // the next step
+		last    time.Duration // step
+		due     time.Duration // the next one
 	)
 	for {
 		until := due - stepSlack - s.config.Clock()
@@ -42,11 +46,14 @@ func (s *permitService) follow(ctx context.Context, a *arbiter) {
 		moved := s.moved()
 		report, _ := s.severity.Latest()
 		now := s.config.Clock()
+		if newest != verdict {
+			due = min(due, last+leastStep)
+		}
 		switch {
 		case err != nil:
 			overdue.Reset(inactiveTry)
-		case newest != verdict || report.Level != level || now >= due-stepSlack:
-			verdict, level = newest, report.Level
+		case report.Level != level || now >= due-stepSlack:
+			verdict, level, last = newest, report.Level, now
 			_, next := s.step(a)
 			due = now + next
 			continue // what changed meanwhile comes before the wait
