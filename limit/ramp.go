@@ -14,6 +14,7 @@ type ramp struct {
 	known          [3]bool
 	mean           [3]float64 // of last, of late
 	spread         [3]float64 // sums of the squares of their distances from that
+	least          float64    // the same of starts, whatever part of their CPU time those of the last window have had
 	windows        int
 }
 
@@ -53,9 +54,15 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 		return
 	}
 	r.windows++
+	r.least *= fading
 	for i, of := range r.of {
 		r.spread[i] *= fading
 		if i == byStart {
+			if r.known[i] {
+				fewest, most := math.Log(r.cpu/of), math.Log(r.cpu/max(0, of-float64(s.Started)))
+				off := max(0, fewest-r.mean[i], r.mean[i]-most)
+				r.least += off * off
+			}
 			of -= queue / 2 // they have had half of their CPU time, on average
 		}
 		if of <= 0 {
@@ -74,7 +81,9 @@ func (r *ramp) observe(s *Pool, n, u, queue, dt, d float64) {
 	}
 }
 
-// when says when in their lives the tasks use the CPU; ok is false while that cannot be told.
+// when says when in their lives the tasks use the CPU; ok is false while that cannot be told. While the number doubles again
+// and again, the permits are in proportion to the starts. So that it is not at first is concluded only from what is out of
+// proportion to the starts even if those of the last window have had all of their CPU time, or none.
 func (r *ramp) when() (at int, ok bool) {
 	const surely = 0.7
 	first, last, all := r.spread[byStart], r.spread[byEnd], r.spread[byPermit]
@@ -82,9 +91,9 @@ func (r *ramp) when() (at int, ok bool) {
 	case r.windows < 2:
 	case first < surely*min(last, all):
 		return byStart, true
-	case last < surely*min(first, all):
+	case last < surely*min(r.least, all):
 		return byEnd, true
-	case all < surely*min(first, last):
+	case all < surely*min(r.least, last):
 		return byPermit, true
 	}
 	return byPermit, false
