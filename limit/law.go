@@ -47,7 +47,12 @@ type Host struct {
 	Busy      float64
 	BusyKnown bool
 
-	// Newest is the same by the newest reading, where what is known of the pools is older than that; else 0.
+	// Others is how many of them others used, where OthersKnown is true: made out over a time in which it is known of all
+	// pools. Else it is Busy less what the pools use.
+	Others      float64
+	OthersKnown bool
+
+	// Newest is Busy by the newest reading, where what is known of the pools is older than that; else 0.
 	Newest float64
 
 	// RunQueue is how many tasks on average ran or waited for a CPU, of the pools and of others, and Crowded is

@@ -229,6 +229,9 @@ func (t *twostation) watchOthers(in *Input, learn bool) {
 	for _, s := range t.stations {
 		others -= s.CPU
 	}
+	if in.Host.OthersKnown && t.config.Objective != Latency {
+		others = in.Host.Others
+	}
 	follow(&t.others, max(0, others), 0.1*in.Host.Cores)
 	if !in.Host.RunQueueKnown {
 		t.queued = t.others

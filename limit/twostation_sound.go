@@ -18,6 +18,9 @@ func sound(h Host, newest []snapshot.Snapshot) Host {
 		h.Busy, h.BusyKnown = 0, false
 	}
 	h.Busy, h.Kills = min(h.Busy, h.Cores), max(0, h.Kills)
+	if !(h.Others >= 0) {
+		h.Others, h.OthersKnown = 0, false
+	}
 	if !(h.Newest >= 0) {
 		h.Newest = 0
 	}

@@ -17,11 +17,10 @@ type busySpan struct {
 
 // add takes a reading of the cores in use since the one before. One that is not newer is ignored.
 func (b *busyHistory) add(at time.Duration, cores float64) {
-	last := &b.spans[(b.next+len(b.spans)-1)%len(b.spans)]
-	if at <= last.to {
+	from := b.newest()
+	if at <= from {
 		return
 	}
-	from := last.to
 	if from == 0 {
 		from = at
 	}
@@ -31,16 +30,24 @@ func (b *busyHistory) add(at time.Duration, cores float64) {
 
 // over returns the mean over a time, as far as it is known; ok is false where less than half of it is.
 func (b *busyHistory) over(from, to time.Duration) (cores float64, ok bool) {
-	var known time.Duration
+	used, known := b.within(from, to)
+	if known <= 0 || known < (to-from)/2 {
+		return 0, false
+	}
+	return used / known.Seconds(), true
+}
+
+// within returns the core-seconds used in a time, and of how much of it they are known.
+func (b *busyHistory) within(from, to time.Duration) (used float64, known time.Duration) {
 	for i := range b.spans {
 		s := &b.spans[i]
 		if part := min(to, s.to) - max(from, s.from); part > 0 {
 			known += part
-			cores += s.cores * part.Seconds()
+			used += s.cores * part.Seconds()
 		}
 	}
-	if known <= 0 || known < (to-from)/2 {
-		return 0, false
-	}
-	return cores / known.Seconds(), true
+	return used, known
 }
+
+// newest returns the time of the last reading.
+func (b *busyHistory) newest() time.Duration { return b.spans[(b.next+len(b.spans)-1)%len(b.spans)].to }

@@ -59,6 +59,7 @@ func (s *permitService) step(a *arbiter) (again, next time.Duration) {
 				seen.Busy, seen.Newest = cores, seen.Busy
 			}
 		}
+		seen.Others, seen.OthersKnown = r.windows.usedByOthers(&r.busy)
 	}
 	kept := s.reserve(users)
 	seen.MemoryReserved = kept.bytes

@@ -23,6 +23,10 @@ type usageWindows struct {
 	at    time.Duration
 	last  map[permit.SessionID]window
 	pools []limit.Pool
+
+	// What others used by the last time up to which that could be told, and then.
+	others float64
+	told   time.Duration
 }
 
 // A window is what was known of one session at the last look.
@@ -40,8 +44,9 @@ type window struct {
 	// that was seen, which a clock that goes slower may exceed by clockDrift.
 	offset time.Duration
 
-	// The CPU time of pool is the mean from one to the other; zero where it is not known.
+	// The CPU time of pool is the mean from one to the other; zero where it is not known. It is kept in used.
 	from, to time.Duration
+	used     *busyHistory
 }
 
 // look returns the pools of the users, in their order, and the time since the last look. measured says what was
@@ -57,7 +62,7 @@ func (w *usageWindows) look(
 		if !known {
 			last = window{user: permit.User{HasUsage: false}, at: now, begun: now}
 		}
-		next := window{user: *user, at: now, begun: last.begun, offset: last.offset, from: last.from, to: last.to}
+		next := window{user: *user, at: now, begun: last.begun, offset: last.offset, from: last.from, to: last.to, used: last.used}
 		if user.HasUsage && !last.user.HasUsage && user.First.Uptime < user.Usage.Uptime {
 			last.user.Usage, last.user.HasUsage = user.First, true
 		}
@@ -79,6 +84,12 @@ func (w *usageWindows) look(
 		}
 		if !pool.CPUKnown {
 			next.from, next.to = 0, 0
+		} else if next.to > max(next.from, last.to) {
+			if next.used == nil {
+				next.used = &busyHistory{}
+				next.used.add(next.from, 0)
+			}
+			next.used.add(next.to, pool.CPU)
 		}
 		w.pools = append(w.pools, pool)
 		seen[user.Session] = next
@@ -103,6 +114,30 @@ func (w *usageWindows) span() (from, to time.Duration, ok bool) {
 		return 0, 0, false
 	}
 	return from / n, to / n, true
+}
+
+// othersTime is the least time over which it is told what others use: the readings of the host are means of about a second.
+const othersTime = time.Second
+
+// usedByOthers returns how many cores those used who are not among the sessions, up to the time by which all told what they
+// use, since the last such time: the sessions tell that at times of their own, and what one used more in another time would
+// look like somebody else. ok is false where it is not known of all, and was not of late.
+func (w *usageWindows) usedByOthers(busy *busyHistory) (cores float64, ok bool) {
+	to, known := busy.newest(), len(w.last) > 0
+	for _, one := range w.last {
+		to, known = min(to, one.to), known && one.to > one.from
+	}
+	from := max(w.told, to-usageLasts)
+	if span := to - from; known && span >= othersTime {
+		if cores, ok := busy.over(from, to); ok {
+			for _, one := range w.last {
+				used, _ := one.used.within(from, to)
+				cores -= used / span.Seconds()
+			}
+			w.others, w.told = max(0, cores), to
+		}
+	}
+	return w.others, w.told > 0 && w.at-w.told <= usageLasts
 }
 
 // pool returns what a session did since the last look at it.

@@ -249,3 +249,45 @@ func TestWindowsMeasuredAtOtherTimes(t *testing.T) {
 		})
 	}
 }
+
+// Sessions that tell at times of their own what they use are not taken for others while what each uses goes up and down.
+func TestWindowsOthers(t *testing.T) {
+	const s = time.Second
+	one := func(at time.Duration) time.Duration { // of two cores: a quarter of the time both, else less
+		return at/s*s + min(at%s, s/4)*2 + max(0, at%s-s/4)*2/3
+	}
+	var w usageWindows
+	var busy busyHistory
+	for at := s; at < 20*s; at += s / 10 {
+		if at%s == 0 {
+			cores := 2.0
+			if at > 10*s {
+				cores = 2.5
+			}
+			busy.add(at, cores)
+		}
+		if at%(s/2) != 0 {
+			continue
+		}
+		var users []permit.User
+		for id, every := range []time.Duration{s / 5, 9 * s / 10} {
+			told := at / every * every
+			u := permit.UnknownUsage(told)
+			if u.CPU = one(told); id == 1 {
+				u.CPU = 2*told - one(told)
+			}
+			users = append(users, permit.User{
+				Session: permit.SessionID{byte(id + 1)}, Weight: 1, Held: 4, Usage: u, First: u, HasUsage: true, Reported: told,
+			})
+		}
+		w.look(at, users, nothing)
+		got, ok := w.usedByOthers(&busy)
+		if want := 0.5; at > 13*s && (!ok || got < want-0.15 || got > want+0.15) || at > 4*s && at < 10*s && (!ok || got > 0.15) {
+			t.Errorf("at %v: others use %.2f cores, %v; want none until 10 s, then a half", at, got, ok)
+		}
+	}
+	w.at += 4 * s
+	if _, ok := w.usedByOthers(&busy); ok {
+		t.Error("what others used is known four seconds after it was told last")
+	}
+}
