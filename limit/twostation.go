@@ -87,7 +87,7 @@ const (
 
 	// A longer window is learned from as if it were this long.
 	longestWindow = 5 * time.Second
-	shortStep     = 250 * time.Millisecond // from step to step in the first steps
+	shortStep     = 150 * time.Millisecond // from step to step in the first steps: at every second reading of a pool
 	pace          = time.Second            // of a rise
 	forgotten     = time.Minute            // after which a pool that is not there any more is forgotten
 )

@@ -11,13 +11,13 @@ import (
 // would stay so until the next step, which comes no sooner for that.
 func TestTwoStationGoesOnWithARise(t *testing.T) {
 	for _, text := range []string{"twostation", "twostation objective=latency"} {
-		for _, after := range []time.Duration{time.Millisecond, 100 * time.Millisecond, 150 * time.Millisecond} {
+		for _, after := range []time.Duration{time.Millisecond, 50 * time.Millisecond, 90 * time.Millisecond} {
 			law := mustParse(t, text)
 			in := limit.Input{Host: limit.Host{Cores: 8}, Pools: []limit.Pool{{ID: "a", Waiting: 1000}}}
 			n := law.Step(in).Limit
 			var d limit.Decision
 			for range 3 {
-				in.At, in.Window = in.At+250*time.Millisecond, 250*time.Millisecond
+				in.At, in.Window = in.At+150*time.Millisecond, 150*time.Millisecond
 				in.Host.Busy, in.Host.BusyKnown = 0.05*float64(n), true
 				in.Pools = []limit.Pool{{
 					ID: "a", InUse: float64(n), Leased: n, Waiting: 1000, Started: n / 2,

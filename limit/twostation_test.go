@@ -167,7 +167,7 @@ func TestTwoStationRules(t *testing.T) {
 		}
 	})
 	t.Run("the first windows are short, whatever the clock says", func(t *testing.T) {
-		const short = 250 * time.Millisecond
+		const short = 150 * time.Millisecond
 		law := mustParse(t, "twostation")
 		in := limit.Input{At: time.Hour, Host: limit.Host{Cores: 2}, Pools: []limit.Pool{{ID: "a"}}}
 		first := law.Step(in).Next
