@@ -13,7 +13,8 @@ type PoolMeter struct {
 	begun  bool
 
 	ages    ages
-	ever    float64 // permit-seconds, until settled
+	aged    float64 // ages of those that run in seconds, by permits
+	squares float64 // of the ages that all have reached, ever
 	ended   float64 // permits that ended, ever
 	took    float64 // permit-seconds of those that ended
 	mean    float64 // duration of a task in seconds, once settled
@@ -74,10 +75,11 @@ func (m *PoolMeter) End(now, started time.Duration, permits int64, failed bool) 
 	m.ended += float64(permits)
 	took := (now - started).Seconds()
 	m.took += took * float64(permits)
+	m.aged = max(0, m.aged-took*float64(permits))
 	if n := max(10, populations*float64(m.leased)); m.settled {
 		m.mean += min(1, float64(permits)/n) * (took - m.mean)
 	} else if m.ended >= n {
-		m.mean, m.settled = m.Duration().Seconds(), true
+		m.mean, m.settled = m.took/m.ended, true
 	}
 	m.leased -= permits
 }
@@ -112,21 +114,23 @@ func (m *PoolMeter) advance(now time.Duration) {
 	if !m.begun {
 		m.begun, m.begin, m.at = true, now, now
 	}
-	held := float64(m.leased) * (now - m.at).Seconds()
+	dt := (now - m.at).Seconds()
+	held := float64(m.leased) * dt
 	m.use += held
-	m.ever += held
+	m.squares += (2*m.aged + held) * dt
+	m.aged += held
 	m.at = now
 }
 
 // Duration returns how long a task is expected to take, and 0 before one ended. Once three populations have ended it
-// is a moving average. Until then it is the geometric mean of two that err in opposite ways while more and more
-// tasks run: all permit-seconds by tasks that ended, which is too long, and the mean of those that ended, too short.
+// is a moving average. Until then most that started have not ended, and those that did are the short ones: it is the most
+// likely mean by the ages that all have reached, were a task the likelier to end the older it is, in proportion to its age.
 func (m *PoolMeter) Duration() time.Duration {
 	switch {
 	case m.settled:
 		return time.Duration(m.mean * float64(time.Second))
 	case m.ended > 0:
-		return time.Duration(math.Sqrt(m.ever*m.took) / m.ended * float64(time.Second))
+		return time.Duration(math.Sqrt(math.Pi*m.squares/m.ended) / 2 * float64(time.Second))
 	default:
 		return 0
 	}

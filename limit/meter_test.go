@@ -67,8 +67,8 @@ func TestPoolMeter(t *testing.T) {
 		p.Throttled != 3 || p.Calls != 15 {
 		t.Errorf("first window: %+v", p)
 	}
-	// Of the permit-seconds so far, and of those of the task that ended.
-	if want := time.Duration(math.Sqrt(1750*750)) * ms; (p.Duration - want).Abs() > ms {
+	// Of the squares of the ages that were reached: one ended at 750 ms, two are 500 ms old.
+	if want := time.Duration(math.Sqrt(math.Pi*(750*750+2*500*500))/2) * ms; (p.Duration - want).Abs() > ms {
 		t.Errorf("duration %v, want %v", p.Duration, want)
 	}
 	if want := 2 * limit.Growth(500*ms, p.Duration); !near(p.Grown, want) {
