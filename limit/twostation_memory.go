@@ -185,7 +185,11 @@ func (t *twostation) shareMemory(in *Input) {
 	deviation := margin * math.Sqrt(spread)
 	room := min(under(line, nearMargin*deviation), surelyUnder(line+farLine*total, margin, spread))
 	if t.config.Objective == Latency {
-		room = min(under(line, nearMarginLatency*deviation), under(line+farLineLatency*total, farMarginLatency*deviation))
+		far := under(line+farLineLatency*total, farMarginLatency*deviation)
+		if t.memory.sampled < learnSpread {
+			far = surelyUnder(line+farLineLatency*total, margin, spread)
+		}
+		room = min(under(line, nearMarginLatency*deviation), far)
 	}
 	t.demands, t.weights = t.demands[:0], t.weights[:0]
 	for _, s := range t.stations {
@@ -245,16 +249,29 @@ func surelyUnder(line, deviations, spread float64) float64 {
 }
 
 // cost is the memory to plan for a task, which is more while few were seen: by twice the standard error of the mean, or of
-// a mean that nothing is known of.
+// a mean that nothing is known of. Until more is known it is no more than what those that run may take over such a mean,
+// with its error, beyond the margin that is kept anyhow: where many run both are small.
 func (t *twostation) cost(s *station) float64 {
 	mean, deviation := s.footprint*meanGrowth, 1.0
-	if t.memory.spreads[byNumber] < t.memory.spreads[byAge] {
+	f := &t.memory
+	if f.spreads[byNumber] < f.spreads[byAge] {
 		mean = s.held
 	}
-	if f := &t.memory; t.config.Objective != Latency && f.sampled >= learnSpread && mean > 0 {
+	known := f.sampled >= learnSpread
+	if t.config.Objective != Latency && known && mean > 0 {
 		deviation = min(1, math.Sqrt(f.spread/mean))
 	}
-	return mean * (1 + 2*deviation/math.Sqrt(1+s.started))
+	over := 2 * deviation / math.Sqrt(1+s.started)
+	if !known {
+		near := nearMargin
+		if t.config.Objective == Latency {
+			near = nearMarginLatency
+		}
+		n := max(1, s.InUse, float64(s.Leased))
+		both := math.Sqrt(1/n + 1/(1+s.started))
+		over = min(over, near*t.config.Margin*max(0, both-math.Sqrt(priorSpread)))
+	}
+	return mean * (1 + over)
 }
 
 // critical reports whether half of the tasks should end.
