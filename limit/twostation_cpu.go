@@ -329,8 +329,8 @@ func (t *twostation) grow(in *Input) {
 // those count that follow others that end, and those that already are at the CPU over what is planned.
 func (t *twostation) fill(s *station, n, burst float64) {
 	room := s.busy
-	if t.config.Objective == Latency {
-		room = max(0, room-s.CPU) // tasks that start together come back together
+	if t.config.Objective == Latency && s.completed == 0 {
+		room = max(0, room-s.CPU) // tasks that start together come back together, for nobody knows how long
 	}
 	target := s.quota // until it is known what came of the last one
 	if s.fresh {
