@@ -27,6 +27,9 @@ const (
 // mostGrowth bounds what is made of growth, as the logarithm of starts by ends.
 var mostGrowth = math.Log(4)
 
+// young is how many times as many start as end where few have been there for a whole life.
+const young = 2
+
 // leastRamp is the CPU time in seconds of a ramp before which its proportions are mostly errors of the sensors.
 const leastRamp = 0.05
 
@@ -123,5 +126,6 @@ func (r *ramp) burst() (seconds float64, sure bool) {
 	return math.Exp(r.last[byStart]), ok
 }
 
-// grows reports whether the n permits in use are many more than they were of late.
-func (r *ramp) grows(n float64) bool { return r.started-r.ended > 0.5*n }
+// grows reports whether the n permits in use are many more than they were of late. Of short tasks so many ended since that
+// few of those that run are young.
+func (r *ramp) grows(n float64) bool { return r.started-r.ended > 0.5*n && r.started > young*r.ended }
