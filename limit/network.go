@@ -9,18 +9,26 @@ import "math"
 type network struct {
 	cores float64 // of the CPU; over 0
 	gamma float64 // time outside the CPU per time of CPU, of a task
+	task  float64 // CPU seconds of a task; 0 if they are not known
 }
 
 // occupancy is what a network comes to on average.
 type occupancy struct {
 	busy  float64 // cores in use
 	queue float64 // tasks at the CPU: they run or wait for it
-	over  float64 // probability of more tasks at the CPU than asked about
+	over  float64 // share of the time in which more tasks are at the CPU than asked about, on average over an instant
 }
 
 // maxGamma bounds the work of a solution: the busy cores and the queue do not change any more above it, since
 // arrivals are then as good as Poisson.
 const maxGamma = 1000
+
+// What of a queue that is too long is too short to be noticed.
+const (
+	instant   = 0.1 // seconds over which a queue is taken on average, for people notice no less
+	varied    = 0.7 // standard deviation of the CPU times of tasks, by their mean; of exponential ones it is 1
+	mostBrief = 4   // since some tasks vary more than that
+)
 
 // negligible is the probability, against the most likely state, at which a distribution is cut off.
 const negligible = 1e-9
@@ -28,7 +36,7 @@ const negligible = 1e-9
 // step is the probability of k+1 tasks at the CPU over that of k, of n in all; it falls with k.
 func (w network) step(n, k float64) float64 { return (n - k) / (w.gamma * min(k+1, w.cores)) }
 
-// occupy returns what n tasks come to, and the probability of more than most at the CPU. It adds up outwards
+// occupy returns what n tasks come to, and how often more than most are at the CPU. It adds up outwards
 // from the most likely state, so that it neither overflows nor takes longer than a few times the standard
 // deviation.
 func (w network) occupy(n, most float64) occupancy {
@@ -69,8 +77,20 @@ func (w network) occupy(n, most float64) occupancy {
 	}
 	o.busy /= sum
 	o.queue /= sum
-	o.over /= sum
+	o.over /= sum * w.brief(w.step(n, most))
 	return o
+}
+
+// brief returns how much more often the queue is too long at some moment than on average over an instant, where one comes
+// rho times as often as one leaves. A long queue is then a Brownian motion with a drift, and x such instants by the time
+// in which it forgets itself: were it at v at first, its mean over the instant is normal with the mean v - x/2 and the
+// variance x/3, and the tail of v falls with exp(-2v), so that the tail of the mean is exp(-x/3) times as large.
+func (w network) brief(rho float64) float64 {
+	if w.task <= 0 || rho <= 0 {
+		return 1
+	}
+	forget := w.task * (1 + varied*varied) / 2 * (1 + rho) / (w.cores * (1 - rho) * (1 - rho))
+	return min(mostBrief, math.Exp(instant/forget/3))
 }
 
 // Of a CPU that is busier than full nobody can tell by that how many wait for it: a share of all tasks is taken to do so

@@ -3,6 +3,7 @@ package limit
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -52,6 +53,64 @@ func TestOccupyWithoutWaits(t *testing.T) {
 		if got := (network{cores: 2}).occupy(n, 2); got != want {
 			t.Errorf("n = %v: %+v, want %+v", n, got, want)
 		}
+	}
+}
+
+// The queue on average over an instant is too long about as often as in a chain of the same rates; or less, since the CPU
+// times of that are exponential.
+func TestOccupyOnAverage(t *testing.T) {
+	for _, tt := range []struct {
+		w network
+		n int
+	}{
+		{network{2, 10, 0.1}, 11}, {network{2, 75, 0.02}, 59}, {network{8, 10, 0.1}, 68}, {network{8, 75, 0.02}, 430},
+		{network{8, 4, 0.02}, 35}, {network{32, 75, 0.02}, 2250},
+	} {
+		r := rand.New(rand.NewPCG(1, 1))
+		most := 2 * tt.w.cores
+		k, sum, left, over := tt.w.cores, 0.0, instant, 0
+		const ticks = 50_000
+		for done := 0; done < ticks; {
+			arrive, leave := (float64(tt.n)-k)/(tt.w.gamma*tt.w.task), min(k, tt.w.cores)/tt.w.task
+			dt := r.ExpFloat64() / (arrive + leave)
+			for ; dt >= left; left = instant {
+				if sum+k*left > most*instant {
+					over++
+				}
+				dt -= left
+				sum = 0
+				done++
+			}
+			sum += k * dt
+			left -= dt
+			if r.Float64()*(arrive+leave) < arrive {
+				k++
+			} else {
+				k--
+			}
+		}
+		got, want := tt.w.occupy(float64(tt.n), most).over, float64(over)/ticks
+		if got < want/2.5 || got > 1.5*want {
+			t.Errorf("%+v, n = %d: %.4f, want %.4f, or 0.4 to 1.5 times as much", tt.w, tt.n, got, want)
+		}
+	}
+}
+
+// The tail of a mixture is that of its classes: a class of mere computation of 2 tasks, and 72, 6 and 9 that wait 37.5, 2 and 4
+// times as long as they compute, have more than 16 at 8 cores in 1.245 % of the time, and 7.2 cores busy.
+func TestMixtureHasTheTailOfItsClasses(t *testing.T) {
+	law := &twostation{}
+	for _, c := range []struct{ away, used, share float64 }{{0, 100, 1.77}, {3750, 100, 1.86}, {200, 100, 1.92}, {400, 100, 1.79}} {
+		s := &station{away: c.away, used: c.used, share: c.share}
+		law.stations = append(law.stations, s)
+	}
+	w, ok := law.mixture(8, 2)
+	if !ok {
+		t.Fatal("no network, want one")
+	}
+	n := first(1, 1000, func(n int64) bool { return w.occupy(float64(n), 16).busy >= 7.2 })
+	if low, high := w.occupy(float64(n-1), 16).over, w.occupy(float64(n), 16).over; low > 0.0125 || high < 0.0125 {
+		t.Errorf("%+v: more than 16 at the CPU in %.4f to %.4f of the time, want 0.0125 between them", w, low, high)
 	}
 }
 

@@ -9,23 +9,20 @@ import (
 
 // The CPU side of the law "twostation".
 const (
-	decay       = 0.93  // of what is known of a pool, in a second
-	quickDecay  = 0.75  // of the same in the first seconds
-	quick       = 12    // how many of those there are
-	firstTasks  = 2     // for each core are let start before anything is known
-	leastUse    = 0.005 // core-seconds from which the CPU time of a pool's tasks is known
-	idleUse     = 0.5   // of the cores: tasks that use less and of which no more is known are let double
-	leastBurst  = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
-	firstUse    = 0.5   // seconds in which that is looked at
-	unproven    = 4     // permits for each core and second, before a task that uses its CPU late ended
-	smoothing   = 0.2   // of a new mean in what others use, in a window
-	fewPresence = 0.4   // of the life of a task at the CPU at most, in a pool of few permits
-	instant     = 0.1   // seconds over which a queue is taken on average
-	mostBrief   = 2.7   // times as often and one more may the queue be too long for an instant
-	planned     = 0.85  // of the share of crowded time is planned for; changes take the rest
-	leastCores  = 0.05  // of the capacity are left to the pools whatever others use, with Latency
-	fairCores   = 0.5   // of the same else, since the kernel takes from others what the pools are due
-	mostQueue   = 8     // times the cores is what the tasks at the CPU may come to on average
+	decay      = 0.93  // of what is known of a pool, in a second
+	quickDecay = 0.75  // of the same in the first seconds
+	quick      = 12    // how many of those there are
+	firstTasks = 2     // for each core are let start before anything is known
+	leastUse   = 0.005 // core-seconds from which the CPU time of a pool's tasks is known
+	idleUse    = 0.5   // of the cores: tasks that use less and of which no more is known are let double
+	leastBurst = 0.001 // seconds of CPU that tasks use in their first second, unless they use it late
+	firstUse   = 0.5   // seconds in which that is looked at
+	unproven   = 4     // permits for each core and second, before a task that uses its CPU late ended
+	smoothing  = 0.2   // of a new mean in what others use, in a window
+	planned    = 0.65  // of the share of crowded time is planned for; changes take the rest
+	leastCores = 0.05  // of the capacity are left to the pools whatever others use, with Latency
+	fairCores  = 0.5   // of the same else, since the kernel takes from others what the pools are due
+	mostQueue  = 8     // times the cores is what the tasks at the CPU may come to on average
 )
 
 // measure learns from the windows of the stations.
@@ -112,7 +109,7 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 	usable := max(in.Host.Cores-t.others, floor*in.Host.Cores)
 	left := t.waterfillCores(usable)
 	t.balance()
-	var all, atCPU, spare float64
+	var spare float64
 	for _, s := range t.stations {
 		if s.Waiting == 0 {
 			spare += float64(s.Weight)
@@ -125,20 +122,18 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 		if s.elsewhere {
 			s.share = max(s.share, usable/t.active)
 		}
-		if s.known() {
-			all += s.share
-			atCPU += s.share * s.presence()
-		}
 	}
 	var o occupancy
 	var capped bool
 	g := goal{busy: t.config.Busy, queue: mostQueue * in.Host.Cores, most: math.MaxFloat64, over: 1}
+	slow := 1.0
 	if t.config.Objective == Latency {
 		g.most = max(2*in.Host.Cores-t.queued, 1.2*usable)
-		g.over = planned * t.config.Crowded * t.brief(in)
+		g.over = planned * t.config.Crowded
+		slow = g.most / usable
 	}
-	if all > 0 {
-		o, capped = network{cores: usable, gamma: all/atCPU - 1}.fit(g)
+	if w, ok := t.mixture(usable, slow); ok {
+		o, capped = w.fit(g)
 	}
 	for _, s := range t.stations {
 		n := max(s.InUse, float64(s.Leased))
@@ -167,30 +162,40 @@ func (t *twostation) shareCPU(in *Input, learn bool) string {
 	return fmt.Sprintf("%.3g of %.3g cores are theirs, %.3g used by others", usable, in.Host.Cores, t.others)
 }
 
-// presence is the share of its life that a task of the pool is at the CPU, were it alone there. Of a pool of few
-// permits it is less, as their number changes from step to step.
-func (s *station) presence() float64 {
-	p := 1 / (1 + s.gamma())
-	if s.few {
-		p = min(p, fewPresence)
+// mixture returns the network of tasks that are all alike, of which as many are at the CPU when everything takes slow times
+// as long there as of those of the pools. ok is false where no pool is known.
+func (t *twostation) mixture(cores, slow float64) (w network, ok bool) {
+	var all, atCPU, used float64
+	ended := true
+	for _, s := range t.stations {
+		if !s.known() {
+			continue
+		}
+		p := s.presence(slow)
+		all += s.share
+		atCPU += s.share * p
+		ended = ended && s.ramp.ended >= 1
+		if s.ramp.ended > 0 {
+			// Those that never leave the CPU make the queue neither longer nor shorter.
+			used += s.share * (1 - p) * s.used / s.ramp.ended
+		}
 	}
-	return p
+	w = network{cores: cores, gamma: slow * (all/atCPU - 1)}
+	if ended && all > atCPU {
+		w.task = used / (all - atCPU)
+	}
+	return w, all > 0
 }
 
-// brief returns how much more often the queue may be too long at an instant than it may on average over a tenth of a
-// second, for people notice no less: the more the shorter the tasks are at the CPU, and the less busy it is, since the
-// queue of a busy one changes slowly.
-func (t *twostation) brief(in *Input) float64 {
-	var used, ended float64
-	for _, s := range t.stations {
-		used += s.used
-		ended += s.ramp.ended
+// presence is the share of its life that a task of the pool is at the CPU when everything takes slow times as long there.
+// Of a pool of few permits it is what makes their number there vary as much, since it changes from step to step.
+func (s *station) presence(slow float64) float64 {
+	p := slow / (slow + s.gamma())
+	if s.few {
+		_, f := math.Modf(s.quota)
+		p *= 1 - f*(1-f)/s.quota
 	}
-	if used <= 0 || ended < 1 {
-		return 1
-	}
-	idle := max(0.01, 1-in.Host.Busy/in.Host.Cores)
-	return 1 + mostBrief*max(0, 1-2*used/ended/math.Sqrt(idle)/instant)
+	return p
 }
 
 // known reports whether the CPU time of the pool's tasks is.
