@@ -81,13 +81,13 @@ func NewTwoStation(c TwoStation) (Law, error) {
 const (
 	slowStart   = 10 * time.Second       // how long after its first task a pool may grow fast
 	firstSteps  = 3 * time.Second        // after its first task in which the law steps often
-	latencyStep = 500 * time.Millisecond // from step to step with Latency, for half the time that a queue is too long
+	latencyStep = 350 * time.Millisecond // from step to step with Latency: at every fourth reading of a pool
 	settling    = 8 * time.Second        // how long after it a pool's limit is taken as it is computed
 	leastWindow = 100 * time.Millisecond // a shorter window is not learned from
 
 	// A longer window is learned from as if it were this long.
 	longestWindow = 5 * time.Second
-	shortStep     = 150 * time.Millisecond // from step to step in the first steps: at every second reading of a pool
+	shortStep     = 150 * time.Millisecond // the same in the first steps: at every second reading of a pool
 	pace          = time.Second            // of a rise
 	forgotten     = time.Minute            // after which a pool that is not there any more is forgotten
 )

@@ -19,7 +19,7 @@ const (
 	firstUse   = 0.5   // seconds in which that is looked at
 	unproven   = 4     // permits for each core and second, before a task that uses its CPU late ended
 	smoothing  = 0.2   // of a new mean in what others use, in a window
-	planned    = 0.65  // of the share of crowded time is planned for; changes take the rest
+	planned    = 0.6   // of the share of crowded time is planned for; changes take the rest
 	leastCores = 0.05  // of the capacity are left to the pools whatever others use, with Latency
 	fairCores  = 0.5   // of the same else, since the kernel takes from others what the pools are due
 	mostQueue  = 8     // times the cores is what the tasks at the CPU may come to on average
@@ -333,12 +333,14 @@ func (t *twostation) grow(in *Input) {
 // fill raises the target to what keeps the CPU as busy as is planned. In a window it takes the beginnings of so many tasks;
 // those count that follow others that end, and those that already are at the CPU over what is planned.
 func (t *twostation) fill(s *station, n, burst float64) {
-	room := s.busy
-	if t.config.Objective == Latency && s.completed == 0 {
-		room = max(0, room-s.CPU) // tasks that start together come back together, for nobody knows how long
-	}
 	target := s.quota // until it is known what came of the last one
 	if s.fresh {
+		room := s.busy
+		if t.config.Objective == Latency && s.completed == 0 {
+			// Tasks that start together come back together, for nobody knows how long. What is left beside those that run
+			// counts: they go on as they did, or have nothing before them but what is left of their beginning.
+			room = max(0, room-min(s.CPU, s.atCPU*burst/s.span))
+		}
 		target = n + room*s.span/burst - float64(s.Completed) + s.queue - s.atCPU
 	}
 	if target > s.target {
