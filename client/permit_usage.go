@@ -4,9 +4,9 @@ import "github.com/headroom-rpc/headroom/permit"
 
 // Report states what runs under the permits uses, as sums since the first report, for the law by which the server limits
 // the resource; Uptime is set. It goes out at once where it is the first of work that holds permits, at most every 200 ms in
-// the next three seconds, and later about as often as there are heartbeats; it holds until the next call. Of several handles of one resource the
-// counts add up, and of CPU, Runnable and Memory, which each may have measured for the whole process, the greatest counts.
-// A pool of [NewPool] does this by itself. It does not block.
+// the next three seconds, and later about as often as there are heartbeats; it holds until the next call. Of several
+// handles of one resource the counts add up, and of CPU, Runnable and Memory, which each may have measured for the whole
+// process, the greatest counts. A pool of [NewPool] does this by itself. It does not block.
 func (h *Permits) Report(u permit.Usage) {
 	s := h.share
 	s.mu.Lock()
