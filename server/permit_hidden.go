@@ -6,13 +6,14 @@ import "time"
 // reported by the same time, which is known once the next report has come: as they are made at different times, in each
 // window one of them says more than the other, and the next time less.
 type hidden struct {
-	cores float64       // between the last two measurements that were compared
-	ahead time.Duration // by which what it reported before is over what was measured
+	cores float64 // between the last two measurements that were compared
+	known bool    // there were two, since what it reports began
+	ahead float64 // CPU seconds by which what it reported before is over what was measured
 
 	pending  sensed        // a measurement that is newer than the reports
 	compared sensed        // the one that was compared last
-	told     sensed        // the newest one
-	reported time.Duration // the CPU time that was reported by the time of compared
+	at       time.Duration // of the newest report; 0 if there is none
+	told     float64       // CPU seconds that it reported from compared to at
 }
 
 // measure takes a measurement.
@@ -22,33 +23,31 @@ func (h *hidden) measure(m sensed) {
 	}
 }
 
-// compare takes a report of the CPU time that the worker has used by a time.
-func (h *hidden) compare(cpu, at time.Duration) {
-	before := h.told
-	if before.at == 0 {
-		before = sensed{cpu, at}
+// compare takes a report, made at a time, of the mean of the cores that the worker has used since the one before; known is
+// false where that is not known. As a mean it says no less by a clock of the worker's that goes faster or slower.
+func (h *hidden) compare(cores float64, known bool, at time.Duration) {
+	before := h.at
+	at = max(at, before)
+	if h.pending.at < before || before == 0 && h.pending.at < at {
+		h.pending = sensed{}
 	}
-	if h.told = (sensed{cpu, at}); before.cpu < 0 || cpu < before.cpu {
-		*h = hidden{told: h.told, pending: h.pending} // it is not known, or begins anew
+	if before == 0 || !known {
+		*h = hidden{at: at, pending: h.pending} // it begins anew
 		return
 	}
+	h.at = at
 	p := h.pending
-	if p.at > at {
+	if p.at == 0 || p.at > at {
+		h.told += cores * (at - before).Seconds()
 		return
 	}
-	h.pending = sensed{}
-	if p.at < before.at {
-		return
-	}
-	reported := before.cpu
-	if at > before.at {
-		reported += time.Duration(float64(cpu-before.cpu) * float64(p.at-before.at) / float64(at-before.at))
-	}
+	h.told += cores * (p.at - before).Seconds()
 	if h.compared.at > 0 {
-		used := max(0, p.cpu-h.compared.cpu)
-		h.ahead += reported - h.reported - used
-		h.cores = max(0, -float64(h.ahead)/float64(p.at-h.compared.at))
+		used := max(0, (p.cpu - h.compared.cpu).Seconds())
+		h.ahead += h.told - used
+		h.cores, h.known = max(0, -h.ahead/(p.at-h.compared.at).Seconds()), true
 		h.ahead = max(0, min(h.ahead, used)) // what it says more in earnest is no credit for long
 	}
-	h.compared, h.reported = p, reported
+	h.pending, h.compared = sensed{}, p
+	h.told = cores * (at - p.at).Seconds()
 }

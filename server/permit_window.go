@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 
 	"github.com/headroom-rpc/headroom/limit"
@@ -17,6 +18,9 @@ const firstUsage = 2 * time.Second
 // clockDrift is by how much the clocks of two hosts may go apart.
 const clockDrift = 1e-4
 
+// mostGone is of how many who left it is remembered what they used: far more than do in a few seconds.
+const mostGone = 1000
+
 // usageWindows turns what the ledger knows of the sessions into what a limit law looks at: the sums of now and of the
 // last look into means over the time between.
 type usageWindows struct {
@@ -27,6 +31,7 @@ type usageWindows struct {
 	// What others used by the last time up to which that could be told, and then.
 	others float64
 	told   time.Duration
+	gone   []*busyHistory // what those used who left since, until they left
 }
 
 // A window is what was known of one session at the last look.
@@ -94,6 +99,15 @@ func (w *usageWindows) look(
 		w.pools = append(w.pools, pool)
 		seen[user.Session] = next
 	}
+	for id, one := range w.last {
+		if _, stays := seen[id]; !stays && one.used != nil && len(w.gone) < mostGone {
+			if one.to > one.from { // else it fell silent long before
+				one.used.goOn(now)
+			}
+			w.gone = append(w.gone, one.used)
+		}
+	}
+	w.gone = slices.DeleteFunc(w.gone, func(one *busyHistory) bool { return one.newest() <= max(w.told, now-2*usageLasts) })
 	if w.last != nil {
 		since = now - w.at
 	}
@@ -132,6 +146,10 @@ func (w *usageWindows) usedByOthers(busy *busyHistory) (cores float64, ok bool) 
 		if cores, ok := busy.over(from, to); ok {
 			for _, one := range w.last {
 				used, _ := one.used.within(from, to)
+				cores -= used / span.Seconds()
+			}
+			for _, one := range w.gone {
+				used, _ := one.within(from, to)
 				cores -= used / span.Seconds()
 			}
 			w.others, w.told = max(0, cores), to
@@ -212,9 +230,11 @@ func (w *window) correct(p *limit.Pool, last *window) {
 	}
 	w.hidden.measure(w.sensed)
 	if u := &w.user; u.HasUsage && u.Reported != last.user.Reported {
-		w.hidden.compare(u.Usage.CPU, max(u.Usage.Uptime+w.offset, u.Reported-usageLasts)) // its clock may stand still
+		w.hidden.compare(p.CPU, p.CPUKnown, max(u.Usage.Uptime+w.offset, u.Reported-usageLasts)) // its clock may stand still
 	}
 	switch {
+	case p.CPUKnown && !w.hidden.known && w.twice: // as after a sum that fell, which may happen again and again
+		p.CPU = max(p.CPU, w.cores)
 	case p.CPUKnown:
 		p.CPU += w.hidden.cores
 	case w.twice:

@@ -222,6 +222,11 @@ func TestWindowsMeasuredAtOtherTimes(t *testing.T) {
 			func(at time.Duration) time.Duration { return at / 1000 }},
 		{"nothing, by a clock that stands", 9 * s / 10, func(time.Duration) time.Duration { return 0 },
 			func(at time.Duration) time.Duration { return min(at, 2*s) }},
+		{"all, by a clock that goes fast", 9 * s / 10, func(used time.Duration) time.Duration { return used },
+			func(at time.Duration) time.Duration { return 20 * at }},
+		{"nothing, by a clock that goes fast", 9 * s / 10, func(time.Duration) time.Duration { return 0 },
+			func(at time.Duration) time.Duration { return 20 * at }},
+		{"sums that fall again and again", s / 4, func(used time.Duration) time.Duration { return used / (2 * s / 5) % 2 * s / 100 }, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var w usageWindows
@@ -289,5 +294,38 @@ func TestWindowsOthers(t *testing.T) {
 	w.at += 4 * s
 	if _, ok := w.usedByOthers(&busy); ok {
 		t.Error("what others used is known four seconds after it was told last")
+	}
+}
+
+// What one used who left is not taken for others, up to when it left.
+func TestWindowsOthersWithoutWhoLeft(t *testing.T) {
+	const s = time.Second
+	var w usageWindows
+	var busy busyHistory
+	for at := s / 2; at < 20*s; at += s / 2 {
+		cores := 2.0
+		if at > 10*s {
+			cores = 1
+		}
+		busy.add(at, cores)
+		var users []permit.User
+		for id := range byte(2) {
+			if id == 1 && at > 10*s {
+				continue
+			}
+			told := at / (9 * s / 10) * (9 * s / 10)
+			u := permit.UnknownUsage(told)
+			u.CPU = told
+			users = append(users, permit.User{
+				Session: permit.SessionID{id + 1}, Weight: 1, Held: 4, Usage: u, First: u, HasUsage: true, Reported: told,
+			})
+		}
+		w.look(at, users, nothing)
+		if got, ok := w.usedByOthers(&busy); at > 5*s && (!ok || got > 0.1) {
+			t.Errorf("at %v: others use %.2f cores, %v; want none", at, got, ok)
+		}
+	}
+	if len(w.gone) > 0 {
+		t.Errorf("%d who left are kept, want none", len(w.gone))
 	}
 }
