@@ -86,7 +86,7 @@ func (w network) occupy(n, most float64) occupancy {
 // in which it forgets itself: were it at v at first, its mean over the instant is normal with the mean v - x/2 and the
 // variance x/3, and the tail of v falls with exp(-2v), so that the tail of the mean is exp(-x/3) times as large.
 func (w network) brief(rho float64) float64 {
-	if w.task <= 0 || rho <= 0 {
+	if w.task <= 0 || rho <= 0 || rho >= 1 { // from 1 on it is mostly too long, on average too
 		return 1
 	}
 	forget := w.task * (1 + varied*varied) / 2 * (1 + rho) / (w.cores * (1 - rho) * (1 - rho))

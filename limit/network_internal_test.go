@@ -96,6 +96,15 @@ func TestOccupyOnAverage(t *testing.T) {
 	}
 }
 
+// A queue that is nearly always too long is so on average as well.
+func TestOccupyOnAverageInASurge(t *testing.T) {
+	for _, n := range []float64{150, 200, 400} {
+		if w := (network{2, 10, 0.02}); w.occupy(n, 4).over < 0.99 {
+			t.Errorf("%+v, n = %v: too long in %.2f of the time, want all", w, n, w.occupy(n, 4).over)
+		}
+	}
+}
+
 // The tail of a mixture is that of its classes: a class of mere computation of 2 tasks, and 72, 6 and 9 that wait 37.5, 2 and 4
 // times as long as they compute, have more than 16 at 8 cores in 1.245 % of the time, and 7.2 cores busy.
 func TestMixtureHasTheTailOfItsClasses(t *testing.T) {
