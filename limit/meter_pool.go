@@ -56,6 +56,10 @@ type PoolReading struct {
 // duration of a task: before, the short ones are over-represented among them.
 const populations = 3
 
+// readingLasts is how long the means of the last readings hold where those that follow are no newer: as long as a server takes
+// what a worker reported for what it does.
+const readingLasts = 3 * time.Second
+
 // Start takes note that a task started with so many permits. now must not go back, in no call.
 func (m *PoolMeter) Start(now time.Duration, permits int64) {
 	m.advance(now)
@@ -149,7 +153,8 @@ func (m *PoolMeter) Window(now time.Duration) Pool {
 		p.InUse = m.use / span
 	}
 	r := &m.last
-	if span := (m.read - m.since).Seconds(); span > 0 || m.looks == 0 { // else nothing new was to be read, and the means hold
+	switch span := (m.read - m.since).Seconds(); {
+	case span > 0 || m.looks == 0: // else nothing new was to be read, and the means hold
 		m.means = Pool{}
 		if span > 0 && r.CPUKnown && m.first.CPUKnown && r.CPU >= m.first.CPU {
 			m.means.CPU, m.means.CPUKnown = (r.CPU-m.first.CPU).Seconds()/span, true
@@ -157,6 +162,8 @@ func (m *PoolMeter) Window(now time.Duration) Pool {
 		if m.ran > 0 {
 			m.means.Runnable, m.means.RunnableKnown = m.runnable/m.ran, true
 		}
+	case now-m.read > readingLasts:
+		m.means = Pool{}
 	}
 	p.CPU, p.CPUKnown, p.Runnable, p.RunnableKnown = m.means.CPU, m.means.CPUKnown, m.means.Runnable, m.means.RunnableKnown
 	p.Memory, p.MemoryKnown = r.Memory, r.MemoryKnown

@@ -104,6 +104,20 @@ func TestPoolMeterReadingsOfAnAge(t *testing.T) {
 	}
 }
 
+// Of readings that get ever older the means do not hold for ever.
+func TestPoolMeterReadingsOfADeadSource(t *testing.T) {
+	var m limit.PoolMeter
+	m.Start(0, 3)
+	for at := time.Duration(0); at <= 10*time.Second; at += 200 * ms {
+		as := min(at, time.Second)
+		m.Read(at, limit.PoolReading{CPU: as * 3 / 2, CPUKnown: true, Runnable: 2, RunnableKnown: true, Age: at - as})
+		p := m.Window(at)
+		if want := at > 0 && at-as <= 3*time.Second; p.CPUKnown != want || want && !near(p.CPU, 1.5) || p.RunnableKnown != want {
+			t.Errorf("a reading of %v at %v: CPU %v, %v, runnable %v, %v", as, at, p.CPU, p.CPUKnown, p.Runnable, p.RunnableKnown)
+		}
+	}
+}
+
 func TestGrowth(t *testing.T) {
 	const s = time.Second
 	for _, tt := range []struct {
