@@ -56,6 +56,7 @@ func (w wild) input(at time.Duration) limit.Input {
 		At: at, Window: time.Duration(w.random() % uint64(3*time.Second)), Charge: w.whole(), Want: w.whole(),
 		Host: limit.Host{
 			Cores: w.float(), Busy: w.float(), BusyKnown: w.yes(), RunQueue: w.float(), Crowded: w.float(), RunQueueKnown: w.yes(),
+			Others: w.float(), OthersKnown: w.yes(), Newest: w.float(),
 			MemoryUsed: w.whole() << 20, MemoryTotal: w.whole() << 21, Stalled: w.float(), StalledKnown: w.yes(), Kills: w.whole(),
 		},
 	}

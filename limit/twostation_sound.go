@@ -21,6 +21,7 @@ func sound(h Host, newest []snapshot.Snapshot) Host {
 	if !(h.Others >= 0) {
 		h.Others, h.OthersKnown = 0, false
 	}
+	h.Others = min(h.Others, h.Cores)
 	if !(h.Newest >= 0) {
 		h.Newest = 0
 	}

@@ -1,6 +1,7 @@
 package limit_test
 
 import (
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -390,6 +391,19 @@ func TestTwoStationRules(t *testing.T) {
 		p.InUse, p.Leased = p.InUse/2, before/4 // which it has held back since
 		if got := law.Step(in).Limit; got < before*8/10 {
 			t.Errorf("from %d to %d by two refusals, want nine tenths", before, got)
+		}
+	})
+	t.Run("others that use no end of cores are forgotten", func(t *testing.T) {
+		law := mustParse(t, "twostation")
+		before := settle(law, 0, 60, mib).Limit
+		for i := range 10 {
+			in := steady(time.Duration(60+i)*time.Second, before, mib)
+			if in.Host.OthersKnown = true; i < 3 {
+				in.Host.Others = math.Inf(1)
+			}
+			if got := law.Step(in); i == 9 && (got.Limit < before*9/10 || got.Limit > before*11/10) {
+				t.Errorf("from %d to %d (%s)", before, got.Limit, got.Binding)
+			}
 		}
 	})
 	t.Run("weights and bounds", func(t *testing.T) {
