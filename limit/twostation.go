@@ -101,7 +101,7 @@ type twostation struct {
 	memory  footprints
 	stepped bool
 	last    time.Duration // when it stepped last
-	planned time.Duration // to the next step, as of the last one
+	due     time.Duration // from last to the next step
 	others  float64       // cores that others use
 	owed    float64       // what rounding took of all quotas
 	queued  float64       // tasks of others at the CPU
@@ -185,7 +185,7 @@ func (t *twostation) Step(in Input) Decision {
 	} else {
 		d.Binding = fmt.Sprintf("%d pools share: %s", len(t.stations), cpu)
 	}
-	t.last, t.stepped, t.planned = in.At, true, d.Pace
+	t.last, t.stepped, t.due = in.At, true, d.Pace
 	return d
 }
 
@@ -266,7 +266,7 @@ func (t *twostation) decide(in *Input, learn bool) Decision {
 			s.limit = int64(max(1, in.Host.Cores/t.active)) // where the first rise begins
 			s.from = s.limit
 		case t.early(in):
-			s.from = max(s.from, s.Leased)
+			s.from = max(min(s.from, s.limit), s.Leased)
 		default:
 			s.from = s.limit
 		}
@@ -287,8 +287,15 @@ func (t *twostation) decide(in *Input, learn bool) Decision {
 }
 
 // early reports whether the law is stepped long before it wanted to be, since a verdict changed. What may begin by the last
-// step still may then: what began by now is a part of it.
-func (t *twostation) early(in *Input) bool { return 3*in.Window < 2*t.planned }
+// step still may then: what began by now is a part of it. The first step after a rest has no window either. What was known
+// before the rest still holds, but with Latency the rise begins anew, since tasks that start together come back together.
+func (t *twostation) early(in *Input) bool {
+	since := in.Window
+	if t.config.Objective == Latency {
+		since = in.At - t.last
+	}
+	return t.stepped && 3*since < 2*t.due
+}
 
 // next returns when to step again.
 func (t *twostation) next(in *Input) time.Duration {

@@ -37,3 +37,29 @@ func TestTwoStationGoesOnWithARise(t *testing.T) {
 		}
 	}
 }
+
+// The first step after a rest is no early one with latency, though it has no window: half may start, and not all at once.
+func TestTwoStationRisesAnewAfterARest(t *testing.T) {
+	law := mustParse(t, "twostation objective=latency")
+	before := settle(law, 0, 60, mib).Limit
+	in := steady(2*time.Minute, 0, mib)
+	in.Window = 0
+	if d := law.Step(in); d.Limit > before*6/10 {
+		t.Errorf("from %d to %d, and %d at once, after a minute in which nothing ran; want half", before, d.Limit, d.After(0))
+	}
+}
+
+// What rises in an early step after a fall begins where that ended.
+func TestTwoStationRisesEarlyFromAFall(t *testing.T) {
+	law := mustParse(t, "twostation")
+	before := settle(law, 0, 60, 20*mib).Limit
+	in := steady(60*time.Second, before, before*16*mib)
+	in.Host.MemoryUsed = in.Host.MemoryTotal // so that half are to end
+	fall := law.Step(in)
+	in = steady(60*time.Second+300*time.Millisecond, fall.Limit, fall.Limit*16*mib)
+	in.Window = 300 * time.Millisecond
+	d := law.Step(in)
+	if fall.Limit > before*6/10 || d.Limit < fall.Limit*12/10 || d.From > fall.Limit {
+		t.Errorf("from %d to %d, and then at once to %d of %d", before, fall.Limit, d.From, d.Limit)
+	}
+}
