@@ -27,8 +27,8 @@ type Memory struct {
 	High float64
 
 	// Critical is the share over which tasks are cancelled where Shed is set and the law does not say, from High to 1.
-	// The default is 0.95. The youngest end with [ErrShed], until what is left would be 2 % under it; also where memory
-	// rises so fast that the next reading would be 2 % over it. One task is left to run.
+	// The default is 0.95. The youngest end with [ErrShed], until what is left would be 2 % under it; where there is a
+	// Usage, also when memory rises so fast that the next reading would be 2 % over it. One task is left to run.
 	Critical float64
 	Shed     bool
 

@@ -285,24 +285,30 @@ func TestShed(t *testing.T) {
 // Memory that rises from reading to reading is shed before it is critical, a leap that ends under the line is not.
 func TestShedGoesByTheRise(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		used []int64 // in thousandths, a tenth of a second apart
-		want bool
+		name      string
+		used      []int64 // in thousandths, a tenth of a second apart
+		inProcess bool
+		want      bool
 	}{
-		{"rises over the line by the next reading", []int64{700, 700, 820, 880, 940}, true},
-		{"leaps", []int64{700, 700, 700, 940, 940}, false},
-		{"rises slowly", []int64{900, 910, 920, 930, 940}, false},
-		{"falls", []int64{700, 700, 940, 930, 920}, false},
-		{"is over the line", []int64{700, 700, 700, 700, 951}, true},
+		{"rises over the line by the next reading", []int64{700, 700, 820, 880, 940}, false, true},
+		{"rises by garbage", []int64{700, 700, 820, 880, 940}, true, false},
+		{"leaps", []int64{700, 700, 700, 940, 940}, false, false},
+		{"rises slowly", []int64{900, 910, 920, 930, 940}, false, false},
+		{"falls", []int64{700, 700, 940, 930, 920}, false, false},
+		{"is over the line", []int64{700, 700, 700, 700, 951}, false, true},
+		{"is over the line in this process", []int64{700, 700, 700, 700, 951}, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var b box
 				var shed atomic.Int64
 				b.used.Store(c.used[0])
+				usage := func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: 500} }
+				if c.inProcess {
+					usage = nil
+				}
 				p := newPool(t, pool.Options{
-					Law: growing{line: 1 << 40}, Host: b.host, Memory: pool.Memory{Shed: true}, Max: 10,
-					Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: 500} },
+					Law: growing{line: 1 << 40}, Host: b.host, Usage: usage, Memory: pool.Memory{Shed: true}, Max: 10,
 					Run: func(ctx context.Context) error {
 						<-ctx.Done()
 						if errors.Is(context.Cause(ctx), pool.ErrShed) {

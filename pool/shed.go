@@ -25,11 +25,14 @@ func (r *run) letShed(ctx context.Context, w *running, before func()) (context.C
 	}
 }
 
-// shedLocked cancels the youngest tasks while memory is critical, or will be by the next reading, until what is left
-// without them would not be. One is left to run.
+// shedLocked cancels the youngest tasks while memory is critical, or will be far more than that by the next reading, until
+// what is left without them would not be. One is left to run.
 func (r *run) shedLocked(now time.Duration) {
 	c := &r.pool.core
-	used := c.used + c.climb.ahead()
+	used := c.used
+	if r.pool.opts.Usage != nil { // else garbage rises as well, until it is collected
+		used += c.climb.ahead()
+	}
 	surely := 2*c.gate.Shed - c.gate.ShedTo // so far over the line as shedding ends under it: rises end too
 	if c.gate.Shed == 0 || c.used <= c.gate.Shed && used <= surely || c.tasks < 2 {
 		return
