@@ -232,6 +232,17 @@ func TestShortMemoryFreesGarbage(t *testing.T) {
 	}
 }
 
+// untilShed returns what runs until its context ends, and counts those that were shed.
+func untilShed(shed *atomic.Int64) func(context.Context) error {
+	return func(ctx context.Context) error {
+		<-ctx.Done()
+		if errors.Is(context.Cause(ctx), pool.ErrShed) {
+			shed.Add(1)
+		}
+		return ctx.Err()
+	}
+}
+
 // At critical memory the youngest tasks are cancelled until what is left is under the line, one is left to run, and
 // what was cancelled runs again.
 func TestShed(t *testing.T) {
@@ -309,13 +320,7 @@ func TestShedGoesByTheRise(t *testing.T) {
 				}
 				p := newPool(t, pool.Options{
 					Law: growing{line: 1 << 40}, Host: b.host, Usage: usage, Memory: pool.Memory{Shed: true}, Max: 10,
-					Run: func(ctx context.Context) error {
-						<-ctx.Done()
-						if errors.Is(context.Cause(ctx), pool.ErrShed) {
-							shed.Add(1)
-						}
-						return ctx.Err()
-					},
+					Run: untilShed(&shed),
 				})
 				result := start(t, p)
 				time.Sleep(2050 * time.Millisecond) // between two readings
@@ -378,13 +383,7 @@ func TestShedCountsWhatTasksHaveTaken(t *testing.T) {
 			p := newPool(t, pool.Options{
 				Law: growing{line: 1 << 40, footprint: c.footprint}, Host: b.host, Memory: pool.Memory{Shed: true}, Max: 10,
 				Usage: func() pool.Usage { return pool.Usage{CPU: -1, Runnable: -1, Memory: b.used.Load()} },
-				Run: func(ctx context.Context) error {
-					<-ctx.Done()
-					if errors.Is(context.Cause(ctx), pool.ErrShed) {
-						shed.Add(1)
-					}
-					return ctx.Err()
-				},
+				Run:   untilShed(&shed),
 			})
 			result := start(t, p)
 			time.Sleep(2050 * time.Millisecond)
@@ -412,11 +411,7 @@ func TestShedTasksWait(t *testing.T) {
 			Run: func(ctx context.Context) error {
 				b.used.Add(98)
 				defer b.used.Add(-98)
-				<-ctx.Done()
-				if errors.Is(context.Cause(ctx), pool.ErrShed) {
-					shed.Add(1)
-				}
-				return ctx.Err()
+				return untilShed(&shed)(ctx)
 			},
 		})
 		result := start(t, p)
