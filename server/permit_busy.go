@@ -51,8 +51,10 @@ func (b *busyHistory) within(from, to time.Duration) (used float64, known time.D
 
 // goOn takes what was used since the last reading for what was used before it.
 func (b *busyHistory) goOn(at time.Duration) {
-	b.add(at, b.spans[(b.next+len(b.spans)-1)%len(b.spans)].cores)
+	b.add(at, b.last().cores)
 }
 
 // newest returns the time of the last reading.
-func (b *busyHistory) newest() time.Duration { return b.spans[(b.next+len(b.spans)-1)%len(b.spans)].to }
+func (b *busyHistory) newest() time.Duration { return b.last().to }
+
+func (b *busyHistory) last() *busySpan { return &b.spans[(b.next+len(b.spans)-1)%len(b.spans)] }
