@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,19 +23,11 @@ func newCgroup() (*cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	spawn.CleanStale(parent)
-	g := &cgroup{dir: filepath.Join(parent, fmt.Sprintf("headroom-run-%d", os.Getpid()))}
-	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { // of an earlier one with the pid
-		return nil, err
-	}
-	if g.folder, err = os.Open(g.dir); err == nil {
-		_, err = os.Stat(filepath.Join(g.dir, "cgroup.kill"))
-	}
+	dir, folder, err := spawn.NewGroup(parent)
 	if err != nil {
-		g.leave()
 		return nil, err
 	}
-	return g, nil
+	return &cgroup{dir, folder}, nil
 }
 
 // parentCgroup returns the directory of the cgroup (v2) that this process is in.
@@ -106,17 +96,5 @@ func (g *cgroup) leave() {
 	if g.folder != nil {
 		_ = g.folder.Close() // it was opened for reading
 	}
-	const attempts = 10 // more processes may have come meanwhile
-	for range attempts {
-		if err := os.Remove(g.dir); err == nil || errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		pids, err := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
-		if err != nil {
-			return // nothing can be moved: an empty directory is left, or one that goes with its processes
-		}
-		for pid := range strings.Lines(string(pids)) {
-			_ = os.WriteFile(filepath.Join(filepath.Dir(g.dir), "cgroup.procs"), []byte(pid), 0) // it may have ended
-		}
-	}
+	spawn.RemoveGroup(g.dir)
 }

@@ -1,10 +1,14 @@
 package spawn
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -48,11 +52,61 @@ func TestRemoveWaits(t *testing.T) {
 		t.Error(err)
 	}
 	free := time.AfterFunc(5*cleanPause, func() { _ = os.Remove(below) })
-	remove(dir)
+	RemoveGroup(dir)
 	if _, err := os.Stat(dir); err == nil {
 		free.Stop()
 		_ = os.Remove(below)
 		t.Errorf("%s is left (%v)", dir, os.Remove(dir))
+	}
+}
+
+// What an earlier process with the pid left is not used again: the kernel may kill all that is begun in it. Where
+// something is in it there is no cgroup.
+func TestNewGroupIsNew(t *testing.T) {
+	var own string
+	for _, m := range readOwnGroups() {
+		if m.controllers == nil {
+			own = m.dir
+		}
+	}
+	dir, folder, err := NewGroup(own)
+	if err != nil {
+		t.Skipf("make a cgroup of version 2: %v", err)
+	}
+	defer RemoveGroup(dir)
+	start := func() *exec.Cmd {
+		c := exec.Command("cat")
+		if _, err := c.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		c.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(folder.Fd())}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	earlier := start()
+	if _, _, err := NewGroup(own); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("where one is left with a process: %v, want %v", err, fs.ErrExist)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := earlier.Wait(); err == nil {
+		t.Error("the process was not killed")
+	}
+	if err := folder.Close(); err != nil {
+		t.Error(err)
+	}
+
+	if _, folder, err = NewGroup(own); err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	c := exec.Command("true")
+	c.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(folder.Fd())}
+	if err := c.Run(); err != nil {
+		t.Errorf("true in a new cgroup: %v", err)
 	}
 }
 
@@ -78,7 +132,7 @@ func TestCleanStale(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	CleanStale(dir)
+	cleanStale(dir)
 	after, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -77,9 +77,9 @@ const groupPrefix = "headroom-run-"
 // groupName names the cgroups of a process with a Spawner.
 func groupName(pid int) string { return groupPrefix + strconv.Itoa(pid) }
 
-// CleanStale removes what processes that are no more left in the directory of a cgroup: empty cgroups with the name of
+// cleanStale removes what processes that are no more left in the directory of a cgroup: empty cgroups with the name of
 // those of a Spawner, older than a minute. It looks at a thousand entries at most.
-func CleanStale(dir string) {
+func cleanStale(dir string) {
 	folder, err := os.Open(dir)
 	if err != nil {
 		return
@@ -120,13 +120,14 @@ func Clean(pid int) {
 			}
 			time.Sleep(cleanPause)
 		}
-		remove(dir)
+		RemoveGroup(dir)
 	}
 }
 
 // How often is looked whether a cgroup is empty: it takes the kernel a moment.
 const (
 	cleanLooks = 100
+	makeLooks  = 10
 	cleanPause = 10 * time.Millisecond
 )
 
@@ -149,11 +150,13 @@ type groups struct {
 func newGroups() groups {
 	var g groups
 	for _, m := range readOwnGroups() {
+		if m.controllers == nil {
+			g.takeVersion2(m.dir)
+			continue
+		}
 		dir := filepath.Join(m.dir, groupName(os.Getpid()))
-		CleanStale(m.dir)
+		cleanStale(m.dir)
 		switch {
-		case m.controllers == nil:
-			g.takeVersion2(dir)
 		case slices.Contains(m.controllers, "memory"):
 			g.ownMemory, g.ownIs2 = m.dir, false
 			if enter(dir) {
@@ -168,20 +171,49 @@ func newGroups() groups {
 	return g
 }
 
-// takeVersion2 makes a cgroup that can be killed: since Linux 5.14.
-func (g *groups) takeVersion2(dir string) {
-	if g.ownMemory == "" && exists(filepath.Dir(dir), "memory.events") {
-		g.ownMemory, g.ownIs2 = filepath.Dir(dir), true
+func (g *groups) takeVersion2(own string) {
+	if g.ownMemory == "" && exists(own, "memory.events") {
+		g.ownMemory, g.ownIs2 = own, true
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { // of an earlier process with the pid
-		return
+	if dir, folder, err := NewGroup(own); err == nil { // else there is none
+		g.all, g.folder = dir, folder
 	}
-	folder, err := os.Open(dir)
-	if err != nil || !exists(dir, "cgroup.kill") {
+}
+
+// NewGroup makes a cgroup of version 2 below that of the directory parent, for what this process starts, and opens its
+// directory. It can be killed, so there is none before Linux 5.14. Where one is left of an earlier process with the pid,
+// and something is in it, there is none either. It removes from parent what is stale, and may block for 100 ms.
+// RemoveGroup removes it.
+func NewGroup(parent string) (dir string, folder *os.File, err error) {
+	cleanStale(parent)
+	dir = filepath.Join(parent, groupName(os.Getpid()))
+	if err := makeNew(dir); err != nil {
+		return "", nil, err
+	}
+	folder, err = os.Open(dir)
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, "cgroup.kill"))
+	}
+	if err != nil {
+		_ = folder.Close() // of nil, or opened for reading
 		_ = os.Remove(dir)
-		return
+		return "", nil, err
 	}
-	g.all, g.folder = dir, folder
+	return dir, folder, nil
+}
+
+// makeNew makes the directory of a cgroup that was never killed: from where one ever was, newer kernels kill all that
+// is begun in it (Linux 6.18 does; the sequence number that clone3 compares with that of the cgroup is of the caller's).
+func makeNew(dir string) error {
+	for look := 0; ; look++ {
+		err := os.Mkdir(dir, 0o755)
+		if !errors.Is(err, fs.ErrExist) || look == makeLooks {
+			return err
+		}
+		if os.Remove(dir) != nil { // what is in it may be about to end
+			time.Sleep(cleanPause)
+		}
+	}
 }
 
 func exists(dir, name string) bool {
@@ -209,13 +241,14 @@ func (g *groups) leave() {
 	}
 	for _, dir := range []string{g.cpu, g.memory, g.all} {
 		if dir != "" {
-			remove(dir)
+			RemoveGroup(dir)
 		}
 	}
 }
 
-// remove removes a cgroup, and moves what still runs in it to the one above.
-func remove(dir string) {
+// RemoveGroup removes the cgroup of a directory, and moves what still runs in it to the one above. It blocks while the
+// kernel has not let go of what ended in it, for a second at most.
+func RemoveGroup(dir string) {
 	list := "tasks"
 	if !exists(dir, list) {
 		list = "cgroup.procs"
