@@ -129,6 +129,7 @@ func TestBudgetLaw(t *testing.T) {
 			t.Errorf("in use at first: %d and %d, want 7, and as many as there are cores for each of two: %s", a.Current(), c.Current(), c.Explain())
 		}
 		time.Sleep(5500 * time.Millisecond)
+		synctest.Wait()
 		if a.Current() != 7 || c.Current() != 3 || !strings.Contains(c.Explain(), "3 for c") {
 			t.Errorf("in use: %d and %d, want 7 and 3: %s", a.Current(), c.Current(), c.Explain())
 		}
