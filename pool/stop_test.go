@@ -331,7 +331,7 @@ func TestDrain(t *testing.T) {
 func TestLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := new(logLines)
-		w := newWork(1000, time.Second)
+		w := newWork(1000, 900*time.Millisecond) // none ends when a line is written
 		p := newPool(t, pool.Options{
 			Law: fixed(t, 3), Run: w.run, Ready: w.ready, Log: lines.logger(), LogInterval: 10 * time.Second,
 			AutoscaleInterval: time.Millisecond,
