@@ -134,6 +134,7 @@ type station struct {
 	windows    float64 // in away and used so far, in seconds
 	ramp       ramp
 	atCPU      float64 // of its tasks in the last window, on average
+	ends       float64 // tasks that end in a second, in the last window
 	late       bool    // its tasks used no CPU when they began
 	renewed    float64 // what completed will be when all that ran at the last rise have ended
 
@@ -178,6 +179,7 @@ func (t *twostation) Step(in Input) Decision {
 	t.memory.observe(&in, t.stations, dt, learn)
 	cpu := t.shareCPU(&in, learn)
 	t.grow(&in)
+	t.handOver(&in)
 	t.shareMemory(&in)
 	d := t.decide(&in, learn)
 	if len(t.stations) == 1 {
@@ -207,6 +209,9 @@ func (t *twostation) enter(in *Input) {
 			window = s.Window
 		}
 		s.span, s.fresh = min(window, longestWindow).Seconds(), !s.Stale && window >= leastWindow
+		if s.fresh {
+			s.ends = float64(s.Completed) / s.span
+		}
 		if s.windows == 0 && s.fresh {
 			s.Started = max(s.Started, s.Leased-before+s.Completed) // it may have begun before there was anything to read
 		}

@@ -1,0 +1,60 @@
+package limit_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/headroom-rpc/headroom/limit"
+)
+
+// handedOver returns the limits of a pool before another began, whose permits use that many cores each, and after each of
+// the next steps of 200 ms. Of the pool a fifth ends in a step.
+func handedOver(law limit.Law, cores float64, steps int) []int64 {
+	const step = 200 * time.Millisecond
+	n, m := settle(law, 0, 60, mib).Limit, int64(0)
+	limits := []int64{n}
+	in := steady(60*time.Second+step, n, mib)
+	for in.Window = 0; len(limits) <= steps; in.At, in.Window = in.At+step, step {
+		old, young := min(0.09*float64(n), 8-cores*float64(m)), cores*float64(m)
+		in.Host.Busy, in.Host.RunQueue = old+young, old+young
+		in.Pools = []limit.Pool{
+			{
+				ID: "a", InUse: float64(n), Leased: n, Waiting: 1000, Started: n / 5, Completed: n / 5,
+				CPU: old, CPUKnown: true, Runnable: old, RunnableKnown: true,
+			},
+			{
+				ID: "young", InUse: float64(m), Leased: m, Waiting: 1000, Started: m,
+				CPU: young, CPUKnown: true, Runnable: young, RunnableKnown: true,
+			},
+		}
+		d := law.Step(in)
+		n, m = d.Shares[0].Limit, d.Shares[1].Limit
+		limits = append(limits, n)
+	}
+	return limits
+}
+
+// A pool gives way to one that begins over some steps, and goes on with some of what ends meanwhile: with none, the cores
+// would be idle until the other has grown, and then both would start many at once.
+func TestTwoStationHandsOver(t *testing.T) {
+	for _, text := range []string{"twostation", "twostation objective=latency"} {
+		limits := handedOver(mustParse(t, text), 0.01, 15)
+		for i, n := range limits[1:4] {
+			if last := limits[i]; n > last || n < last-last/10 {
+				t.Errorf("%s: %v, want less in step %d, but by at most half of what ended", text, limits, i+1)
+			}
+		}
+		if first, last := limits[0], limits[15]; last > first*6/10 {
+			t.Errorf("%s: %v, want about half in the end", text, limits)
+		}
+	}
+}
+
+// It gives way at once to one that has all the permits its share of the cores takes, and within a second to any.
+func TestTwoStationHandsOverAtOnce(t *testing.T) {
+	for text, step := range map[string]int{"twostation": 5, "twostation objective=latency": 2} {
+		if limits := handedOver(mustParse(t, text), 0.9, step); limits[step] > limits[0]*2/3 {
+			t.Errorf("%s: %v, want little over half in step %d", text, limits, step)
+		}
+	}
+}
