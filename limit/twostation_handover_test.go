@@ -58,3 +58,33 @@ func TestTwoStationHandsOverAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// In its first seconds a pool that grew too far comes down in the same way.
+func TestTwoStationComesDownSlowly(t *testing.T) {
+	const step = 200 * time.Millisecond
+	law := mustParse(t, "twostation")
+	in := limit.Input{Host: limit.Host{Cores: 2}, Pools: []limit.Pool{{ID: "a", Waiting: 1000}}}
+	n := law.Step(in).Limit
+	fell := false
+	for in.At = step; in.At < 2*time.Second; in.At += step {
+		in.Window = step
+		cpu, atCPU := min(2, 0.1*float64(n)), 0.1*float64(n)
+		if in.At > time.Second {
+			cpu, atCPU = 2, 0.8*float64(n) // they wait much less than it seemed
+		}
+		in.Host.Busy, in.Host.BusyKnown = cpu, true
+		in.Pools = []limit.Pool{{
+			ID: "a", InUse: float64(n), Leased: n, Waiting: 1000, Started: n / 5, Completed: n / 10,
+			CPU: cpu, CPUKnown: true, Runnable: atCPU, RunnableKnown: true,
+		}}
+		before := n
+		n = law.Step(in).Limit
+		if n < before-1-before/20 {
+			t.Errorf("%v: from %d to %d, want less by no more than half of the %d that ended", in.At, before, n, before/10)
+		}
+		fell = fell || n < before
+	}
+	if !fell {
+		t.Errorf("%d permits, and never less", n)
+	}
+}

@@ -44,7 +44,7 @@ func TestTwoStationLeansTowardsWhoHasLess(t *testing.T) {
 				}
 				d := law.Step(in)
 				limits = [2]int64{d.Shares[0].Limit, d.Shares[1].Limit}
-				if second == 3 {
+				if second == 5 {
 					settled = limits[1]
 				}
 			}
