@@ -74,7 +74,7 @@ func NewTwoStation(c TwoStation) (Law, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("limit: twostation: %w", err)
 	}
-	return &twostation{config: c, pools: make(map[string]*station)}, nil
+	return &twostation{config: c, pools: make(map[string]*station), givesWay: -1}, nil
 }
 
 // The pace of the law "twostation".
@@ -96,15 +96,16 @@ const (
 const mostPermits = 1e9
 
 type twostation struct {
-	config  TwoStation
-	pools   map[string]*station
-	memory  footprints
-	stepped bool
-	last    time.Duration // when it stepped last
-	due     time.Duration // from last to the next step
-	others  float64       // cores that others use
-	owed    float64       // what rounding took of all quotas
-	queued  float64       // tasks of others at the CPU
+	config   TwoStation
+	pools    map[string]*station
+	memory   footprints
+	stepped  bool
+	givesWay time.Duration // since when pools give way to others that begin; -1 where they do not
+	last     time.Duration // when it stepped last
+	due      time.Duration // from last to the next step
+	others   float64       // cores that others use
+	owed     float64       // what rounding took of all quotas
+	queued   float64       // tasks of others at the CPU
 
 	active float64 // pools that have or want permits, at least 1
 
@@ -134,7 +135,8 @@ type station struct {
 	windows    float64 // in away and used so far, in seconds
 	ramp       ramp
 	atCPU      float64 // of its tasks in the last window, on average
-	ends       float64 // tasks that end in a second, in the last window
+	ends       float64 // tasks that end in a second, in the last window that something was learned from
+	handsOver  bool    // it falls slowly in this step
 	late       bool    // its tasks used no CPU when they began
 	renewed    float64 // what completed will be when all that ran at the last rise have ended
 

@@ -1,6 +1,7 @@
 package limit_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -86,5 +87,44 @@ func TestTwoStationComesDownSlowly(t *testing.T) {
 	}
 	if !fell {
 		t.Errorf("%d permits, and never less", n)
+	}
+}
+
+// Nobody is held up for longer than a second, neither by a pool that waits and never begins nor by one that begins after the
+// other.
+func TestTwoStationHandsOverForASecond(t *testing.T) {
+	const step = 200 * time.Millisecond
+	waits := func(i int) limit.Pool { return limit.Pool{ID: fmt.Sprint(i), Waiting: 10} }
+	capped := waits(0)
+	capped.Max = 1
+	for name, others := range map[string]func(step int) []limit.Pool{
+		"a pool that never begins": func(int) []limit.Pool { return []limit.Pool{capped} },
+		"one after the other": func(step int) []limit.Pool {
+			pools := []limit.Pool{waits(step + 1)}
+			for i := range step {
+				p := waits(i + 1)
+				p.InUse, p.Leased, p.Started, p.CPU, p.CPUKnown = 1, 1, 1, 0.1, true
+				pools = append(pools, p)
+			}
+			return pools
+		},
+	} {
+		for _, text := range []string{"twostation", "twostation objective=latency"} {
+			law := mustParse(t, text)
+			before := settle(law, 0, 60, mib).Limit
+			in := steady(60*time.Second+step, before, mib)
+			n := before
+			for i := 0; i < 8; i, in.At = i+1, in.At+step {
+				in.Window = step
+				in.Pools = append([]limit.Pool{{
+					ID: "a", InUse: float64(n), Leased: n, Waiting: 1000, Started: n / 50, Completed: n / 50,
+					CPU: 4, CPUKnown: true, Runnable: 4, RunnableKnown: true,
+				}}, others(i)...)
+				n = law.Step(in).Shares[0].Limit
+			}
+			if n > before*6/10 {
+				t.Errorf("%s, %s: %d permits, %d before, want about half at most", name, text, n, before)
+			}
+		}
 	}
 }

@@ -6,7 +6,7 @@ import "math"
 func (s *station) settle(in *Input, critical, learn bool) {
 	change := s.target - s.quota
 	switch {
-	case s.quota == 0 || critical || s.bound == boundKill:
+	case s.quota == 0 || critical || s.bound == boundKill || s.handsOver && change < 0:
 		s.quota = s.target
 	case !learn:
 		s.quota = min(s.quota, max(s.target, s.quota/2))
