@@ -89,11 +89,11 @@ func (a *accounts) fork(start func(*syscall.SysProcAttr) (int, error)) (int, err
 	pid, err := start(&syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL, UseCgroupFD: true, CgroupFD: int(a.groups.folder.Fd()),
 	})
-	if err == nil || a.inside {
+	if err == nil || a.inside && a.groups.there() {
 		a.inside = true
 		return pid, err
 	}
-	return start(bare)
+	return start(bare) // somebody may have removed it, for whom no process has this pid
 }
 
 // ending looks at a process that has ended and was not waited for. One in a while is enough, but what is known of it

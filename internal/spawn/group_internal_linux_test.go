@@ -110,6 +110,28 @@ func TestNewGroupIsNew(t *testing.T) {
 	}
 }
 
+// Where somebody removes the cgroup, in whose namespace no process has the pid, what is started runs all the same.
+func TestStartWithoutTheGroup(t *testing.T) {
+	first := Open()
+	defer first.Close()
+	if first.groups.folder == nil {
+		t.Skip("no cgroup of version 2 can be made")
+	}
+	start := func() {
+		p, err := first.Start(&Command{Path: "/bin/sh", Args: []string{"sh", "-c", ":"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Exit(); got.Code != 0 {
+			t.Errorf("%+v, want code 0", got)
+		}
+	}
+	start()
+	second := Open() // which makes one of the same name
+	defer second.Close()
+	start()
+}
+
 // What nobody has any more is removed, and nothing else.
 func TestCleanStale(t *testing.T) {
 	dir := t.TempDir()

@@ -124,10 +124,10 @@ func Clean(pid int) {
 	}
 }
 
-// How often is looked whether a cgroup is empty: it takes the kernel a moment.
+// It takes the kernel a moment to let go of what has ended.
 const (
-	cleanLooks = 100
-	makeLooks  = 10
+	cleanLooks = 100 // at a cgroup that is to be empty
+	makeLooks  = 10  // at one that is in the way
 	cleanPause = 10 * time.Millisecond
 )
 
@@ -175,6 +175,9 @@ func (g *groups) takeVersion2(own string) {
 	if g.ownMemory == "" && exists(own, "memory.events") {
 		g.ownMemory, g.ownIs2 = own, true
 	}
+	if g.folder != nil {
+		return // it is mounted twice
+	}
 	if dir, folder, err := NewGroup(own); err == nil { // else there is none
 		g.all, g.folder = dir, folder
 	}
@@ -216,6 +219,16 @@ func makeNew(dir string) error {
 	}
 }
 
+// there reports whether the cgroup of version 2 has not been removed.
+func (g *groups) there() bool {
+	opened, err := g.folder.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(g.all)
+	return err == nil && os.SameFile(opened, named)
+}
+
 func exists(dir, name string) bool {
 	_, err := os.Stat(filepath.Join(dir, name))
 	return err == nil
@@ -247,7 +260,7 @@ func (g *groups) leave() {
 }
 
 // RemoveGroup removes the cgroup of a directory, and moves what still runs in it to the one above. It blocks while the
-// kernel has not let go of what ended in it, for a second at most.
+// kernel has not let go of what ended in it, and while there is another cgroup in it, for about a second at most.
 func RemoveGroup(dir string) {
 	list := "tasks"
 	if !exists(dir, list) {

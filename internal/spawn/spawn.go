@@ -178,7 +178,8 @@ func (s *Spawner) Busy() bool {
 	return len(s.running) > 0
 }
 
-// KillAll kills all that runs, and what it started as far as the system can tell. What is started meanwhile may live on.
+// KillAll kills all that runs, and what it started as far as the system can tell. What is started meanwhile may live on,
+// and what is started later may be killed at once: in a cgroup that was killed some kernels let nothing begin.
 func (s *Spawner) KillAll() {
 	for _, p := range s.processes() {
 		p.Kill()
