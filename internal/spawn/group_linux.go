@@ -171,6 +171,7 @@ func newGroups() groups {
 	return g
 }
 
+// takeVersion2 makes a cgroup below the own one, of version 2, and notes whether that has a controller for memory.
 func (g *groups) takeVersion2(own string) {
 	if g.ownMemory == "" && exists(own, "memory.events") {
 		g.ownMemory, g.ownIs2 = own, true
@@ -193,20 +194,17 @@ func NewGroup(parent string) (dir string, folder *os.File, err error) {
 	if err := makeNew(dir); err != nil {
 		return "", nil, err
 	}
-	folder, err = os.Open(dir)
-	if err == nil {
-		_, err = os.Stat(filepath.Join(dir, "cgroup.kill"))
+	if _, err = os.Stat(filepath.Join(dir, "cgroup.kill")); err == nil {
+		folder, err = os.Open(dir)
 	}
 	if err != nil {
-		_ = folder.Close() // of nil, or opened for reading
-		_ = os.Remove(dir)
-		return "", nil, err
+		return "", nil, errors.Join(err, os.Remove(dir))
 	}
 	return dir, folder, nil
 }
 
 // makeNew makes the directory of a cgroup that was never killed: from where one ever was, newer kernels kill all that
-// is begun in it (Linux 6.18 does; the sequence number that clone3 compares with that of the cgroup is of the caller's).
+// is begun in it. Linux 6.18 does.
 func makeNew(dir string) error {
 	for look := 0; ; look++ {
 		err := os.Mkdir(dir, 0o755)
